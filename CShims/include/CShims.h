@@ -1,0 +1,11 @@
+/* The only C of this project: calls that Swift cannot import (macros of macros, _GNU_SOURCE
+ * functions, liburing's inlines). Every function answers a number >= 0, or -errno. */
+#ifndef POSTCOPY_CSHIMS_H
+#define POSTCOPY_CSHIMS_H
+
+#include "pc_memory.h"
+#include "pc_ring.h"
+#include "pc_thread.h"
+#include "pc_uffd.h"
+
+#endif

@@ -1,0 +1,30 @@
+/* Guest memory: memfds, mappings and what madvise says about them. */
+#ifndef POSTCOPY_PC_MEMORY_H
+#define POSTCOPY_PC_MEMORY_H
+
+#include <stdint.h>
+
+enum pc_advice {
+    PC_ADVICE_DROP,          /* MADV_DONTNEED: anonymous pages fault again */
+    PC_ADVICE_REMOVE,        /* MADV_REMOVE: also out of the backing file */
+    PC_ADVICE_NO_HUGE_PAGES, /* MADV_NOHUGEPAGE */
+    PC_ADVICE_HUGE_PAGES,    /* MADV_HUGEPAGE */
+    PC_ADVICE_DONT_FORK,     /* MADV_DONTFORK */
+    PC_ADVICE_DONT_DUMP,     /* MADV_DONTDUMP */
+};
+
+/* Creates a memfd of `length` bytes. Returns a close-on-exec descriptor, or -errno. */
+int pc_memfd_create(const char *name, uint64_t length);
+
+/* Maps private anonymous memory, or `memfd` shared when that is not -1. No swap is reserved.
+ * Returns the address, or -errno. */
+int64_t pc_map(int memfd, uint64_t length);
+
+/* Maps private huge pages of 2^huge_shift bytes, reserved at once. Returns as pc_map. */
+int64_t pc_map_huge(uint64_t length, int huge_shift);
+int pc_unmap(uint64_t address, uint64_t length);
+
+/* Returns 0, or -errno. */
+int pc_advise(uint64_t address, uint64_t length, enum pc_advice advice);
+
+#endif

@@ -1,0 +1,55 @@
+#include "pc_memory.h"
+
+#include <errno.h>
+#include <linux/mman.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int pc_memfd_create(const char *name, uint64_t length)
+{
+    int memfd = memfd_create(name, MFD_CLOEXEC);
+    if (memfd < 0)
+        return -errno;
+    if (ftruncate(memfd, (off_t)length) != 0) {
+        int error = errno;
+        close(memfd);
+        return -error;
+    }
+    return memfd;
+}
+
+static int64_t mapped(void *address)
+{
+    return address == MAP_FAILED ? -errno : (int64_t)(uintptr_t)address;
+}
+
+int64_t pc_map(int memfd, uint64_t length)
+{
+    int flags = MAP_NORESERVE | (memfd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+    return mapped(mmap(NULL, length, PROT_READ | PROT_WRITE, flags, memfd, 0));
+}
+
+int64_t pc_map_huge(uint64_t length, int huge_shift)
+{
+    /* Without MAP_NORESERVE: a fault that finds no free huge page would be a SIGBUS in the guest. */
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | huge_shift << MAP_HUGE_SHIFT;
+    return mapped(mmap(NULL, length, PROT_READ | PROT_WRITE, flags, -1, 0));
+}
+
+int pc_unmap(uint64_t address, uint64_t length)
+{
+    return munmap((void *)(uintptr_t)address, length) == 0 ? 0 : -errno;
+}
+
+int pc_advise(uint64_t address, uint64_t length, enum pc_advice advice)
+{
+    static const int advices[] = {
+        [PC_ADVICE_DROP] = MADV_DONTNEED,
+        [PC_ADVICE_REMOVE] = MADV_REMOVE,
+        [PC_ADVICE_NO_HUGE_PAGES] = MADV_NOHUGEPAGE,
+        [PC_ADVICE_HUGE_PAGES] = MADV_HUGEPAGE,
+        [PC_ADVICE_DONT_FORK] = MADV_DONTFORK,
+        [PC_ADVICE_DONT_DUMP] = MADV_DONTDUMP,
+    };
+    return madvise((void *)(uintptr_t)address, length, advices[advice]) == 0 ? 0 : -errno;
+}

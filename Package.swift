@@ -1,0 +1,25 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every Swift target is compiled the same way; a module that needs an exception says so by its name.
+let house: [SwiftSetting] = [
+    .swiftLanguageMode(.v6), .strictMemorySafety(), .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+    name: "postcopy",
+    targets: [
+        .target(
+            name: "CShims", path: "CShims",
+            cSettings: [
+                .define("_GNU_SOURCE"),
+                .enableWarning("all"), .enableWarning("extra"), .treatAllWarnings(as: .error),
+            ],
+            linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("z")]),
+        .target(name: "PageModel", swiftSettings: house),
+        .target(name: "LinuxKernel", dependencies: ["CShims", "PageModel"], swiftSettings: house),
+    ]
+)

@@ -1,0 +1,144 @@
+internal import CShims
+internal import Glibc
+public import PageModel
+
+/// What memory a RAM block lies in.
+public enum RAMBacking: String, CaseIterable, Sendable {
+    /// Private memory in pages of the system's size.
+    case anonymous
+    /// Shared memory of a memfd, as VMMs use that share guest RAM with other processes.
+    case memfd
+    /// Private huge pages, reserved when the block is made.
+    case hugetlb
+}
+
+/// Why a RAM block cannot be had.
+public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
+    case mapping(block: String, lengthBytes: UInt64, Errno)
+    case tooFewHugePages(block: String, needed: Int, free: Int, page: PageSize)
+    case hugePageSizeUnknown(block: String, page: PageSize)
+
+    public var description: String {
+        switch self {
+        case .mapping(let block, let length, let error):
+            return "RAM block '\(block)': mapping \(length) bytes: \(error)"
+        case .tooFewHugePages(let block, let needed, let free, let page):
+            let kibibytes = page.bytes >> 10
+            return "RAM block '\(block)' needs \(needed) huge pages of \(kibibytes) KiB, "
+                + "\(free) are free: write a larger number to "
+                + "/sys/kernel/mm/hugepages/hugepages-\(kibibytes)kB/nr_hugepages"
+        case .hugePageSizeUnknown(let block, let page):
+            return "RAM block '\(block)': this host has no huge pages of \(page.bytes) bytes; "
+                + "see /sys/kernel/mm/hugepages"
+        }
+    }
+}
+
+/// One RAM block's memory in this process; unmapped when its last user goes.
+///
+/// The runtime's threads never touch it once it is registered with a userfaultfd: the thread that
+/// answers faults would wait for itself. Guest threads do, through `loadWord` and `storeWord`.
+@safe
+public final class GuestRAM: @unchecked Sendable {
+    // SAFETY: `base` maps `geometry.lengthBytes` bytes from `init` to `deinit`, and every access is
+    // checked against that length. Races on the content are the guest's own.
+    public let geometry: BlockGeometry
+    public let backing: RAMBacking
+    @usableFromInline let base: UnsafeMutableRawPointer
+    private let memfd: FileDescriptor?
+
+    /// Maps fresh, zero memory of `geometry.lengthBytes`.
+    public init(_ geometry: BlockGeometry, backing: RAMBacking) throws(RAMError) {
+        self.geometry = geometry
+        self.backing = backing
+        let length = geometry.lengthBytes
+        let address: Int64
+        switch backing {
+        case .anonymous:
+            memfd = nil
+            address = pc_map(-1, length)
+        case .memfd:
+            let raw = unsafe pc_memfd_create(geometry.name, length)
+            guard raw >= 0 else {
+                throw .mapping(
+                    block: geometry.name, lengthBytes: length, Errno(rawValue: -raw))
+            }
+            memfd = FileDescriptor(owning: raw)
+            address = pc_map(raw, length)
+        case .hugetlb:
+            memfd = nil
+            address = pc_map_huge(length, Int32(geometry.hostPage.shift))
+        }
+        guard address >= 0, let mapped = unsafe UnsafeMutableRawPointer(bitPattern: Int(address))
+        else {
+            let error = Errno(rawValue: Int32(truncatingIfNeeded: -address))
+            if backing == .hugetlb { throw HugePages.refusal(of: geometry, error) }
+            throw .mapping(block: geometry.name, lengthBytes: length, error)
+        }
+        unsafe base = mapped
+        _ = pc_advise(UInt64(address), length, PC_ADVICE_DONT_DUMP)
+    }
+
+    deinit { _ = unsafe pc_unmap(UInt64(UInt(bitPattern: base)), geometry.lengthBytes) }
+
+    public var address: HostAddress {
+        unsafe HostAddress(rawValue: UInt64(UInt(bitPattern: base)))
+    }
+
+    /// The offset of an address of this process, or `nil` when another mapping holds it.
+    public func offset(of address: HostAddress) -> RAMOffset? {
+        let start = self.address.rawValue
+        guard address.rawValue >= start, address.rawValue - start < geometry.lengthBytes else {
+            return nil
+        }
+        return RAMOffset(rawValue: address.rawValue - start)
+    }
+
+    /// Reads the aligned 64-bit word at `byteOffset`; a missing page blocks until it is placed.
+    @inlinable
+    public func loadWord(at byteOffset: UInt64) -> UInt64 {
+        precondition(byteOffset & 7 == 0 && byteOffset < geometry.lengthBytes)
+        return unsafe base.load(fromByteOffset: Int(byteOffset), as: UInt64.self)
+    }
+
+    /// Writes the aligned 64-bit word at `byteOffset`; a missing page blocks until it is placed.
+    @inlinable
+    public func storeWord(_ value: UInt64, at byteOffset: UInt64) {
+        precondition(byteOffset & 7 == 0 && byteOffset < geometry.lengthBytes)
+        unsafe base.storeBytes(of: value, toByteOffset: Int(byteOffset), as: UInt64.self)
+    }
+
+    /// Lends the aligned words of `[byteOffset, byteOffset + lengthBytes)` for reading.
+    @inlinable
+    public func withPage<Result, Failure: Error>(
+        at byteOffset: UInt64, lengthBytes: Int,
+        _ body: (Span<UInt64>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let words = unsafe words(at: byteOffset, lengthBytes: lengthBytes)
+        return try unsafe body(UnsafeBufferPointer(words).span)
+    }
+
+    /// Lends the aligned words of `[byteOffset, byteOffset + lengthBytes)` for writing.
+    @inlinable
+    public func withMutablePage<Result, Failure: Error>(
+        at byteOffset: UInt64, lengthBytes: Int,
+        _ body: (inout MutableSpan<UInt64>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let words = unsafe words(at: byteOffset, lengthBytes: lengthBytes)
+        var span = unsafe words.mutableSpan
+        return try body(&span)
+    }
+
+    @usableFromInline
+    @unsafe func words(
+        at byteOffset: UInt64, lengthBytes: Int
+    ) -> UnsafeMutableBufferPointer<UInt64> {
+        precondition(byteOffset & 7 == 0 && lengthBytes & 7 == 0 && lengthBytes >= 0)
+        precondition(
+            geometry.contains(
+                start: RAMOffset(rawValue: byteOffset), lengthBytes: UInt64(lengthBytes)))
+        return unsafe UnsafeMutableBufferPointer(
+            start: (base + Int(byteOffset)).assumingMemoryBound(to: UInt64.self),
+            count: lengthBytes / 8)
+    }
+}

@@ -1,0 +1,90 @@
+internal import Glibc
+
+/// A socket that waits for the source to connect.
+public struct Listener: ~Copyable, Sendable {
+    let descriptor: FileDescriptor
+    /// Where it listens; the port is the one the system chose.
+    public let address: ChannelAddress
+
+    /// A source opens two channels; a few strangers may knock meanwhile.
+    private static let backlog: Int32 = 8
+
+    /// Listens at `address`. A unix socket file that nobody listens on any more is replaced.
+    public init(at address: ChannelAddress) throws(ChannelError) {
+        var last = Errno.invalidArgument
+        for candidate in try SocketAddress.resolve(address, operation: .listen) {
+            let raw = socket(candidate.family, streamSocketType, 0)
+            guard raw >= 0 else {
+                last = .last
+                continue
+            }
+            let descriptor = FileDescriptor(owning: raw)
+            if candidate.family != AF_UNIX { Self.reuseAddress(raw) }
+            guard Self.bind(raw, to: candidate, at: address) else {
+                last = .last
+                continue
+            }
+            guard Glibc::listen(raw, Self.backlog) == 0 else {
+                last = .last
+                continue
+            }
+            self.descriptor = descriptor
+            if case .tcp(let host, let asked) = address {
+                let port = SocketAddress(boundTo: raw)?.port ?? asked
+                self.address = .tcp(host: host, port: port)
+            } else {
+                self.address = address
+            }
+            return
+        }
+        throw ChannelError(operation: .listen, address: address, cause: .kernel(last))
+    }
+
+    deinit { if case .unix(let path) = address { _ = unsafe unlink(path) } }
+
+    /// Takes the next connection; call it when a poller found one.
+    public func accept() throws(ChannelError) -> StreamSocket {
+        while true {
+            let raw = Glibc::accept(descriptor.raw, nil, nil)
+            if raw >= 0 {
+                _ = fcntl(raw, F_SETFD, FD_CLOEXEC)
+                return StreamSocket(FileDescriptor(owning: raw))
+            }
+            // A peer that went before it was accepted is no error of the listener.
+            let error = Errno.last
+            guard error.rawValue == EINTR || error.rawValue == ECONNABORTED else {
+                throw ChannelError(operation: .accept, address: address, cause: .kernel(error))
+            }
+        }
+    }
+
+    /// A port stays bound for a minute behind closed connections; a restart must not wait for it.
+    private static func reuseAddress(_ raw: Int32) {
+        var on: Int32 = 1
+        _ = unsafe setsockopt(
+            raw, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
+    }
+
+    private static func bind(
+        _ raw: Int32, to candidate: SocketAddress, at address: ChannelAddress
+    ) -> Bool {
+        if unsafe candidate.withPointer({ unsafe Glibc::bind(raw, $0, $1) }) == 0 { return true }
+        guard errno == EADDRINUSE, case .unix(let path) = address, isStale(candidate) else {
+            return false
+        }
+        _ = unsafe unlink(path)
+        return unsafe candidate.withPointer { unsafe Glibc::bind(raw, $0, $1) } == 0
+    }
+
+    /// Whether a socket file is left over from a process that is gone.
+    private static func isStale(_ candidate: SocketAddress) -> Bool {
+        let probe = socket(AF_UNIX, streamSocketType, 0)
+        guard probe >= 0 else { return false }
+        let owner = FileDescriptor(owning: probe)
+        let refused =
+            unsafe candidate.withPointer { unsafe Glibc::connect(owner.raw, $0, $1) } != 0
+            && errno == ECONNREFUSED
+        if !refused { errno = EADDRINUSE }
+        return refused
+    }
+}

@@ -1,0 +1,55 @@
+internal import CShims
+internal import Glibc
+
+/// Waits for several descriptors at once (`ppoll`). One thread owns a poller.
+public struct Poller {
+    private var entries: [pollfd] = []
+
+    public init(capacity: Int) { entries.reserveCapacity(capacity) }
+
+    /// Each `watch` answers the place to ask `isReady` about.
+    @discardableResult
+    public mutating func watch(_ flag: EventFlag) -> Int { watchReadable(flag.descriptor.raw) }
+
+    @discardableResult
+    public mutating func watch(_ socket: borrowing StreamSocket) -> Int {
+        watchReadable(socket.descriptor.raw)
+    }
+
+    @discardableResult
+    public mutating func watch(_ listener: borrowing Listener) -> Int {
+        watchReadable(listener.descriptor.raw)
+    }
+
+    @discardableResult
+    public mutating func watch(_ uffd: borrowing Userfaultfd) -> Int {
+        watchReadable(uffd.descriptor.raw)
+    }
+
+    /// Stops watching what was watched at `place`; other places keep their number.
+    public mutating func ignore(_ place: Int) { entries[place].fd = -1 }
+
+    /// Answers how many descriptors are ready: 0 when the time (`.max`: no limit) ran out.
+    public mutating func wait(timeoutNanoseconds: UInt64) -> Int {
+        let start = Monotonic.now()
+        var left = timeoutNanoseconds
+        while true {
+            let ready = unsafe entries.withUnsafeMutableBufferPointer { buffer in
+                unsafe pc_poll(buffer.baseAddress, UInt32(buffer.count), left)
+            }
+            if ready >= 0 { return Int(ready) }
+            // A signal that a handler took is no reason to report anything.
+            guard ready == -EINTR else { return 0 }
+            let passed = Monotonic.now() - start
+            if left != .max { left = timeoutNanoseconds - min(timeoutNanoseconds, passed) }
+        }
+    }
+
+    /// Whether the last `wait` found something to read, an end or an error there.
+    public func isReady(_ place: Int) -> Bool { entries[place].revents != 0 }
+
+    private mutating func watchReadable(_ raw: Int32) -> Int {
+        entries.append(pollfd(fd: raw, events: Int16(POLLIN), revents: 0))
+        return entries.count - 1
+    }
+}

@@ -1,0 +1,111 @@
+internal import Glibc
+
+/// A connected stream socket. Each direction has one owner among the threads; any thread may end both
+/// with `shutDown`, which wakes whoever waits in them.
+public struct StreamSocket: ~Copyable, Sendable {
+    let descriptor: FileDescriptor
+
+    init(_ descriptor: consuming FileDescriptor) {
+        self.descriptor = descriptor
+        setOption(SOL_SOCKET, SO_KEEPALIVE, 1)
+    }
+
+    /// How long to wait for a connection: longer than two lost SYNs, short enough for a person.
+    private static let connectTimeoutNanoseconds: UInt64 = 5_000_000_000
+
+    /// Connects to the first address of `address` that answers.
+    public static func connect(to address: ChannelAddress) throws(ChannelError) -> StreamSocket {
+        var last = Errno.connectionRefused
+        for candidate in try SocketAddress.resolve(address, operation: .connect) {
+            let raw = socket(candidate.family, streamSocketType, 0)
+            guard raw >= 0 else {
+                last = .last
+                continue
+            }
+            let descriptor = FileDescriptor(owning: raw)
+            // A send time-out bounds the connect as well (socket(7)).
+            let limit = connectTimeoutNanoseconds
+            setTimeout(raw, SO_SNDTIMEO, nanoseconds: limit)
+            let status = unsafe candidate.withPointer { unsafe Glibc::connect(raw, $0, $1) }
+            guard status == 0 else {
+                last = Errno.last.rawValue == EINPROGRESS ? .timedOut : .last
+                continue
+            }
+            setTimeout(raw, SO_SNDTIMEO, nanoseconds: 0)
+            return StreamSocket(descriptor)
+        }
+        throw ChannelError(operation: .connect, address: address, cause: .kernel(last))
+    }
+
+    /// Sends small messages at once instead of gathering them. Nothing to do on a unix socket.
+    public func sendAtOnce() { setOption(Int32(IPPROTO_TCP), TCP_NODELAY, 1) }
+
+    /// Bounds what the kernel holds of this side's output and input, so that nothing urgent on the
+    /// same link queues behind it.
+    /// - Parameter unsentBytes: what may lie in the socket and not yet on the wire (TCP only).
+    public func boundBuffers(bytes: Int32, unsentBytes: Int32) {
+        setOption(SOL_SOCKET, SO_SNDBUF, bytes)
+        setOption(SOL_SOCKET, SO_RCVBUF, bytes)
+        setOption(Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, unsentBytes)
+    }
+
+    /// Ends waits for a peer that takes nothing, or whose host is gone, after `nanoseconds`: a
+    /// receive or send then throws `EAGAIN` or `ETIMEDOUT`.
+    public func limitWaits(nanoseconds: UInt64) {
+        Self.setTimeout(descriptor.raw, SO_RCVTIMEO, nanoseconds: nanoseconds)
+        Self.setTimeout(descriptor.raw, SO_SNDTIMEO, nanoseconds: nanoseconds)
+        setOption(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, Int32(clamping: nanoseconds / 1_000_000))
+    }
+
+    /// Ends both directions; the descriptor stays valid until its owner goes.
+    public func shutDown() { _ = Glibc::shutdown(descriptor.raw, Int32(SHUT_RDWR)) }
+
+    /// Sends all of `bytes`.
+    public func send(_ bytes: Span<UInt8>) throws(Errno) {
+        var sent = 0
+        while sent < bytes.count {
+            let answer = unsafe bytes.withUnsafeBytes { buffer in
+                unsafe Glibc::send(
+                    descriptor.raw, buffer.baseAddress! + sent, buffer.count - sent,
+                    Int32(MSG_NOSIGNAL))
+            }
+            if answer >= 0 {
+                sent += answer
+            } else if Errno.last.rawValue != EINTR {
+                throw .last
+            }
+        }
+    }
+
+    /// Receives what is there, at least one byte unless `wait` is false.
+    /// - Returns: the bytes received; 0 at the peer's end; `nil` when nothing is there to not wait for.
+    @unsafe func receive(
+        into buffer: UnsafeMutableRawBufferPointer, wait: Bool
+    ) throws(Errno) -> Int? {
+        while true {
+            let flags = wait ? 0 : Int32(MSG_DONTWAIT)
+            let answer = unsafe recv(descriptor.raw, buffer.baseAddress, buffer.count, flags)
+            if answer >= 0 { return answer }
+            let error = Errno.last
+            if error == .again, !wait { return nil }
+            if error.rawValue != EINTR { throw error }
+        }
+    }
+
+    private func setOption(_ level: Int32, _ name: Int32, _ value: Int32) {
+        var value = value
+        // A refused option (TCP's on a unix socket) changes speed, not correctness.
+        _ = unsafe setsockopt(
+            descriptor.raw, level, name, &value, socklen_t(MemoryLayout<Int32>.size))
+    }
+
+    private static func setTimeout(_ raw: Int32, _ name: Int32, nanoseconds: UInt64) {
+        var limit = timeval(
+            tv_sec: Int(nanoseconds / 1_000_000_000),
+            tv_usec: Int(nanoseconds % 1_000_000_000 / 1_000))
+        _ = unsafe setsockopt(
+            raw, SOL_SOCKET, name, &limit, socklen_t(MemoryLayout<timeval>.size))
+    }
+}
+
+let streamSocketType = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)

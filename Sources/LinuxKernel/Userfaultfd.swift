@@ -1,0 +1,145 @@
+internal import CShims
+public import PageModel
+
+/// A page fault that a thread waits in.
+public struct FaultEvent: Sendable {
+    public let address: HostAddress
+    /// The kernel's id of the thread.
+    public let thread: Int32
+}
+
+/// What became of pages that were to be placed.
+public struct Placement: Equatable, Sendable {
+    /// Bytes that the kernel took.
+    public var placedBytes = 0
+    /// Host pages that somebody had placed before; their waiters were woken.
+    public var alreadyPresentPages = 0
+
+    public init() {}
+}
+
+/// The descriptor through which missing pages are reported and placed.
+///
+/// One thread reads events; any thread places: the kernel settles two placers of one page.
+public struct Userfaultfd: ~Copyable, Sendable {
+    let descriptor: FileDescriptor
+    /// Which faults it reports; see `FaultOrigin`.
+    public let origin: FaultOrigin
+
+    init(_ descriptor: consuming FileDescriptor, origin: FaultOrigin) {
+        self.descriptor = descriptor
+        self.origin = origin
+    }
+
+    /// Reports missing pages of the whole block from now on.
+    /// - Throws: `EINVAL` for memory the kernel does not support, `EBUSY` when another descriptor
+    ///   has it.
+    public func register(_ ram: GuestRAM) throws(Errno) {
+        var ioctls: UInt64 = 0
+        try Errno.check(
+            unsafe pc_uffd_register(
+                descriptor.raw, ram.address.rawValue, ram.geometry.lengthBytes,
+                UInt64(PC_UFFD_MODE_MISSING.rawValue), &ioctls))
+    }
+
+    /// Ends the reports; whoever still waits is woken and missing pages read as zeros.
+    public func unregister(_ ram: GuestRAM) throws(Errno) {
+        try Errno.check(
+            pc_uffd_unregister(descriptor.raw, ram.address.rawValue, ram.geometry.lengthBytes))
+    }
+
+    /// Reads the faults that are there, without waiting, and hands each to `body`.
+    /// - Returns: how many events were read.
+    public func readEvents(_ body: (FaultEvent) -> Void) throws(Errno) -> Int {
+        let capacity = Int(PC_UFFD_EVENTS_MAX)
+        let count = unsafe withUnsafeTemporaryAllocation(
+            of: pc_uffd_event.self, capacity: capacity
+        ) { events in
+            let count = unsafe pc_uffd_read(descriptor.raw, events.baseAddress, capacity)
+            for index in 0..<max(0, Int(count)) {
+                let event = unsafe events[index]
+                guard event.kind == UInt8(PC_UFFD_EVENT_PAGEFAULT) else { continue }
+                body(
+                    FaultEvent(
+                        address: HostAddress(rawValue: event.address),
+                        thread: Int32(bitPattern: event.thread)))
+            }
+            return count
+        }
+        return Int(try Errno.check(count))
+    }
+
+    /// Places staged bytes as host pages of `ram` and wakes whoever waits for them (`UFFDIO_COPY`).
+    /// - Precondition: `lengthBytes` is a multiple of the block's host page and inside the block.
+    /// - Throws: what the kernel answers but `EEXIST`, which counts as already present.
+    public func place(
+        _ staging: borrowing StagingArea, lengthBytes: Int, at offset: RAMOffset, of ram: GuestRAM
+    ) throws(Errno) -> Placement {
+        precondition(lengthBytes <= staging.capacityBytes)
+        let source = unsafe UnsafeRawPointer(staging.storage.baseAddress!)
+        return try place(lengthBytes, at: offset, of: ram) { target, done, length in
+            unsafe pc_uffd_copy(descriptor.raw, target, source + done, UInt64(length))
+        }
+    }
+
+    /// Places zero pages (`UFFDIO_ZEROPAGE`); the kernel has no such thing for hugetlb.
+    public func placeZeros(
+        lengthBytes: Int, at offset: RAMOffset, of ram: GuestRAM
+    ) throws(Errno) -> Placement {
+        try place(lengthBytes, at: offset, of: ram) { target, _, length in
+            pc_uffd_zeropage(descriptor.raw, target, UInt64(length))
+        }
+    }
+
+    /// Maps pages that the block's memfd already holds (`UFFDIO_CONTINUE`).
+    public func mapPresent(
+        lengthBytes: Int, at offset: RAMOffset, of ram: GuestRAM
+    ) throws(Errno) -> Placement {
+        try place(lengthBytes, at: offset, of: ram) { target, _, length in
+            pc_uffd_continue(descriptor.raw, target, UInt64(length))
+        }
+    }
+
+    /// Wakes whoever waits in a host page.
+    public func wake(_ page: HostPageIndex, of ram: GuestRAM) throws(Errno) {
+        let start = ram.address.rawValue + ram.geometry.offset(of: page).rawValue
+        try Errno.check(pc_uffd_wake(descriptor.raw, start, ram.geometry.hostPage.bytes))
+    }
+
+    /// How often a placing that met an unread event is tried again: the reader needs microseconds,
+    /// and each try yields the core to it.
+    private static let retriesMax = 10_000
+
+    private func place(
+        _ lengthBytes: Int, at offset: RAMOffset, of ram: GuestRAM,
+        _ call: (_ target: UInt64, _ done: Int, _ length: Int) -> Int64
+    ) throws(Errno) -> Placement {
+        precondition(ram.geometry.contains(start: offset, lengthBytes: UInt64(lengthBytes)))
+        let pageBytes = Int(ram.geometry.hostPage.bytes)
+        let start = ram.address.rawValue + offset.rawValue
+        var placement = Placement()
+        var done = 0
+        var retries = 0
+        while done < lengthBytes {
+            let answer = call(start + UInt64(done), done, lengthBytes - done)
+            if answer > 0 {
+                placement.placedBytes += Int(answer)
+                done += Int(answer)
+                continue
+            }
+            switch Errno(rawValue: Int32(truncatingIfNeeded: -answer)) {
+            case .exists:
+                try Errno.check(
+                    pc_uffd_wake(descriptor.raw, start + UInt64(done), UInt64(pageBytes)))
+                placement.alreadyPresentPages += 1
+                done += pageBytes
+            case .again where retries < Self.retriesMax:
+                retries += 1
+                yieldCore()
+            case let error:
+                throw error
+            }
+        }
+        return placement
+    }
+}

@@ -1,0 +1,80 @@
+/// Why a RAM block cannot be described.
+public enum GeometryError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The wire names a block with one length byte, so 1 to 255 bytes of UTF-8.
+    case nameLength(Int)
+    case emptyBlock(name: String)
+    case notWholePages(name: String, lengthBytes: UInt64, pageBytes: UInt64)
+    /// Offsets and lengths of a block are kept as signed counts of pages.
+    case tooLong(name: String, lengthBytes: UInt64)
+
+    public var description: String {
+        switch self {
+        case .nameLength(let length):
+            "a RAM block's name must be 1 to 255 bytes, not \(length)"
+        case .emptyBlock(let name):
+            "RAM block '\(name)' is empty"
+        case .notWholePages(let name, let length, let page):
+            "RAM block '\(name)': \(length) bytes is no multiple of its page size \(page)"
+        case .tooLong(let name, let length):
+            "RAM block '\(name)': \(length) bytes is more than an address space holds"
+        }
+    }
+}
+
+/// A named run of guest RAM: its identity on the wire, its length and its host page size.
+///
+/// Source: `RAMBlock` of QEMU (`include/exec/ramblock.h`).
+public struct BlockGeometry: Equatable, Sendable {
+    /// `idstr` on the wire.
+    public let name: String
+    public let lengthBytes: UInt64
+    /// The unit in which the kernel faults and places this block.
+    public let hostPage: PageSize
+
+    /// The longest block, 2^47 bytes: the user half of an x86_64 or aarch64 address space.
+    public static let lengthBytesMax: UInt64 = 1 << 47
+
+    public init(
+        name: String, lengthBytes: UInt64, hostPage: PageSize
+    ) throws(GeometryError) {
+        let nameLength = name.utf8.count
+        guard (1...255).contains(nameLength) else { throw .nameLength(nameLength) }
+        guard lengthBytes > 0 else { throw .emptyBlock(name: name) }
+        guard lengthBytes <= Self.lengthBytesMax else {
+            throw .tooLong(name: name, lengthBytes: lengthBytes)
+        }
+        guard hostPage.divides(lengthBytes) else {
+            throw .notWholePages(
+                name: name, lengthBytes: lengthBytes, pageBytes: hostPage.bytes)
+        }
+        self.name = name
+        self.lengthBytes = lengthBytes
+        self.hostPage = hostPage
+    }
+
+    public var targetPageCount: Int { Int(lengthBytes >> UInt64(PageSize.target.shift)) }
+    public var hostPageCount: Int { Int(lengthBytes >> UInt64(hostPage.shift)) }
+
+    /// The host page that holds the byte at `offset`.
+    /// - Precondition: `offset` is inside the block.
+    public func hostPage(containing offset: RAMOffset) -> HostPageIndex {
+        precondition(offset.rawValue < lengthBytes)
+        return HostPageIndex(rawValue: Int(offset.rawValue >> UInt64(hostPage.shift)))
+    }
+
+    /// The first byte of a host page.
+    public func offset(of page: HostPageIndex) -> RAMOffset {
+        RAMOffset(rawValue: UInt64(page.rawValue) << UInt64(hostPage.shift))
+    }
+
+    /// The target pages that make up a host page.
+    public func targetPages(of page: HostPageIndex) -> Range<Int> {
+        let count = hostPage.targetPages
+        return page.rawValue * count..<(page.rawValue + 1) * count
+    }
+
+    /// Whether `length` bytes from `start` lie inside the block; never overflows.
+    public func contains(start: RAMOffset, lengthBytes length: UInt64) -> Bool {
+        start.rawValue <= lengthBytes && length <= lengthBytes - start.rawValue
+    }
+}

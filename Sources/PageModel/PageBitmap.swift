@@ -1,0 +1,131 @@
+/// One atomic bit for each page of a block, searched and changed 64 pages at a time.
+///
+/// The unit (target or host page) is the user's; `ReceivedBitmap` and `DirtyBitmap` fix it.
+public final class PageBitmap: Sendable {
+    public let pageCount: Int
+    private let words: AtomicWords
+
+    public init(pageCount: Int, allSet: Bool) {
+        precondition(pageCount >= 0)
+        self.pageCount = pageCount
+        words = AtomicWords(count: (pageCount + 63) / 64, repeating: allSet ? .max : 0)
+        if allSet, pageCount % 64 != 0 {
+            words.subtract(~PageBitmap.mask(0..<pageCount % 64), at: words.count - 1)
+        }
+    }
+
+    public func contains(_ page: Int) -> Bool {
+        precondition(page >= 0 && page < pageCount)
+        return words.load(page >> 6) & (1 << UInt64(page & 63)) != 0
+    }
+
+    /// Sets the bit of `page`; answers whether it was clear before.
+    @discardableResult
+    public func insert(_ page: Int) -> Bool {
+        precondition(page >= 0 && page < pageCount)
+        let bit: UInt64 = 1 << UInt64(page & 63)
+        return words.formUnion(bit, at: page >> 6) & bit == 0
+    }
+
+    /// Clears the bit of `page`; answers whether it was set before.
+    @discardableResult
+    public func remove(_ page: Int) -> Bool {
+        precondition(page >= 0 && page < pageCount)
+        let bit: UInt64 = 1 << UInt64(page & 63)
+        return words.subtract(bit, at: page >> 6) & bit != 0
+    }
+
+    /// Sets the bits of `pages`; answers how many were clear before.
+    @discardableResult
+    public func insert(_ pages: Range<Int>) -> Int {
+        var changed = 0
+        forEachWord(of: pages) { index, mask in
+            changed += (mask & ~words.formUnion(mask, at: index)).nonzeroBitCount
+        }
+        return changed
+    }
+
+    /// Clears the bits of `pages`; answers how many were set before.
+    @discardableResult
+    public func remove(_ pages: Range<Int>) -> Int {
+        var changed = 0
+        forEachWord(of: pages) { index, mask in
+            changed += (mask & words.subtract(mask, at: index)).nonzeroBitCount
+        }
+        return changed
+    }
+
+    /// Whether any page of `pages` is set.
+    public func intersects(_ pages: Range<Int>) -> Bool {
+        var found = false
+        forEachWord(of: pages) { index, mask in found = found || words.load(index) & mask != 0 }
+        return found
+    }
+
+    public var setCount: Int {
+        var count = 0
+        for index in 0..<words.count { count += words.load(index).nonzeroBitCount }
+        return count
+    }
+
+    /// The first set page at or after `start`, or `nil`.
+    public func firstSet(from start: Int) -> Int? { first(from: start, inverted: 0) }
+
+    /// The first clear page at or after `start`, or `nil`.
+    public func firstClear(from start: Int) -> Int? { first(from: start, inverted: .max) }
+
+    /// The next run of set pages at or after `start`.
+    public func nextRun(from start: Int) -> Range<Int>? {
+        guard let lower = firstSet(from: start) else { return nil }
+        return lower..<(firstClear(from: lower) ?? pageCount)
+    }
+
+    /// Clears the first run of set pages at or after `start` and answers it: at most `countMax`
+    /// pages and never across a word, so that one exchange owns the whole run or none of it.
+    public func takeRun(from start: Int, countMax: Int) -> Range<Int>? {
+        precondition(countMax > 0)
+        var from = start
+        while let lower = firstSet(from: from) {
+            let word = words.load(lower >> 6)
+            let shifted = word >> UInt64(lower & 63)
+            let length = min((~shifted).trailingZeroBitCount, countMax, 64 - (lower & 63))
+            if length > 0 {
+                let run = lower..<lower + length
+                let mask = PageBitmap.mask((lower & 63)..<(lower & 63) + length)
+                if words.exchange(word, with: word & ~mask, at: lower >> 6) { return run }
+            }
+            from = lower
+        }
+        return nil
+    }
+
+    private func first(from start: Int, inverted: UInt64) -> Int? {
+        precondition(start >= 0)
+        guard start < pageCount else { return nil }
+        var index = start >> 6
+        var word = (words.load(index) ^ inverted) & (.max << UInt64(start & 63))
+        while word == 0 {
+            index += 1
+            guard index < words.count else { return nil }
+            word = words.load(index) ^ inverted
+        }
+        let page = index << 6 + word.trailingZeroBitCount
+        return page < pageCount ? page : nil
+    }
+
+    private func forEachWord(of pages: Range<Int>, _ body: (Int, UInt64) -> Void) {
+        precondition(pages.lowerBound >= 0 && pages.upperBound <= pageCount)
+        var page = pages.lowerBound
+        while page < pages.upperBound {
+            let index = page >> 6
+            let end = min(pages.upperBound, (index + 1) << 6)
+            body(index, PageBitmap.mask(page & 63..<(page & 63) + (end - page)))
+            page = end
+        }
+    }
+
+    private static func mask(_ bits: Range<Int>) -> UInt64 {
+        guard !bits.isEmpty else { return 0 }
+        return (.max >> UInt64(64 - bits.count)) << UInt64(bits.lowerBound)
+    }
+}

@@ -1,0 +1,33 @@
+/// Destination: which host pages of one block are placed.
+///
+/// A bit is set only after the kernel has the page, so the bitmap may lag the truth but never leads
+/// it: a recovery tells the source these bits, and a page told too early would be lost for good.
+/// Source: `receivedmap` of QEMU's `RAMBlock`.
+public struct ReceivedBitmap: Sendable {
+    private let pages: PageBitmap
+
+    public init(block: BlockGeometry) {
+        pages = PageBitmap(pageCount: block.hostPageCount, allSet: false)
+    }
+
+    public func contains(_ page: HostPageIndex) -> Bool { pages.contains(page.rawValue) }
+
+    /// Marks `range` placed; answers how many were not yet.
+    @discardableResult
+    public func insert(_ range: Range<HostPageIndex>) -> Int {
+        pages.insert(range.lowerBound.rawValue..<range.upperBound.rawValue)
+    }
+
+    /// Takes `range` back before its memory is dropped; answers how many were placed.
+    @discardableResult
+    public func remove(_ range: Range<HostPageIndex>) -> Int {
+        pages.remove(range.lowerBound.rawValue..<range.upperBound.rawValue)
+    }
+
+    public var placedCount: Int { pages.setCount }
+
+    /// The first page at or after `start` that is not placed.
+    public func firstMissing(from start: HostPageIndex) -> HostPageIndex? {
+        pages.firstClear(from: start.rawValue).map(HostPageIndex.init(rawValue:))
+    }
+}

@@ -1,0 +1,26 @@
+/// Destination: which host pages of one block somebody waits for.
+///
+/// Only the fault thread sets bits, before it looks at the received bitmap; a placer reads them after
+/// it has set the received bit. Whichever comes second sees the other, so no waiter is overlooked.
+public struct RequestedPages: Sendable {
+    private let pages: PageBitmap
+
+    public init(block: BlockGeometry) {
+        pages = PageBitmap(pageCount: block.hostPageCount, allSet: false)
+    }
+
+    /// Notes that `page` is waited for; answers whether it was not yet.
+    public func insert(_ page: HostPageIndex) -> Bool { pages.insert(page.rawValue) }
+
+    /// The first waited-for page of `range` at or after its start.
+    public func first(in range: Range<HostPageIndex>) -> HostPageIndex? {
+        guard let page = pages.firstSet(from: range.lowerBound.rawValue),
+            page < range.upperBound.rawValue
+        else { return nil }
+        return HostPageIndex(rawValue: page)
+    }
+
+    public func contains(_ page: HostPageIndex) -> Bool { pages.contains(page.rawValue) }
+
+    public func remove(_ page: HostPageIndex) { pages.remove(page.rawValue) }
+}
