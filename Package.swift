@@ -11,6 +11,9 @@ let house: [SwiftSetting] = [
 
 let package = Package(
     name: "postcopy",
+    dependencies: [
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0")
+    ],
     targets: [
         .target(
             name: "CShims", path: "CShims",
@@ -20,6 +23,28 @@ let package = Package(
             ],
             linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("z")]),
         .target(name: "PageModel", swiftSettings: house),
+        .target(
+            name: "StreamWire", dependencies: ["PageModel"], exclude: ["README.md"],
+            swiftSettings: house),
+        .target(
+            name: "MigrationCore",
+            dependencies: [
+                "PageModel", "StreamWire",
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ], swiftSettings: house),
         .target(name: "LinuxKernel", dependencies: ["CShims", "PageModel"], swiftSettings: house),
+        .target(
+            name: "PostcopyRuntime",
+            dependencies: ["MigrationCore", "StreamWire", "LinuxKernel", "PageModel"],
+            swiftSettings: house),
+        .target(
+            name: "Postcopy", dependencies: ["PostcopyRuntime", "LinuxKernel"],
+            swiftSettings: house),
+        .testTarget(
+            name: "RuntimeTests",
+            dependencies: [
+                "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel", "PageModel",
+            ], swiftSettings: house),
+        .testTarget(name: "TidyTests", swiftSettings: house),
     ]
 )

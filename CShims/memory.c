@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <linux/mman.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 int pc_memfd_create(const char *name, uint64_t length)
 {
-    int memfd = memfd_create(name, MFD_CLOEXEC);
+    char kept[250] = {0}; /* NAME_MAX without the kernel's "memfd:" */
+    strncpy(kept, name, sizeof kept - 1);
+    int memfd = memfd_create(kept, MFD_CLOEXEC);
     if (memfd < 0)
         return -errno;
     if (ftruncate(memfd, (off_t)length) != 0) {

@@ -81,14 +81,22 @@ int pc_ring_cancel(struct pc_ring *ring, uint64_t target, uint64_t slot)
 
 int pc_ring_submit(struct pc_ring *ring, unsigned wait_count, uint64_t timeout_ns)
 {
-    if (timeout_ns == 0)
-        return io_uring_submit_and_wait(&ring->ring, wait_count);
+    int status;
+    if (timeout_ns == 0) {
+        do
+            status = io_uring_submit_and_wait(&ring->ring, wait_count);
+        while (status == -EINTR);
+        return status;
+    }
     struct __kernel_timespec limit = {
         .tv_sec = (long long)(timeout_ns / 1000000000u),
         .tv_nsec = (long long)(timeout_ns % 1000000000u),
     };
     struct io_uring_cqe *first;
-    return io_uring_submit_and_wait_timeout(&ring->ring, &first, wait_count, &limit, NULL);
+    do
+        status = io_uring_submit_and_wait_timeout(&ring->ring, &first, wait_count, &limit, NULL);
+    while (status == -EINTR);
+    return status;
 }
 
 int pc_ring_reap(struct pc_ring *ring, struct pc_completion *completions, unsigned capacity)

@@ -5,6 +5,7 @@
 
 #include "pc_memory.h"
 #include "pc_ring.h"
+#include "pc_socket.h"
 #include "pc_thread.h"
 #include "pc_uffd.h"
 

@@ -13,7 +13,7 @@ enum pc_advice {
     PC_ADVICE_DONT_DUMP,     /* MADV_DONTDUMP */
 };
 
-/* Creates a memfd of `length` bytes. Returns a close-on-exec descriptor, or -errno. */
+/* Creates a memfd of `length` bytes; at most 249 bytes of `name` are kept. Returns a close-on-exec descriptor, or -errno. */
 int pc_memfd_create(const char *name, uint64_t length);
 
 /* Maps private anonymous memory, or `memfd` shared when that is not -1. No swap is reserved.

@@ -20,6 +20,7 @@ public struct Errno: Error, Hashable, Sendable, CustomStringConvertible {
     public static let noProcess = Errno(rawValue: ESRCH)
     public static let timedOut = Errno(rawValue: ETIMEDOUT)
     public static let timerExpired = Errno(rawValue: ETIME)
+    public static let nameTooLong = Errno(rawValue: ENAMETOOLONG)
     public static let invalidArgument = Errno(rawValue: EINVAL)
 
     /// The error that the C library left for the calling thread.

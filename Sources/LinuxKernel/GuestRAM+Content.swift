@@ -34,6 +34,13 @@ extension GuestRAM {
         }
     }
 
+    /// Writes zeros over the target page at `offset`, under the same condition.
+    public func clearPage(at offset: RAMOffset) {
+        let length = Int(PageSize.target.bytes)
+        precondition(geometry.contains(start: offset, lengthBytes: UInt64(length)))
+        _ = unsafe memset(base + Int(offset.rawValue), 0, length)
+    }
+
     /// Gives whole host pages back: they read as zeros, or fault once they are registered.
     /// - Throws: what `madvise` answers.
     public func drop(from offset: RAMOffset, lengthBytes: UInt64) throws(Errno) {

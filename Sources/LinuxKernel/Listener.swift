@@ -1,3 +1,4 @@
+internal import CShims
 internal import Glibc
 
 /// A socket that waits for the source to connect.
@@ -45,13 +46,10 @@ public struct Listener: ~Copyable, Sendable {
     /// Takes the next connection; call it when a poller found one.
     public func accept() throws(ChannelError) -> StreamSocket {
         while true {
-            let raw = Glibc::accept(descriptor.raw, nil, nil)
-            if raw >= 0 {
-                _ = fcntl(raw, F_SETFD, FD_CLOEXEC)
-                return StreamSocket(FileDescriptor(owning: raw))
-            }
+            let raw = pc_accept(descriptor.raw)
+            if raw >= 0 { return StreamSocket(FileDescriptor(owning: raw)) }
             // A peer that went before it was accepted is no error of the listener.
-            let error = Errno.last
+            let error = Errno(rawValue: -raw)
             guard error.rawValue == EINTR || error.rawValue == ECONNABORTED else {
                 throw ChannelError(operation: .accept, address: address, cause: .kernel(error))
             }
@@ -69,22 +67,27 @@ public struct Listener: ~Copyable, Sendable {
         _ raw: Int32, to candidate: SocketAddress, at address: ChannelAddress
     ) -> Bool {
         if unsafe candidate.withPointer({ unsafe Glibc::bind(raw, $0, $1) }) == 0 { return true }
-        guard errno == EADDRINUSE, case .unix(let path) = address, isStale(candidate) else {
+        guard errno == EADDRINUSE, case .unix(let path) = address, isStale(candidate, path) else {
             return false
         }
         _ = unsafe unlink(path)
         return unsafe candidate.withPointer { unsafe Glibc::bind(raw, $0, $1) } == 0
     }
 
-    /// Whether a socket file is left over from a process that is gone.
-    private static func isStale(_ candidate: SocketAddress) -> Bool {
-        let probe = socket(AF_UNIX, streamSocketType, 0)
+    /// Whether `path` is a socket file left over from a process that is gone.
+    private static func isStale(_ candidate: SocketAddress, _ path: String) -> Bool {
+        defer { errno = EADDRINUSE }
+        // A file of another kind refuses connections too, and must not be deleted.
+        var status = stat()
+        guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else {
+            return false
+        }
+        // A datagram socket asks without knocking: a live listener answers EPROTOTYPE, and neither
+        // takes the probe for its source nor makes it wait behind a full backlog.
+        let probe = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard probe >= 0 else { return false }
         let owner = FileDescriptor(owning: probe)
-        let refused =
-            unsafe candidate.withPointer { unsafe Glibc::connect(owner.raw, $0, $1) } != 0
+        return unsafe candidate.withPointer { unsafe Glibc::connect(owner.raw, $0, $1) } != 0
             && errno == ECONNREFUSED
-        if !refused { errno = EADDRINUSE }
-        return refused
     }
 }

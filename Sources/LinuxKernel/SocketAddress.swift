@@ -11,7 +11,14 @@ struct SocketAddress {
         _ address: ChannelAddress, operation: ChannelError.Operation
     ) throws(ChannelError) -> [SocketAddress] {
         switch address {
-        case .unix(let path): return [SocketAddress(unixPath: path)]
+        case .unix(let path):
+            // An address made without the parser may hold anything; an empty path is another kind.
+            guard (1...ChannelAddress.unixPathBytesMax).contains(path.utf8.count) else {
+                throw ChannelError(
+                    operation: operation, address: address,
+                    cause: .kernel(path.isEmpty ? .invalidArgument : .nameTooLong))
+            }
+            return [SocketAddress(unixPath: path)]
         case .tcp(let host, let port):
             var hints = unsafe addrinfo()
             unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)

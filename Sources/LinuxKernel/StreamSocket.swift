@@ -26,8 +26,7 @@ public struct StreamSocket: ~Copyable, Sendable {
             // A send time-out bounds the connect as well (socket(7)).
             let limit = connectTimeoutNanoseconds
             setTimeout(raw, SO_SNDTIMEO, nanoseconds: limit)
-            let status = unsafe candidate.withPointer { unsafe Glibc::connect(raw, $0, $1) }
-            guard status == 0 else {
+            guard Self.connect(raw, to: candidate) else {
                 last = Errno.last.rawValue == EINPROGRESS ? .timedOut : .last
                 continue
             }
@@ -35,6 +34,14 @@ public struct StreamSocket: ~Copyable, Sendable {
             return StreamSocket(descriptor)
         }
         throw ChannelError(operation: .connect, address: address, cause: .kernel(last))
+    }
+
+    /// A signal that was handled ends the call and not the attempt: asking again waits for that one.
+    private static func connect(_ raw: Int32, to candidate: SocketAddress) -> Bool {
+        while unsafe candidate.withPointer({ unsafe Glibc::connect(raw, $0, $1) }) != 0 {
+            guard errno == EINTR else { return false }
+        }
+        return true
     }
 
     /// Sends small messages at once instead of gathering them. Nothing to do on a unix socket.
@@ -59,6 +66,9 @@ public struct StreamSocket: ~Copyable, Sendable {
 
     /// Ends both directions; the descriptor stays valid until its owner goes.
     public func shutDown() { _ = Glibc::shutdown(descriptor.raw, Int32(SHUT_RDWR)) }
+
+    /// Ends this side's direction alone: the peer's last words can still be received.
+    public func shutDownSending() { _ = Glibc::shutdown(descriptor.raw, Int32(SHUT_WR)) }
 
     /// Sends all of `bytes`.
     public func send(_ bytes: Span<UInt8>) throws(Errno) {

@@ -55,23 +55,30 @@ public struct UserfaultfdRefusal: Error, Equatable, Sendable, CustomStringConver
         }
     }
 
-    /// What the two errors and the state of the process say together.
+    /// Asks the process for its state and says what that and the two errors mean.
     static func classify(device: Errno, systemCall: Errno) -> UserfaultfdRefusal {
         let filtered = SystemText.field("Seccomp", of: "/proc/self/status") == 2
         let capabilities = SystemText.field("CapEff", of: "/proc/self/status", radix: 16) ?? 0
         let traceCapability: UInt64 = 1 << 19  // CAP_SYS_PTRACE
         let openToAll = SystemText.number("/proc/sys/vm/unprivileged_userfaultfd") == 1
-        let privileged = openToAll || capabilities & traceCapability != 0
-        let cause: Cause =
-            switch systemCall {
-            case .noSystemCall: filtered ? .seccomp : .kernelConfiguration
-            case .notPermitted where privileged: filtered ? .seccomp : .other
-            case .notPermitted:
-                device == .accessDenied || device == .notPermitted || !filtered
-                    ? .sysctlAndCapability : .seccomp
-            default: device == .accessDenied ? .devicePermission : .other
-            }
+        let cause = cause(
+            device: device, systemCall: systemCall, filtered: filtered,
+            privileged: openToAll || capabilities & traceCapability != 0)
         return UserfaultfdRefusal(cause: cause, deviceError: device, systemCallError: systemCall)
+    }
+
+    /// What the two errors and the state of the process say together.
+    package static func cause(
+        device: Errno, systemCall: Errno, filtered: Bool, privileged: Bool
+    ) -> Cause {
+        switch systemCall {
+        case .noSystemCall: filtered ? .seccomp : .kernelConfiguration
+        case .notPermitted where privileged: filtered ? .seccomp : .other
+        case .notPermitted:
+            device == .accessDenied || device == .notPermitted || !filtered
+                ? .sysctlAndCapability : .seccomp
+        default: device == .accessDenied ? .devicePermission : .other
+        }
     }
 }
 

@@ -69,10 +69,20 @@ public final class PageBitmap: Sendable {
     }
 
     /// The first set page at or after `start`, or `nil`.
-    public func firstSet(from start: Int) -> Int? { first(from: start, inverted: 0) }
+    public func firstSet(from start: Int) -> Int? {
+        first(from: start, end: pageCount, inverted: 0)
+    }
+
+    /// The first set page of `pages`, or `nil`; looks no further than its end.
+    public func firstSet(in pages: Range<Int>) -> Int? {
+        precondition(pages.upperBound <= pageCount)
+        return first(from: pages.lowerBound, end: pages.upperBound, inverted: 0)
+    }
 
     /// The first clear page at or after `start`, or `nil`.
-    public func firstClear(from start: Int) -> Int? { first(from: start, inverted: .max) }
+    public func firstClear(from start: Int) -> Int? {
+        first(from: start, end: pageCount, inverted: .max)
+    }
 
     /// The next run of set pages at or after `start`.
     public func nextRun(from start: Int) -> Range<Int>? {
@@ -99,18 +109,18 @@ public final class PageBitmap: Sendable {
         return nil
     }
 
-    private func first(from start: Int, inverted: UInt64) -> Int? {
+    private func first(from start: Int, end: Int, inverted: UInt64) -> Int? {
         precondition(start >= 0)
-        guard start < pageCount else { return nil }
+        guard start < end else { return nil }
         var index = start >> 6
         var word = (words.load(index) ^ inverted) & (.max << UInt64(start & 63))
         while word == 0 {
             index += 1
-            guard index < words.count else { return nil }
+            guard index << 6 < end else { return nil }
             word = words.load(index) ^ inverted
         }
         let page = index << 6 + word.trailingZeroBitCount
-        return page < pageCount ? page : nil
+        return page < end ? page : nil
     }
 
     private func forEachWord(of pages: Range<Int>, _ body: (Int, UInt64) -> Void) {

@@ -12,12 +12,11 @@ public struct RequestedPages: Sendable {
     /// Notes that `page` is waited for; answers whether it was not yet.
     public func insert(_ page: HostPageIndex) -> Bool { pages.insert(page.rawValue) }
 
-    /// The first waited-for page of `range` at or after its start.
+    /// The first waited-for page of `range`. Placers ask after every placing, so the cost is that of
+    /// the range and not of the block.
     public func first(in range: Range<HostPageIndex>) -> HostPageIndex? {
-        guard let page = pages.firstSet(from: range.lowerBound.rawValue),
-            page < range.upperBound.rawValue
-        else { return nil }
-        return HostPageIndex(rawValue: page)
+        pages.firstSet(in: range.lowerBound.rawValue..<range.upperBound.rawValue)
+            .map(HostPageIndex.init(rawValue:))
     }
 
     public func contains(_ page: HostPageIndex) -> Bool { pages.contains(page.rawValue) }

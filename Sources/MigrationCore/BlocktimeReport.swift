@@ -1,0 +1,74 @@
+public import Histogram
+
+/// How long one party waited for missing pages.
+public struct WaitTotals: Hashable, Sendable {
+    public internal(set) var nanoseconds: UInt64 = 0
+    public internal(set) var waitCount: UInt64 = 0
+    public internal(set) var waitNanosecondsMax: UInt64 = 0
+
+    public init() {}
+
+    mutating func add(waitNanoseconds: UInt64) {
+        nanoseconds += waitNanoseconds
+        waitCount += 1
+        waitNanosecondsMax = max(waitNanosecondsMax, waitNanoseconds)
+    }
+
+    mutating func add(_ other: WaitTotals) {
+        nanoseconds += other.nanoseconds
+        waitCount += other.waitCount
+        waitNanosecondsMax = max(waitNanosecondsMax, other.waitNanosecondsMax)
+    }
+}
+
+/// The distribution of waits in a few numbers, in nanoseconds. Percentiles are true to 0.1 %.
+public struct LatencySummary: Hashable, Sendable {
+    public let count: UInt64
+    public let meanNanoseconds: UInt64
+    public let p50Nanoseconds: UInt64
+    public let p90Nanoseconds: UInt64
+    public let p99Nanoseconds: UInt64
+    public let p999Nanoseconds: UInt64
+    /// Exact.
+    public let maxNanoseconds: UInt64
+}
+
+/// What `Blocktime` has counted: every wait that has ended.
+///
+/// Source: `fill_destination_postcopy_migration_info` of QEMU (`migration/postcopy-ram.c`), whose
+/// numbers are milliseconds.
+public struct BlocktimeReport: Sendable {
+    /// By vCPU, in the order in which their threads were given.
+    public let vcpus: [WaitTotals]
+    /// How long all vCPUs waited at once.
+    public let overlappedNanoseconds: UInt64
+    /// Threads that are no vCPU, together.
+    public let others: WaitTotals
+    /// Faults of threads that had no place in the table or no known thread id: how often, not how
+    /// long.
+    public let untrackedCount: UInt64
+    /// Every wait of every thread, in nanoseconds; waits above an hour count as an hour.
+    public let histogram: Histogram<UInt64>
+
+    /// How long each vCPU waited.
+    public var vcpuNanoseconds: [UInt64] { vcpus.map(\.nanoseconds) }
+
+    /// The waits of all threads in a few numbers.
+    public var latency: LatencySummary {
+        var all = others
+        for vcpu in vcpus { all.add(vcpu) }
+        return LatencySummary(
+            count: all.waitCount,
+            meanNanoseconds: all.waitCount == 0 ? 0 : all.nanoseconds / all.waitCount,
+            p50Nanoseconds: percentile(50, atMost: all),
+            p90Nanoseconds: percentile(90, atMost: all),
+            p99Nanoseconds: percentile(99, atMost: all),
+            p999Nanoseconds: percentile(99.9, atMost: all),
+            maxNanoseconds: all.waitNanosecondsMax)
+    }
+
+    /// The histogram answers the upper end of a bucket, which may lie above the longest wait.
+    private func percentile(_ percent: Double, atMost all: WaitTotals) -> UInt64 {
+        min(histogram.valueAtPercentile(percent), all.waitNanosecondsMax)
+    }
+}

@@ -1,0 +1,183 @@
+extension DestinationPhase {
+    /// A transition: where it leads, and what the runtime must do for it.
+    public typealias Step = (phase: DestinationPhase, action: DestinationAction)
+
+    /// The error number of a SHUT that says: the guest did not start here. QEMU looks at zero or not.
+    public static let shutError: UInt32 = 1
+
+    /// The phase that follows `event`, and what the runtime must do for it.
+    ///
+    /// Total: a command out of order fails before the commit and pauses after it; a report without
+    /// meaning keeps the phase and gets `refuse`.
+    public func after(_ event: DestinationEvent) -> Step {
+        switch event {
+        case .headReceived: afterHead()
+        case .returnPathOpened: afterReturnPathOpened()
+        case .advise: afterAdvise()
+        case .blockList: afterBlockList()
+        case .discard(let ranges): afterDiscard(ranges: Int(ranges))
+        case .listen: afterListen()
+        case .deviceLoaded: afterDeviceLoaded()
+        case .deviceRefused: afterDeviceRefused()
+        case .run: afterRun()
+        case .endOfStream: afterEndOfStream()
+        case .allPagesPlaced: afterAllPagesPlaced()
+        case .linkLost: afterLinkLost()
+        case .peerMisbehaved: afterTrouble(.peerMisbehaved)
+        case .deadlinePassed: afterTrouble(.deadlinePassed)
+        }
+    }
+
+    /// Source: `qemu_loadvm_state_header` (`savevm.c`).
+    private func afterHead() -> Step {
+        switch self {
+        case .none: (.setup(returnPathOpen: false), .none)
+        case .setup, .advised, .discarding, .listening, .loaded, .running, .streamEnded,
+            .completed, .paused, .failed:
+            refusing(.head)
+        }
+    }
+
+    /// A second one is harmless, as it is for QEMU.
+    /// Source: `loadvm_process_command`, `MIG_CMD_OPEN_RETURN_PATH` (`savevm.c`).
+    private func afterReturnPathOpened() -> Step {
+        switch self {
+        case .setup: (.setup(returnPathOpen: true), .none)
+        case .none: refusing(.openReturnPath)
+        case .advised, .discarding, .listening, .loaded, .running, .streamEnded, .completed,
+            .paused, .failed:
+            (self, .none)
+        }
+    }
+
+    /// Source: `loadvm_postcopy_handle_advise` (`savevm.c`). Postcopy needs the return path for page
+    /// requests, so that it must be open first.
+    private func afterAdvise() -> Step {
+        switch self {
+        case .setup(returnPathOpen: true): (.advised(blocksAgreed: false), .prepareMemory)
+        case .none, .setup(returnPathOpen: false), .advised, .discarding, .listening, .loaded,
+            .running, .streamEnded, .completed, .paused, .failed:
+            refusing(.advise)
+        }
+    }
+
+    /// Source: `ram_load_precopy`, `RAM_SAVE_FLAG_MEM_SIZE` (`ram.c`); refused from LISTEN on.
+    private func afterBlockList() -> Step {
+        switch self {
+        case .advised(blocksAgreed: false): (.advised(blocksAgreed: true), .none)
+        case .none, .setup, .advised(blocksAgreed: true), .discarding, .listening, .loaded,
+            .running, .streamEnded, .completed, .paused, .failed:
+            refusing(.blockList)
+        }
+    }
+
+    /// Source: `loadvm_postcopy_ram_handle_discard` (`savevm.c`).
+    private func afterDiscard(ranges: Int) -> Step {
+        switch self {
+        case .advised(blocksAgreed: true): (.discarding(ranges: ranges), .dropRanges)
+        case .discarding(let before): (.discarding(ranges: before + ranges), .dropRanges)
+        case .none, .setup, .advised(blocksAgreed: false), .listening, .loaded, .running,
+            .streamEnded, .completed, .paused, .failed:
+            refusing(.discard)
+        }
+    }
+
+    /// Source: `loadvm_postcopy_handle_listen` (`savevm.c`); without DISCARD nothing was dirty.
+    private func afterListen() -> Step {
+        switch self {
+        case .advised(blocksAgreed: true), .discarding: (.listening(.arriving), .startListening)
+        case .none, .setup, .advised(blocksAgreed: false), .listening, .loaded, .running,
+            .streamEnded, .completed, .paused, .failed:
+            refusing(.listen)
+        }
+    }
+
+    /// Source: `loadvm_handle_cmd_packaged` and PING 0x42 behind the devices (`savevm.c`).
+    private func afterDeviceLoaded() -> Step {
+        switch self {
+        case .listening(let progress): (.loaded(progress), .allowCommit)
+        case .none, .setup, .advised, .discarding, .loaded, .running, .streamEnded, .completed,
+            .paused, .failed:
+            (self, .refuse)
+        }
+    }
+
+    /// Source: `qemu_loadvm_state_main` and its error in `process_incoming_migration_co`.
+    private func afterDeviceRefused() -> Step {
+        switch self {
+        case .listening: afterTrouble(.deviceRefused)
+        case .none, .setup, .advised, .discarding, .loaded, .running, .streamEnded, .completed,
+            .paused, .failed:
+            (self, .refuse)
+        }
+    }
+
+    /// RUN starts nothing once the link is down: a source that missed the commit may be a QEMU that
+    /// runs the guest itself, and only a recovery can tell.
+    /// Source: `loadvm_postcopy_handle_run`, `loadvm_postcopy_handle_run_bh` (`savevm.c`).
+    private func afterRun() -> Step {
+        switch self {
+        case .loaded(.arriving): (.running(allPagesPlaced: false), .startGuest)
+        case .loaded(.placed): (.running(allPagesPlaced: true), .startGuest)
+        case .loaded(.ended): (.streamEnded, .startGuest)
+        case .loaded(.endedAndPlaced): (.completed, .startGuestThenShut)
+        case .none, .setup, .advised, .discarding, .listening, .running, .streamEnded, .completed,
+            .paused, .failed:
+            refusing(.run)
+        }
+    }
+
+    /// QEMU completes here even when pages are missing, and they read as zeros; this side waits.
+    /// Source: `postcopy_ram_listen_thread` (`savevm.c`), `postcopy_ram_incoming_cleanup`.
+    private func afterEndOfStream() -> Step {
+        switch self {
+        case .listening(let progress):
+            progress.withEnd.map { (.listening($0), .none) } ?? refusing(.endOfStream)
+        case .loaded(let progress):
+            progress.withEnd.map { (.loaded($0), .none) } ?? refusing(.endOfStream)
+        case .running(allPagesPlaced: true): (.completed, .sendShut(error: 0))
+        case .running(allPagesPlaced: false): (.streamEnded, .awaitPages)
+        case .none, .setup, .advised, .discarding, .streamEnded, .completed, .paused, .failed:
+            refusing(.endOfStream)
+        }
+    }
+
+    /// Source: `postcopy_preempt_thread` and `postcopy_temp_page_reset` (`postcopy-ram.c`).
+    private func afterAllPagesPlaced() -> Step {
+        switch self {
+        case .listening(let progress): (.listening(progress.withAllPages), .none)
+        case .loaded(let progress): (.loaded(progress.withAllPages), .none)
+        case .running: (.running(allPagesPlaced: true), .none)
+        case .streamEnded: (.completed, .sendShut(error: 0))
+        case .none, .setup, .advised, .discarding, .completed, .paused, .failed: (self, .refuse)
+        }
+    }
+
+    /// Source: `postcopy_pause_incoming` (`savevm.c`); before RUN QEMU exits.
+    private func afterLinkLost() -> Step {
+        switch self {
+        case .none, .setup, .advised, .discarding, .listening: (.failed(.linkLost), .closeStream)
+        case .loaded: (.paused(guestStarted: false), .pause)
+        case .running, .streamEnded: (.paused(guestStarted: true), .pause)
+        case .completed, .paused, .failed: (self, .none)
+        }
+    }
+
+    /// A command out of order: a failure with its name, or a pause once the guest is here.
+    private func refusing(_ command: CommandOutOfOrder.Command) -> Step {
+        afterTrouble(.outOfOrder(CommandOutOfOrder(command, in: name)))
+    }
+
+    /// Trouble while the link holds, so that the source can be told where that is due.
+    /// Source: `process_incoming_migration_co` and `migrate_send_rp_shut` (`migration.c`).
+    private func afterTrouble(_ failure: DestinationFailure) -> Step {
+        switch self {
+        case .none, .setup(returnPathOpen: false): (.failed(failure), .closeStream)
+        case .setup(returnPathOpen: true), .advised, .discarding, .listening:
+            (.failed(failure), .sendShut(error: Self.shutError))
+        case .loaded: (.paused(guestStarted: false), .pause)
+        case .running, .streamEnded: (.paused(guestStarted: true), .pause)
+        case .completed, .paused, .failed: (self, .none)
+        }
+    }
+}

@@ -1,0 +1,109 @@
+/// Where a destination stands: what the source may say next, and whether the guest runs here.
+///
+/// `loaded` is the commit: up to it any trouble ends in `failed`, and the guest never ran here; from
+/// it on any trouble ends in `paused`, and SHUT never carries an error.
+///
+/// Source: `PostcopyState` of QEMU (`migration/postcopy-ram.h`) and `loadvm_postcopy_handle_*`
+/// (`migration/savevm.c`).
+public enum DestinationPhase: Hashable, Sendable {
+    case none
+    /// The head is accepted.
+    case setup(returnPathOpen: Bool)
+    /// Page sizes agree and all blocks are empty; the block list may still be due.
+    case advised(blocksAgreed: Bool)
+    /// Ranges sent before and dirtied since are being dropped.
+    case discarding(ranges: Int)
+    /// Missing pages fault and the devices are being loaded.
+    case listening(StreamProgress)
+    /// The devices are loaded and this side will run the guest: it says so to PING 0x42.
+    case loaded(StreamProgress)
+    /// The guest runs here and the stream goes on.
+    case running(allPagesPlaced: Bool)
+    /// The guest runs here and the stream has ended, yet pages are owed: they are on the urgent
+    /// channel, or the source miscounted.
+    case streamEnded
+    case completed
+    /// The link is down. A guest that did not start yet waits for the source's word in a recovery.
+    case paused(guestStarted: Bool)
+    /// The guest never ran here.
+    case failed(DestinationFailure)
+
+    /// What the stream has brought while the devices were being loaded.
+    public enum StreamProgress: Hashable, Sendable {
+        case arriving
+        /// The stream has ended and pages are owed.
+        case ended
+        /// No page is owed and the stream has not ended.
+        case placed
+        case endedAndPlaced
+    }
+
+    /// QEMU's name for the phase.
+    public var status: MigrationStatus {
+        switch self {
+        case .none: .none
+        case .setup: .setup
+        case .advised, .discarding: .active
+        case .listening, .loaded: .postcopyDevice
+        case .running, .streamEnded: .postcopyActive
+        case .completed: .completed
+        case .paused: .postcopyPaused
+        case .failed: .failed
+        }
+    }
+
+    /// Whether the guest may run at this side.
+    public var mayRunGuestHere: Bool {
+        switch self {
+        case .running, .streamEnded, .completed, .paused(guestStarted: true): true
+        case .none, .setup, .advised, .discarding, .listening, .loaded,
+            .paused(guestStarted: false), .failed:
+            false
+        }
+    }
+
+    /// The phase without what it owns, to be printed.
+    public var name: DestinationPhaseName {
+        switch self {
+        case .none: .none
+        case .setup: .setup
+        case .advised: .advised
+        case .discarding: .discarding
+        case .listening: .listening
+        case .loaded: .loaded
+        case .running: .running
+        case .streamEnded: .streamEnded
+        case .completed: .completed
+        case .paused: .paused
+        case .failed: .failed
+        }
+    }
+}
+
+/// The names of a destination's phases.
+public enum DestinationPhaseName: String, CaseIterable, Sendable, CustomStringConvertible {
+    case none, setup, advised, discarding, listening, loaded, running
+    case streamEnded = "stream ended"
+    case completed, paused, failed
+
+    public var description: String { rawValue }
+}
+
+extension DestinationPhase.StreamProgress {
+    /// The progress once the stream has ended too; `nil` when it had ended before.
+    var withEnd: Self? {
+        switch self {
+        case .arriving: .ended
+        case .placed: .endedAndPlaced
+        case .ended, .endedAndPlaced: nil
+        }
+    }
+
+    /// The progress once every page is placed too.
+    var withAllPages: Self {
+        switch self {
+        case .arriving, .placed: .placed
+        case .ended, .endedAndPlaced: .endedAndPlaced
+        }
+    }
+}

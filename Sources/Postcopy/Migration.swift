@@ -1,0 +1,54 @@
+public import LinuxKernel
+public import PostcopyRuntime
+
+public typealias Guest = PostcopyRuntime.Guest
+public typealias GuestError = PostcopyRuntime.GuestError
+public typealias MigrationOptions = PostcopyRuntime.MigrationOptions
+public typealias SourceReport = PostcopyRuntime.SourceReport
+public typealias DestinationReport = PostcopyRuntime.DestinationReport
+
+/// The source of one migration: hands a running guest over to a destination.
+///
+/// Make it, call `run` on a thread that may block, and steer it from any other.
+public struct MigrationSource: Sendable {
+    private let session: SourceSession
+
+    /// - Throws: `EMFILE` or `ENOMEM` when the process may open no more descriptors.
+    public init(guest: any Guest, options: MigrationOptions = MigrationOptions()) throws(Errno) {
+        session = try SourceSession(guest: guest, options: options)
+    }
+
+    /// Connects, waits for `startPostcopy`, moves the guest and serves its pages. Blocking: until the
+    /// migration has ended, well or not. Before the switch every failure leaves the guest running
+    /// here.
+    public func run(to address: ChannelAddress) -> SourceReport { session.run(to: address) }
+
+    /// Lets the guest move as soon as the destination is ready.
+    public func startPostcopy() { session.startPostcopy() }
+
+    /// Ends a migration whose guest has not moved yet; later it has no effect.
+    public func cancel() { session.cancel() }
+
+    public var progress: SourceProgress { session.progress }
+}
+
+/// The destination of one migration: takes a guest over and pulls its memory.
+public struct MigrationDestination: Sendable {
+    private let session: DestinationSession
+
+    /// - Throws: `UserfaultfdRefusal`, which names what this host refused and the remedy, or `Errno`.
+    public init(guest: any Guest, options: MigrationOptions = MigrationOptions()) throws {
+        session = try DestinationSession(guest: guest, options: options)
+    }
+
+    /// Waits for a source, takes the guest over and runs it. Blocking: until every page is placed, or
+    /// the migration has ended otherwise.
+    public func run(on listener: consuming Listener) -> DestinationReport {
+        session.run(on: listener)
+    }
+
+    /// Ends a wait for a source, or a migration that has not yet moved the guest.
+    public func cancel() { session.cancel() }
+
+    public var progress: DestinationProgress { session.progress }
+}

@@ -1,0 +1,134 @@
+internal import LinuxKernel
+internal import MigrationCore
+internal import PageModel
+internal import StreamWire
+internal import Synchronization
+
+/// The destination's control thread: accepts channels, loads the devices, starts the guest, ends.
+struct DestinationControl: ~Copyable {
+    private let state: DestinationState
+    private var listener: Listener?
+    private var messages: [DestinationMessage] = []
+    private var isDone = false
+    private var tellsSource = false
+    private var lastMissing = Int.max
+    private var lastProgressAt: UInt64 = 0
+    private(set) var guestRunningAtNanoseconds: UInt64?
+    private(set) var endedAtNanoseconds: UInt64 = 0
+
+    init(state: DestinationState, listener: consuming Listener) {
+        self.state = state
+        self.listener = consume listener
+    }
+
+    /// Waits for the source's first connection; `nil` when the user gave up waiting.
+    mutating func acceptMain(isCancelled: borrowing Atomic<Bool>) throws -> StreamSocket? {
+        while !isCancelled.load(ordering: .acquiring) {
+            if try waitForConnection(timeoutNanoseconds: .max) { return try listener!.accept() }
+        }
+        return nil
+    }
+
+    /// Does what the phases ask for until the migration has ended.
+    mutating func run(_ link: DestinationLink, isCancelled: borrowing Atomic<Bool>) {
+        while !isDone {
+            let limit = state.options.silenceNanosecondsMax
+            let isConnection = (try? waitForConnection(timeoutNanoseconds: limit)) ?? false
+            if isConnection { acceptUrgent(link) }
+            if isCancelled.load(ordering: .acquiring), !state.currentPhase.mayRunGuestHere {
+                state.report(.peerMisbehaved, problem: "cancelled")
+            }
+            takeMessages()
+            checkProgress()
+        }
+        endedAtNanoseconds = Monotonic.now()
+    }
+
+    /// How long to wait for the source's own closing: only a source that was told has a reason to.
+    func linger(_ nanoseconds: UInt64) -> UInt64 { tellsSource ? nanoseconds : 0 }
+
+    private mutating func takeMessages() {
+        state.control.drain(into: &messages)
+        for message in messages {
+            switch message {
+            case .event(let event): perform(state.advance(event))
+            case .perform(let action): perform(action)
+            case .devices(let sections, let pings): load(sections, pings)
+            }
+        }
+        messages.removeAll(keepingCapacity: true)
+    }
+
+    private mutating func perform(_ action: DestinationAction) {
+        switch action {
+        case .none, .refuse, .prepareMemory, .dropRanges, .startListening, .allowCommit,
+            .awaitPages:
+            break
+        case .startGuest: startGuest()
+        case .startGuestThenShut:
+            startGuest()
+            finish(tellingSource: 0)
+        case .sendShut(let error): finish(tellingSource: error)
+        case .closeStream, .pause: isDone = true
+        }
+    }
+
+    private mutating func load(_ sections: [UInt8], _ pings: [UInt32]) {
+        do { try state.guest.loadDevices(sections) } catch {
+            state.report(.deviceRefused, problem: "the guest refused its device state: \(error)")
+            return
+        }
+        guard state.advance(.deviceLoaded) == .allowCommit else { return }
+        for value in pings { state.outbox.post(.pong(value)) }
+        perform(state.advance(.run))
+    }
+
+    private mutating func startGuest() {
+        state.guest.resume()
+        guestRunningAtNanoseconds = Monotonic.now()
+    }
+
+    private mutating func finish(tellingSource error: UInt32) {
+        state.outbox.post(.shut(error))
+        tellsSource = true
+        isDone = true
+    }
+
+    /// A source that ended its stream and still owes pages may be lying or lost: the urgent channel
+    /// must bring something within the time that silence may last.
+    private mutating func checkProgress() {
+        let now = Monotonic.now()
+        let missing = state.counters.missingPages.load(ordering: .relaxed)
+        guard case .streamEnded = state.currentPhase, missing == lastMissing else {
+            lastMissing = missing
+            lastProgressAt = now
+            return
+        }
+        guard now - lastProgressAt >= state.options.silenceNanosecondsMax else { return }
+        state.report(
+            .linkLost, problem: "the source ended its stream and still owes \(missing) pages")
+    }
+
+    private mutating func acceptUrgent(_ link: DestinationLink) {
+        guard let socket = try? listener?.accept() else { return }
+        socket.sendAtOnce()
+        socket.limitWaits(nanoseconds: state.options.silenceNanosecondsMax)
+        link.deliver(urgent: socket)
+        state.faultFlag.raise()
+        // Whoever else connects is no part of this migration.
+        listener = nil
+    }
+
+    private mutating func waitForConnection(timeoutNanoseconds: UInt64) throws(Errno) -> Bool {
+        var poller = Poller(capacity: 2)
+        let flag = poller.watch(state.controlFlag)
+        var connection: Int?
+        switch listener {
+        case .some(let listener): connection = poller.watch(listener)
+        case .none: connection = nil
+        }
+        _ = poller.wait(timeoutNanoseconds: timeoutNanoseconds)
+        if poller.isReady(flag) { state.controlFlag.clear() }
+        return connection.map(poller.isReady) ?? false
+    }
+}

@@ -1,0 +1,122 @@
+public import LinuxKernel
+internal import MigrationCore
+internal import PageModel
+internal import Synchronization
+
+/// The destination of one migration, on the thread that calls `run` and two of its own.
+public final class DestinationSession: Sendable {
+    private let state: DestinationState
+    private let isCancelled = Atomic(false)
+
+    /// How long the source may take to close after it was told that all is well.
+    private static let closingNanosecondsMax: UInt64 = 2_000_000_000
+
+    /// - Throws: `UserfaultfdRefusal`, or `Errno` when no descriptor is left.
+    public init(guest: any Guest, options: MigrationOptions) throws {
+        state = try DestinationState(guest: guest, options: options)
+    }
+
+    /// Ends a wait for a source, or a migration that has not yet moved the guest.
+    public func cancel() {
+        isCancelled.store(true, ordering: .releasing)
+        state.controlFlag.raise()
+    }
+
+    public var progress: DestinationProgress {
+        let counters = state.counters
+        var progress = DestinationProgress()
+        progress.status = state.currentPhase.status
+        progress.totalHostPages = state.totalHostPages
+        progress.missingHostPages = counters.missingPages.load(ordering: .relaxed)
+        progress.receivedBytes = counters.receivedBytes.load(ordering: .relaxed)
+        progress.backgroundPages = counters.backgroundPages.load(ordering: .relaxed)
+        progress.urgentPages = counters.urgentPages.load(ordering: .relaxed)
+        progress.zeroPages = counters.zeroPages.load(ordering: .relaxed)
+        progress.requests = counters.requests.load(ordering: .relaxed)
+        progress.faults = counters.faults.load(ordering: .relaxed)
+        return progress
+    }
+
+    /// Takes a migration in. Blocking: until every page is placed, or it has ended otherwise.
+    public func run(on listener: consuming Listener) -> DestinationReport {
+        var report = DestinationReport()
+        report.faultOrigin = state.uffd.origin.rawValue
+        var control = DestinationControl(state: state, listener: listener)
+        do {
+            guard let main = try control.acceptMain(isCancelled: isCancelled) else {
+                report.status = .cancelled
+                report.problem = "cancelled before a source connected"
+                return report
+            }
+            try serve(main, &control, &report)
+        } catch {
+            report.status = .failed
+            report.problem = "\(error)"
+        }
+        return report
+    }
+
+    private func serve(
+        _ main: consuming StreamSocket, _ control: inout DestinationControl,
+        _ report: inout DestinationReport
+    ) throws {
+        main.sendAtOnce()
+        main.limitWaits(nanoseconds: state.options.silenceNanosecondsMax)
+        let link = try DestinationLink(main: main)
+        let state = state
+        let faults = try JoinableThread<BlocktimeReport>(name: "pc-fault") {
+            var thread = FaultThread(state: state, link: link)
+            return thread.run()
+        }
+        let stream: JoinableThread<Void>
+        do {
+            stream = try JoinableThread<Void>(name: "pc-stream") {
+                var thread = StreamThread(state: state, link: link)
+                thread.run()
+            }
+        } catch {
+            Self.end(link, state)
+            _ = faults.join()
+            throw error
+        }
+        control.run(link, isCancelled: isCancelled)
+        // The source closes once it has the last word, and that word must not be cut off.
+        _ = link.streamEnded.wait(timeoutNanoseconds: control.linger(Self.closingNanosecondsMax))
+        Self.end(link, state)
+        report.blocktime = faults.join()
+        stream.join()
+        conclude(&report, control)
+    }
+
+    private static func end(_ link: DestinationLink, _ state: DestinationState) {
+        link.isEnding.store(true, ordering: .releasing)
+        state.faultFlag.raise()
+        link.main.shutDown()
+    }
+
+    private func conclude(
+        _ report: inout DestinationReport, _ control: borrowing DestinationControl
+    ) {
+        let log = state.log
+        report.status = log.status
+        report.problem = log.problem
+        report.changes = log.changes
+        report.endedAtNanoseconds = control.endedAtNanoseconds
+        report.guestRunningAtNanoseconds = control.guestRunningAtNanoseconds
+        report.guestRunsHere = control.guestRunningAtNanoseconds != nil
+        report.progress = progress
+        if report.status == .completed {
+            report.problem = nil
+            for ram in state.blocks { try? state.uffd.unregister(ram) }
+            return
+        }
+        for (ram, received) in zip(state.blocks, state.received) {
+            let missing = ram.geometry.hostPageCount - received.placedCount
+            guard missing > 0 else { continue }
+            report.missing.append(
+                .init(
+                    block: ram.geometry.name, hostPages: missing,
+                    bytes: UInt64(missing) << UInt64(ram.geometry.hostPage.shift)))
+        }
+    }
+}

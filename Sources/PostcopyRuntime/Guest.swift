@@ -1,0 +1,38 @@
+public import LinuxKernel
+
+/// Why a guest does not take the device state it was given, in one line for the user.
+public struct GuestError: Error, Equatable, Sendable, CustomStringConvertible {
+    public let description: String
+
+    public init(_ description: String) { self.description = description }
+}
+
+/// What the runtime knows of a guest: memory as RAM blocks, device state, and how to stop and start.
+///
+/// The runtime calls it from its control thread, one call at a time.
+public protocol Guest: AnyObject, Sendable {
+    /// Named in the stream's head; source and destination must agree.
+    var machineType: String { get }
+
+    /// The RAM blocks, in the same order at both sides. Only the guest's own threads touch them.
+    var memory: [GuestRAM] { get }
+
+    /// The kernel's ids of the vCPU threads, for blocktime; asked for once the devices are loaded.
+    var vcpuThreads: [Int32] { get }
+
+    /// Whose page faults must be reported for this guest.
+    var faultOrigin: FaultOrigin { get }
+
+    /// Stops every vCPU; returns when none runs any more.
+    func pause()
+
+    /// Lets every vCPU run, after `pause` or `loadDevices`.
+    func resume()
+
+    /// The state of all devices and vCPUs as sections of the stream (`SECTION_FULL`). Paused.
+    func saveDevices() -> [UInt8]
+
+    /// Takes what `saveDevices` gave at the source. It may touch guest memory: the pages come.
+    /// - Throws: what is wrong with it; then the guest goes on at the source.
+    func loadDevices(_ sections: [UInt8]) throws(GuestError)
+}

@@ -1,0 +1,11 @@
+/// How a migration runs. Both sides take the same.
+public struct MigrationOptions: Sendable {
+    /// Whether urgent pages get a channel of their own. The source decides.
+    public var preempt = true
+
+    /// How long a peer may keep silent while it owes something. A live source writes at least every
+    /// second; ten of these also outlast a host that swaps or a lost route that comes back.
+    public var silenceNanosecondsMax: UInt64 = 10_000_000_000
+
+    public init() {}
+}

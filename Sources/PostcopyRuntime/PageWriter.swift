@@ -1,0 +1,71 @@
+internal import LinuxKernel
+internal import PageModel
+internal import StreamWire
+internal import Synchronization
+
+/// Writes claimed pages to one channel: headers made here, content straight from guest memory, zero
+/// pages as such. One thread owns it.
+struct PageWriter: ~Copyable {
+    private let state: SourceState
+    private var gather: GatherWriter
+    private var encoder: RAMRecordEncoder
+
+    /// What one `sendmsg` carries: 256 KiB, past which a larger write gains nothing and a request for
+    /// one of its pages only waits longer.
+    static let pagesMax = 64
+
+    init(state: SourceState) {
+        self.state = state
+        gather = GatherWriter(
+            pageCapacity: Self.pagesMax, headerBytesMax: RAMRecordEncoder.headerBytesMax)
+        encoder = RAMRecordEncoder(blocks: state.geometries)
+    }
+
+    /// Pages that fit before the next `flush`.
+    var room: Int { Self.pagesMax - pageCount }
+    private var pageCount = 0
+
+    /// Appends what is no page: section headers and ends.
+    mutating func append(_ encode: (inout [UInt8]) -> Void) { encode(&gather.headers) }
+
+    /// Appends target pages of one block, which must have been claimed.
+    /// - Precondition: no more than `room`.
+    mutating func append(_ pages: Range<Int>, of block: BlockIndex) {
+        precondition(pages.count <= room)
+        let ram = state.blocks[block.rawValue]
+        let pageBytes = PageSize.target.bytes
+        var zeros: UInt64 = 0
+        for page in pages {
+            let offset = RAMOffset(rawValue: UInt64(page) * pageBytes)
+            if ram.isZeroPage(at: offset) {
+                encoder.appendZeroPage(block: block, offset: offset, to: &gather.headers)
+                zeros += 1
+            } else {
+                encoder.appendPageHeader(block: block, offset: offset, to: &gather.headers)
+                gather.append(ram, at: offset, lengthBytes: Int(pageBytes))
+            }
+        }
+        pageCount += pages.count
+        state.counters.zeroPages.add(zeros, ordering: .relaxed)
+        state.counters.normalPages.add(UInt64(pages.count) - zeros, ordering: .relaxed)
+    }
+
+    /// Writes a whole host page, in as many writes as it takes.
+    mutating func write(_ page: HostPage, to socket: borrowing StreamSocket) throws(Errno) {
+        var rest = state.geometries[page.block.rawValue].targetPages(of: page.page)
+        while !rest.isEmpty {
+            if room == 0 { try flush(to: socket) }
+            let now = rest.prefix(room)
+            append(now, of: page.block)
+            rest = rest.dropFirst(now.count)
+        }
+    }
+
+    /// Writes all that was appended.
+    mutating func flush(to socket: borrowing StreamSocket) throws(Errno) {
+        guard !gather.isEmpty else { return }
+        state.counters.addSent(gather.byteCount)
+        pageCount = 0
+        try gather.flush(to: socket)
+    }
+}

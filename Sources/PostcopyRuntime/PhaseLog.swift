@@ -1,0 +1,20 @@
+internal import LinuxKernel
+internal import MigrationCore
+
+/// The statuses that a migration went through, for its report.
+struct PhaseLog {
+    private(set) var changes: [StatusChange] = []
+    /// What went wrong first; later trouble is as a rule only its echo.
+    private(set) var problem: String?
+
+    var status: MigrationStatus { changes.last?.status ?? .none }
+
+    mutating func enter(_ status: MigrationStatus) {
+        guard status != self.status else { return }
+        changes.append(StatusChange(status: status, atNanoseconds: Monotonic.now()))
+    }
+
+    mutating func note(_ problem: String) {
+        if self.problem == nil { self.problem = problem }
+    }
+}

@@ -1,0 +1,106 @@
+public import MigrationCore
+
+/// A status and when it was entered, on the monotonic clock of its host.
+public struct StatusChange: Equatable, Sendable {
+    public let status: MigrationStatus
+    public let atNanoseconds: UInt64
+}
+
+/// Bytes written to all channels, by the part of the migration they belong to, as QEMU names them.
+public struct SentBytes: Equatable, Sendable {
+    /// Until the guest was stopped.
+    public var precopy: UInt64 = 0
+    /// From the stop until the package was written.
+    public var downtime: UInt64 = 0
+    /// From then on.
+    public var postcopy: UInt64 = 0
+
+    public init() {}
+
+    public var total: UInt64 { precopy + downtime + postcopy }
+}
+
+/// What the source did and how it ended.
+public struct SourceReport: Sendable {
+    public internal(set) var status = MigrationStatus.none
+    /// What went wrong and what it means, in one line; `nil` when it completed.
+    public internal(set) var problem: String?
+    /// Whether the guest is left running at this side.
+    public internal(set) var guestRunsHere = true
+    public internal(set) var changes: [StatusChange] = []
+    public internal(set) var startedAtNanoseconds: UInt64 = 0
+    public internal(set) var endedAtNanoseconds: UInt64 = 0
+    public internal(set) var guestStoppedAtNanoseconds: UInt64?
+    /// When the destination's word arrived that it runs the guest.
+    public internal(set) var committedAtNanoseconds: UInt64?
+    public internal(set) var progress = SourceProgress()
+
+    /// From the guest's stop to the destination's commit, as this side saw it.
+    public var downtimeNanoseconds: UInt64? {
+        guard let stopped = guestStoppedAtNanoseconds, let committed = committedAtNanoseconds
+        else { return nil }
+        return committed - stopped
+    }
+}
+
+/// Where a source stands; cheap to ask at any time, from any thread.
+public struct SourceProgress: Equatable, Sendable {
+    public var status = MigrationStatus.none
+    /// All of the guest's memory, in target pages.
+    public var totalPages = 0
+    /// Target pages not yet claimed by a sender.
+    public var remainingPages = 0
+    public var sentBytes = SentBytes()
+    /// Target pages sent as content and as zero.
+    public var normalPages: UInt64 = 0
+    public var zeroPages: UInt64 = 0
+    /// Target pages sent because somebody waited for them; part of the two above.
+    public var urgentPages: UInt64 = 0
+    /// Request messages received, duplicates included.
+    public var requests: UInt64 = 0
+
+    public init() {}
+}
+
+/// What the destination did and how it ended.
+public struct DestinationReport: Sendable {
+    public internal(set) var status = MigrationStatus.none
+    /// What went wrong and what it means, in one line; `nil` when it completed.
+    public internal(set) var problem: String?
+    /// Whether the guest runs at this side (its threads may wait for pages when paused).
+    public internal(set) var guestRunsHere = false
+    public internal(set) var changes: [StatusChange] = []
+    public internal(set) var endedAtNanoseconds: UInt64 = 0
+    public internal(set) var guestRunningAtNanoseconds: UInt64?
+    public internal(set) var progress = DestinationProgress()
+    public internal(set) var blocktime: BlocktimeReport?
+    /// Blocks of which pages are missing, with how many host pages.
+    public internal(set) var missing: [MissingPages] = []
+    /// Faults of the kernel itself could be served as well.
+    public internal(set) var faultOrigin = ""
+
+    /// Pages of one block that never came.
+    public struct MissingPages: Equatable, Sendable {
+        public let block: String
+        public let hostPages: Int
+        public let bytes: UInt64
+    }
+}
+
+/// Where a destination stands; cheap to ask at any time, from any thread.
+public struct DestinationProgress: Equatable, Sendable {
+    public var status = MigrationStatus.none
+    public var totalHostPages = 0
+    public var missingHostPages = 0
+    public var receivedBytes: UInt64 = 0
+    /// Host pages placed by the stream, and by the urgent channel.
+    public var backgroundPages: UInt64 = 0
+    public var urgentPages: UInt64 = 0
+    /// Of both, those that were zero and placed as such.
+    public var zeroPages: UInt64 = 0
+    /// Page requests sent, and threads seen waiting for a page.
+    public var requests: UInt64 = 0
+    public var faults: UInt64 = 0
+
+    public init() {}
+}

@@ -1,0 +1,176 @@
+internal import LinuxKernel
+internal import MigrationCore
+internal import PageModel
+internal import StreamWire
+internal import Synchronization
+
+/// The source's urgent traffic: reads the return path and answers page requests itself, on the urgent
+/// channel, since a hop to another thread can cost more than the page.
+struct ReturnPathThread: ~Copyable {
+    private let state: SourceState
+    private let link: SourceLink
+    private var decoder: ReturnPathDecoder
+    private var writer: PageWriter
+    private var urgent: StreamSocket?
+
+    /// Requests of 32 bytes: two thousand threads may fault at once before the peer waits.
+    private static let bufferBytes = 64 << 10
+
+    private struct Trouble: Error {
+        let event: SourceEvent
+        let problem: String
+    }
+
+    init(state: SourceState, link: SourceLink) {
+        self.state = state
+        self.link = link
+        decoder = ReturnPathDecoder(blocks: state.geometries)
+        writer = PageWriter(state: state)
+    }
+
+    /// Reads until the destination closes, and reports what it says.
+    mutating func run() {
+        preferShortSlices()
+        do throws(Trouble) { try serve() } catch {
+            state.report(error.event, problem: error.problem)
+        }
+        link.returnPathEnded.raise()
+    }
+
+    private mutating func serve() throws(Trouble) {
+        var buffer = ReceiveBuffer(capacityBytes: Self.bufferBytes)
+        var poller = Poller(capacity: 2)
+        let flag = poller.watch(state.returnPathFlag)
+        let main = poller.watch(link.main)
+        while true {
+            _ = poller.wait(timeoutNanoseconds: .max)
+            if poller.isReady(flag) {
+                state.returnPathFlag.clear()
+                try takeOrders()
+            }
+            guard poller.isReady(main) else { continue }
+            try receive(into: &buffer)
+            let consumed = try buffer.withBytes { bytes throws(Trouble) in try decode(bytes) }
+            buffer.consume(consumed)
+            try flush()
+        }
+    }
+
+    private mutating func receive(into buffer: inout ReceiveBuffer) throws(Trouble) {
+        let received: Int?
+        do { received = try buffer.fill(from: link.main, wait: false) } catch {
+            throw Trouble(
+                event: .linkLost, problem: "the link to the destination failed: \(error)")
+        }
+        guard let received else { return }
+        guard received > 0 else {
+            let unfinished = decoder.endOfInput(unread: buffer.count).map { ": \($0)" } ?? ""
+            throw Trouble(event: .linkLost, problem: "the destination closed the link\(unfinished)")
+        }
+        state.counters.heardAtNanoseconds.store(Monotonic.now(), ordering: .relaxed)
+    }
+
+    private mutating func decode(_ bytes: Span<UInt8>) throws(Trouble) -> Int {
+        var start = 0
+        while true {
+            let step: Decoded<ReturnPathMessage>
+            do { step = try decoder.next(in: bytes, from: start) } catch {
+                throw Trouble(
+                    event: .peerMisbehaved, problem: "the destination broke the protocol: \(error)")
+            }
+            guard case .item(let message, let consumed) = step else { return start }
+            start += consumed
+            try take(message)
+        }
+    }
+
+    private mutating func take(_ message: ReturnPathMessage) throws(Trouble) {
+        switch message {
+        case .pong(PingValue.returnPathOpened.rawValue): state.report(.returnPathAnswered)
+        case .pong(PingValue.committedToRun.rawValue): state.report(.committed)
+        case .pong: break
+        case .shut(let error):
+            state.report(
+                .shut(error: error),
+                problem: error == 0 ? nil : "the destination gave up with error \(error)")
+        case .requestPages(let block, let start, let length):
+            guard state.mayServe.load(ordering: .acquiring) else {
+                throw Trouble(
+                    event: .peerMisbehaved,
+                    problem: "the destination asked for pages before it had the guest")
+            }
+            state.counters.requests.add(1, ordering: .relaxed)
+            try serve(block, start, lengthBytes: length)
+        }
+    }
+
+    private mutating func serve(
+        _ block: BlockIndex, _ start: RAMOffset, lengthBytes: UInt64
+    ) throws(Trouble) {
+        let geometry = state.geometries[block.rawValue]
+        let first = geometry.hostPage(containing: start).rawValue
+        let count = Int(lengthBytes >> UInt64(geometry.hostPage.shift))
+        for index in first..<first + count {
+            let page = HostPage(block: block, page: HostPageIndex(rawValue: index))
+            guard link.hasUrgent else {
+                enqueue(page)
+                continue
+            }
+            guard state.claim(page) else { continue }
+            state.scanHint.leave(page)
+            state.counters.urgentPages.add(
+                UInt64(geometry.hostPage.targetPages), ordering: .relaxed)
+            try writeUrgent(page)
+        }
+    }
+
+    private mutating func writeUrgent(_ page: HostPage) throws(Trouble) {
+        adoptUrgent()
+        do {
+            switch urgent {
+            case .some(let socket): try writer.write(page, to: socket)
+            case .none: preconditionFailure("an urgent channel that exists was delivered")
+            }
+        } catch { throw urgentTrouble(error) }
+    }
+
+    private mutating func flush() throws(Trouble) {
+        do {
+            switch urgent {
+            case .some(let socket): try writer.flush(to: socket)
+            case .none: return
+            }
+        } catch { throw urgentTrouble(error) }
+    }
+
+    private func urgentTrouble(_ error: Errno) -> Trouble {
+        Trouble(event: .linkLost, problem: "the urgent channel failed: \(error)")
+    }
+
+    /// Ends the urgent channel when the control thread says that nothing is owed.
+    private mutating func takeOrders() throws(Trouble) {
+        guard link.endsUrgent.exchange(false, ordering: .acquiring), link.hasUrgent else { return }
+        adoptUrgent()
+        writer.append { RAMRecordEncoder.appendEndOfSection(to: &$0) }
+        try flush()
+    }
+
+    private mutating func adoptUrgent() {
+        guard urgent == nil else { return }
+        urgent = link.takeUrgent()
+    }
+
+    /// Hands a request to the background sender. While the queue is full the peer's next requests
+    /// stay in the socket; nobody needs this page once nothing is owed.
+    private func enqueue(_ page: HostPage) {
+        while state.queue.withLock({ $0.push(page) }) == .full,
+            state.counters.remainingPages.load(ordering: .relaxed) > 0,
+            !state.stopsSending.load(ordering: .relaxed)
+        {
+            Monotonic.sleep(untilNanoseconds: Monotonic.now() + Self.fullQueueNanoseconds)
+        }
+    }
+
+    /// The background sender takes a request every write of 64 KiB, some 100 us.
+    private static let fullQueueNanoseconds: UInt64 = 100_000
+}

@@ -1,0 +1,280 @@
+internal import LinuxKernel
+internal import MigrationCore
+internal import PageModel
+internal import StreamWire
+internal import Synchronization
+
+/// The source's control thread: moves the guest, and owns the phase and the deadlines.
+struct SourceControl: ~Copyable {
+    private let state: SourceState
+    private let link: SourceLink
+    private let address: ChannelAddress
+    private let announce: (MigrationStatus) -> Void
+    private var phase = SourcePhase.none
+    private var log = PhaseLog()
+    private var sender: JoinableThread<Void>?
+    private var messages: [SourceMessage] = []
+    private var isDone = false
+    private var times = Times()
+
+    private struct Times {
+        var guestStopped: UInt64?
+        var committed: UInt64?
+        var lastPing: UInt64 = 0
+        /// Since when the phase waits for something of the destination's.
+        var waitingSince: UInt64 = 0
+    }
+
+    /// A waiting source shows once a second that it lives, and hears that the destination does.
+    private static let pingNanoseconds: UInt64 = 1_000_000_000
+    /// How long the destination's last words may take once the link is down.
+    private static let lastWordsNanosecondsMax: UInt64 = 500_000_000
+    /// What lies between this side and the wire: enough for 1 GB/s at a millisecond of delay, little
+    /// enough that an urgent page on the same link waits under a millisecond behind it.
+    private static let socketBytes: Int32 = 512 << 10
+    private static let unsentBytes: Int32 = 128 << 10
+
+    init(
+        state: SourceState, link: SourceLink, address: ChannelAddress,
+        announce: @escaping (MigrationStatus) -> Void
+    ) {
+        self.state = state
+        self.link = link
+        self.address = address
+        self.announce = announce
+    }
+
+    static func prepare(_ socket: borrowing StreamSocket, _ options: MigrationOptions) {
+        socket.sendAtOnce()
+        socket.boundBuffers(bytes: socketBytes, unsentBytes: unsentBytes)
+        socket.limitWaits(nanoseconds: options.silenceNanosecondsMax)
+    }
+
+    /// Runs the phases until the migration has ended or paused.
+    mutating func run() {
+        apply(.connected)
+        while !isDone {
+            _ = state.controlFlag.wait(timeoutNanoseconds: Self.pingNanoseconds / 4)
+            state.controlFlag.clear()
+            takeMessages()
+            if !isDone { watchTheClock() }
+        }
+        stopSender()
+    }
+
+    /// What the return path brought after the end: the destination's word may settle what is open.
+    mutating func takeLastWords() { takeMessages() }
+
+    func conclude(_ report: inout SourceReport) {
+        report.status = log.status
+        report.changes = log.changes
+        report.guestRunsHere = phase.mayRunGuestHere
+        report.guestStoppedAtNanoseconds = times.guestStopped
+        report.committedAtNanoseconds = times.committed
+        guard log.status != .completed else { return }
+        report.problem = log.problem ?? (log.status == .cancelled ? "cancelled" : nil)
+    }
+
+    private mutating func takeMessages() {
+        state.control.drain(into: &messages)
+        let taken = messages
+        messages.removeAll(keepingCapacity: true)
+        for message in taken { apply(message.event, problem: message.problem) }
+    }
+
+    private mutating func apply(_ event: SourceEvent, problem: String? = nil) {
+        if event == .committed, times.committed == nil { times.committed = Monotonic.now() }
+        let (next, action) = phase.after(event)
+        if let problem { log.note(problem) }
+        if case .failed(let failure) = next { log.note(failure.description) }
+        if next != phase { times.waitingSince = Monotonic.now() }
+        phase = next
+        log.enter(next.status)
+        announce(next.status)
+        do throws(Errno) { try perform(action) } catch {
+            apply(.linkLost, problem: "the link to the destination failed: \(error)")
+        }
+    }
+
+    private mutating func perform(_ action: SourceAction) throws(Errno) {
+        switch action {
+        case .none, .refuse, .refuseCancel, .awaitCommit: break
+        case .sendSetup: try sendSetup()
+        case .awaitStart: connectUrgent()
+        case .stopGuest: stopGuest()
+        case .sendDiscards:
+            try send(discards())
+            apply(.packageStarted)
+        case .sendPackage:
+            try sendPackage()
+            apply(.packageSent)
+        case .streamPages: startSender()
+        case .sendEnd: try sendEnd()
+        case .finish, .keepGuestRunning: isDone = true
+        case .resumeGuest: resumeGuest()
+        case .pause: pause()
+        }
+    }
+
+    private func send(_ bytes: [UInt8]) throws(Errno) {
+        state.counters.addSent(bytes.count)
+        try link.main.send(bytes.span)
+    }
+
+    private func sendSetup() throws(Errno) {
+        state.counters.heardAtNanoseconds.store(Monotonic.now(), ordering: .relaxed)
+        let blocks = state.geometries
+        let summary = blocks.reduce(0) { $0 | $1.hostPage.bytes }
+        var bytes: [UInt8] = []
+        StreamEncoder.appendHead(machineType: state.guest.machineType, to: &bytes)
+        let commands: [Command] = [
+            .openReturnPath, .ping(PingValue.returnPathOpened.rawValue),
+            .postcopyAdvise(pageSizeSummary: summary, targetPageBytes: PageSize.target.bytes),
+        ]
+        for command in commands {
+            StreamEncoder.appendCommand(command, blocks: blocks, to: &bytes)
+        }
+        StreamEncoder.appendSectionStart(id: SourceLink.ramSection, to: &bytes)
+        StreamEncoder.appendBlockList(blocks, to: &bytes)
+        StreamEncoder.appendSectionEnd(id: SourceLink.ramSection, to: &bytes)
+        try send(bytes)
+    }
+
+    /// Opens the urgent channel: the destination answered, so that it knows the main one. Done while
+    /// the guest still runs.
+    private mutating func connectUrgent() {
+        guard state.options.preempt, !link.hasUrgent else { return }
+        do {
+            let socket = try StreamSocket.connect(to: address)
+            Self.prepare(socket, state.options)
+            link.deliver(urgent: socket)
+        } catch {
+            apply(.linkLost, problem: "the urgent channel: \(error)")
+        }
+    }
+
+    private mutating func stopGuest() {
+        connectUrgent()
+        guard phase == .stopping else { return }
+        state.counters.enter(.downtime)
+        times.guestStopped = Monotonic.now()
+        state.guest.pause()
+        apply(.guestStopped)
+    }
+
+    private func discards() -> [UInt8] {
+        var bytes: [UInt8] = []
+        for (index, dirty) in state.dirty.enumerated() {
+            var ranges: [DiscardRange] = []
+            var page = 0
+            while let run = dirty.nextRun(from: page) {
+                ranges.append(DiscardRange(targetPages: run))
+                page = run.upperBound
+            }
+            StreamEncoder.appendDiscards(
+                DiscardRanges(block: BlockIndex(rawValue: index), ranges: ranges),
+                blocks: state.geometries, to: &bytes)
+        }
+        return bytes
+    }
+
+    private func sendPackage() throws(Errno) {
+        let package = DevicePackage.encode(devices: state.guest.saveDevices())
+        // From the first byte on the destination may ask: its devices may touch memory.
+        state.mayServe.store(true, ordering: .releasing)
+        let blocks = state.geometries
+        var bytes: [UInt8] = []
+        StreamEncoder.appendCommand(
+            .ping(PingValue.beforePackage.rawValue), blocks: blocks, to: &bytes)
+        StreamEncoder.appendPackage(package, to: &bytes)
+        StreamEncoder.appendCommand(
+            .ping(PingValue.afterPackage.rawValue), blocks: blocks, to: &bytes)
+        try send(bytes)
+    }
+
+    private mutating func startSender() {
+        state.counters.enter(.postcopy)
+        let (state, link) = (state, link)
+        do {
+            sender = try JoinableThread<Void>(name: "pc-send") {
+                var thread = BackgroundThread(state: state, link: link)
+                thread.run()
+            }
+        } catch {
+            apply(.linkLost, problem: "no thread for the background sender: \(error)")
+        }
+    }
+
+    private mutating func sendEnd() throws(Errno) {
+        stopSender()
+        var bytes: [UInt8] = []
+        StreamEncoder.appendSectionResumed(id: SourceLink.ramSection, last: true, to: &bytes)
+        StreamEncoder.appendSectionEnd(id: SourceLink.ramSection, to: &bytes)
+        StreamEncoder.appendEndOfStream(to: &bytes)
+        try send(bytes)
+        link.endsUrgent.store(true, ordering: .releasing)
+        state.returnPathFlag.raise()
+    }
+
+    private mutating func resumeGuest() {
+        isDone = true
+        guard times.guestStopped != nil else { return }
+        state.guest.resume()
+    }
+
+    /// The destination's last word may still be on its way, and can settle what is open.
+    private mutating func pause() {
+        isDone = true
+        stopSender()
+        _ = link.returnPathEnded.wait(timeoutNanoseconds: Self.lastWordsNanosecondsMax)
+    }
+
+    private mutating func stopSender() {
+        guard let thread = sender.take() else { return }
+        state.stopsSending.store(true, ordering: .releasing)
+        // A sender that waits for a destination that takes nothing is woken by the end of the link.
+        if case .paused = phase { link.main.shutDownSending() }
+        thread.join()
+    }
+
+    private mutating func watchTheClock() {
+        let now = Monotonic.now()
+        let limit = state.options.silenceNanosecondsMax
+        switch phase {
+        case .setup, .active:
+            if now - times.lastPing >= Self.pingNanoseconds { ping(at: now) }
+            let heard = state.counters.heardAtNanoseconds.load(ordering: .relaxed)
+            if now > heard, now - heard >= limit { giveUpWaiting() }
+        case .postcopyDevice, .completing:
+            if now - times.waitingSince >= limit { giveUpWaiting() }
+        case .none, .stopping, .device, .sendingPackage, .postcopyActive, .completed, .paused,
+            .failed, .cancelled:
+            break
+        }
+    }
+
+    private mutating func ping(at now: UInt64) {
+        times.lastPing = now
+        guard phase == .active else { return }
+        var bytes: [UInt8] = []
+        StreamEncoder.appendCommand(
+            .ping(PingValue.returnPathOpened.rawValue), blocks: [], to: &bytes)
+        do { try send(bytes) } catch {
+            apply(.linkLost, problem: "the link to the destination failed: \(error)")
+        }
+    }
+
+    private mutating func giveUpWaiting() {
+        let seconds = state.options.silenceNanosecondsMax / 1_000_000_000
+        apply(.deadlinePassed, problem: "the destination kept silent for \(seconds) s")
+    }
+}
+
+extension DiscardRange {
+    fileprivate init(targetPages: Range<Int>) {
+        let shift = UInt64(PageSize.target.shift)
+        self.init(
+            start: RAMOffset(rawValue: UInt64(targetPages.lowerBound) << shift),
+            lengthBytes: UInt64(targetPages.count) << shift)
+    }
+}

@@ -1,0 +1,34 @@
+internal import LinuxKernel
+internal import Synchronization
+
+/// The channels of one migration at the source.
+final class SourceLink: Sendable {
+    /// Written by the control thread, and by the background sender while that runs; read by the
+    /// return-path thread.
+    let main: StreamSocket
+    /// On its way from the control thread, which connects it, to the return-path thread.
+    private let arrivingUrgent = Mutex<StreamSocket?>(nil)
+    private let urgentExists = Atomic(false)
+    /// Tells the return-path thread that no page is owed and the urgent channel ends.
+    let endsUrgent = Atomic(false)
+    /// Raised when the return path has nothing left to read.
+    let returnPathEnded: EventFlag
+
+    /// Not 0, and not the id of any device section (a guest numbers those from 2 on).
+    static let ramSection: UInt32 = 1
+
+    init(main: consuming StreamSocket) throws(Errno) {
+        self.main = main
+        returnPathEnded = try EventFlag()
+    }
+
+    var hasUrgent: Bool { urgentExists.load(ordering: .relaxed) }
+
+    func deliver(urgent: consuming StreamSocket) {
+        var urgent: StreamSocket? = urgent
+        arrivingUrgent.withLock { slot in slot = urgent.take() }
+        urgentExists.store(true, ordering: .relaxed)
+    }
+
+    func takeUrgent() -> StreamSocket? { arrivingUrgent.withLock { $0.take() } }
+}

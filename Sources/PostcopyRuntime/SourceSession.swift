@@ -1,0 +1,73 @@
+public import LinuxKernel
+internal import MigrationCore
+internal import Synchronization
+
+/// The source of one migration, on the thread that calls `run` and two of its own.
+public final class SourceSession: Sendable {
+    private let state: SourceState
+    private let status = Mutex(MigrationStatus.none)
+
+    /// - Throws: when no descriptor is left.
+    public init(guest: any Guest, options: MigrationOptions) throws(Errno) {
+        state = try SourceState(guest: guest, options: options)
+    }
+
+    /// Lets the guest move as soon as the destination is ready.
+    public func startPostcopy() { state.report(.startPostcopy) }
+
+    /// Ends a migration whose guest has not moved yet; later it has no effect.
+    public func cancel() { state.report(.cancel) }
+
+    public var progress: SourceProgress {
+        let counters = state.counters
+        var progress = SourceProgress()
+        progress.status = status.withLock { $0 }
+        progress.totalPages = state.totalPages
+        progress.remainingPages = counters.remainingPages.load(ordering: .relaxed)
+        progress.sentBytes = counters.sentBytes
+        progress.normalPages = counters.normalPages.load(ordering: .relaxed)
+        progress.zeroPages = counters.zeroPages.load(ordering: .relaxed)
+        progress.urgentPages = counters.urgentPages.load(ordering: .relaxed)
+        progress.requests = counters.requests.load(ordering: .relaxed)
+        return progress
+    }
+
+    /// Hands the guest over. Blocking: until the migration has ended, well or not.
+    public func run(to address: ChannelAddress) -> SourceReport {
+        var report = SourceReport()
+        report.startedAtNanoseconds = Monotonic.now()
+        do {
+            let link = try SourceLink(main: try connect(to: address))
+            var control = SourceControl(
+                state: state, link: link, address: address,
+                announce: { [self] now in status.withLock { $0 = now } })
+            try serve(link, &control)
+            control.conclude(&report)
+        } catch {
+            report.status = .failed
+            report.problem = "\(error)"
+            report.changes = [StatusChange(status: .failed, atNanoseconds: Monotonic.now())]
+        }
+        report.endedAtNanoseconds = Monotonic.now()
+        report.progress = progress
+        return report
+    }
+
+    private func connect(to address: ChannelAddress) throws(ChannelError) -> StreamSocket {
+        let socket = try StreamSocket.connect(to: address)
+        SourceControl.prepare(socket, state.options)
+        return socket
+    }
+
+    private func serve(_ link: SourceLink, _ control: inout SourceControl) throws(Errno) {
+        let state = state
+        let returnPath = try JoinableThread<Void>(name: "pc-return") {
+            var thread = ReturnPathThread(state: state, link: link)
+            thread.run()
+        }
+        control.run()
+        link.main.shutDown()
+        returnPath.join()
+        control.takeLastWords()
+    }
+}

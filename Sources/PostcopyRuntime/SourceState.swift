@@ -1,0 +1,130 @@
+internal import LinuxKernel
+internal import MigrationCore
+internal import PageModel
+internal import Synchronization
+
+/// What reaches the source's control thread.
+struct SourceMessage: Sendable {
+    let event: SourceEvent
+    /// What went wrong, for the user; `nil` for news that are no trouble.
+    let problem: String?
+}
+
+/// What the threads of a source share, and nothing else.
+final class SourceState: Sendable {
+    let guest: any Guest
+    let options: MigrationOptions
+    let blocks: [GuestRAM]
+    let geometries: [BlockGeometry]
+    /// Pages owed; both senders claim from it.
+    let dirty: [DirtyBitmap]
+    let counters = SourceCounters()
+    /// Requests that the background sender serves; unused with an urgent channel.
+    let queue = Mutex(PageRequestQueue())
+    /// Where the background goes on after a request.
+    let scanHint = ScanHint()
+    /// Whether requests may be answered yet.
+    let mayServe = Atomic(false)
+    /// Tells the background sender to stop between two writes.
+    let stopsSending = Atomic(false)
+
+    /// Wakes the control thread.
+    let controlFlag: EventFlag
+    let control: Mailbox<SourceMessage>
+    /// Wakes the return-path thread.
+    let returnPathFlag: EventFlag
+
+    /// One message for each PONG, thread end and wish of the user; a flood of PONGs beyond it is
+    /// dropped, which at worst leaves the deadline to end the migration.
+    private static let controlCapacity = 64
+
+    init(guest: any Guest, options: MigrationOptions) throws(Errno) {
+        self.guest = guest
+        self.options = options
+        blocks = guest.memory
+        geometries = guest.memory.map(\.geometry)
+        dirty = geometries.map { DirtyBitmap(block: $0, allDirty: true) }
+        controlFlag = try EventFlag()
+        control = Mailbox(capacity: Self.controlCapacity, flag: controlFlag)
+        returnPathFlag = try EventFlag()
+        counters.remainingPages.store(totalPages, ordering: .relaxed)
+    }
+
+    var totalPages: Int { geometries.reduce(0) { $0 + $1.targetPageCount } }
+
+    func report(_ event: SourceEvent, problem: String? = nil) {
+        control.post(SourceMessage(event: event, problem: problem))
+    }
+
+    /// Takes a requested host page for sending; `false` when it was sent or is on its way.
+    func claim(_ page: HostPage) -> Bool {
+        guard dirty[page.block.rawValue].claim(page.page) else { return false }
+        let count = geometries[page.block.rawValue].hostPage.targetPages
+        counters.remainingPages.subtract(count, ordering: .relaxed)
+        return true
+    }
+}
+
+/// Which part of the migration bytes belong to.
+enum SendingStage: Int, Sendable {
+    case precopy
+    case downtime
+    case postcopy
+}
+
+/// Counts for progress and reports. Relaxed: none of them orders anything.
+final class SourceCounters: Sendable {
+    let remainingPages = Atomic(0)
+    let normalPages = Atomic<UInt64>(0)
+    let zeroPages = Atomic<UInt64>(0)
+    let urgentPages = Atomic<UInt64>(0)
+    let requests = Atomic<UInt64>(0)
+    private let stage = Atomic(SendingStage.precopy.rawValue)
+    private let precopyBytes = Atomic<UInt64>(0)
+    private let downtimeBytes = Atomic<UInt64>(0)
+    private let postcopyBytes = Atomic<UInt64>(0)
+    /// When the destination was last heard.
+    let heardAtNanoseconds = Atomic<UInt64>(0)
+
+    func enter(_ stage: SendingStage) { self.stage.store(stage.rawValue, ordering: .relaxed) }
+
+    func addSent(_ bytes: Int) {
+        let bytes = UInt64(bytes)
+        switch SendingStage(rawValue: stage.load(ordering: .relaxed)) {
+        case .downtime: downtimeBytes.add(bytes, ordering: .relaxed)
+        case .postcopy: postcopyBytes.add(bytes, ordering: .relaxed)
+        case .precopy, nil: precopyBytes.add(bytes, ordering: .relaxed)
+        }
+    }
+
+    var sentBytes: SentBytes {
+        var sent = SentBytes()
+        sent.precopy = precopyBytes.load(ordering: .relaxed)
+        sent.downtime = downtimeBytes.load(ordering: .relaxed)
+        sent.postcopy = postcopyBytes.load(ordering: .relaxed)
+        return sent
+    }
+}
+
+/// The host page last requested: the background goes on behind it, since what a guest touches next is
+/// often near. One word, so that the urgent thread leaves it without a lock.
+final class ScanHint: Sendable {
+    private let word = Atomic<UInt64>(0)
+    private static let pageBits: UInt64 = 48
+
+    func leave(_ page: HostPage) {
+        let block = UInt64(page.block.rawValue + 1)
+        word.store(block << Self.pageBits | UInt64(page.page.rawValue), ordering: .relaxed)
+    }
+
+    func take() -> HostPage? {
+        // An exchange locks the word's cache line: only when there is something to take.
+        guard word.load(ordering: .relaxed) != 0 else { return nil }
+        let taken = word.exchange(0, ordering: .relaxed)
+        guard taken != 0 else { return nil }
+        let page = taken & (1 << Self.pageBits - 1)
+        return HostPage(
+            block: BlockIndex(rawValue: Int(taken >> Self.pageBits) - 1),
+            page: HostPageIndex(rawValue: Int(page)))
+    }
+}

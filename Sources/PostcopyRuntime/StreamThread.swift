@@ -1,0 +1,250 @@
+internal import LinuxKernel
+internal import MigrationCore
+internal import PageModel
+internal import StreamWire
+internal import Synchronization
+
+/// Why the stream ends before its time.
+private enum StreamTrouble: Error {
+    case wire(WireError)
+    case link(Errno)
+    case closed(WireError)
+    /// The migration cannot go on, and the source can be told so.
+    case refused(String)
+}
+
+/// The destination's reader of the main channel: decodes, obeys commands, places background pages.
+struct StreamThread: ~Copyable {
+    private let state: DestinationState
+    private let link: DestinationLink
+    private var decoder: StreamDecoder
+    private var placer: PagePlacer
+    private var package: [UInt8] = []
+    private var packagePosition: UInt64 = 0
+    private var isListening = false
+    private var hasEnded = false
+
+    /// Takes one command (64 KiB at most) or a run of pages whole; more only waits in user memory
+    /// instead of the socket.
+    private static let bufferBytes = 512 << 10
+
+    init(state: DestinationState, link: DestinationLink) {
+        self.state = state
+        self.link = link
+        decoder = StreamDecoder(
+            blocks: state.geometries, machineType: state.guest.machineType)
+        placer = PagePlacer(state: state, channel: .background)
+    }
+
+    /// Reads until the source closes, and reports what ended it.
+    mutating func run() {
+        do throws(StreamTrouble) { try read() } catch { report(error) }
+        link.streamEnded.raise()
+    }
+
+    private func report(_ trouble: StreamTrouble) {
+        switch trouble {
+        case .wire(let error):
+            state.report(.peerMisbehaved, problem: "the source broke the protocol: \(error)")
+        case .link(.again):
+            state.report(.deadlinePassed, problem: "the source kept silent")
+        case .link(let error):
+            state.report(.linkLost, problem: "the link to the source failed: \(error)")
+        case .closed(let error):
+            state.report(.linkLost, problem: "the source closed the link: \(error)")
+        case .refused(let problem):
+            state.report(.peerMisbehaved, problem: problem)
+        }
+    }
+
+    private mutating func read() throws(StreamTrouble) {
+        var buffer = ReceiveBuffer(capacityBytes: Self.bufferBytes)
+        while true {
+            let received: Int
+            do { received = try buffer.fill(from: link.main, wait: true) ?? 0 } catch {
+                // After the end of the stream only the source's own closing is of interest.
+                if hasEnded { return }
+                throw .link(error)
+            }
+            guard received > 0 else {
+                if let error = decoder.endOfInput(unread: buffer.count) { throw .closed(error) }
+                return
+            }
+            state.counters.receivedBytes.add(UInt64(received), ordering: .relaxed)
+            let consumed = try buffer.withBytes { bytes throws(StreamTrouble) in
+                try decode(bytes)
+            }
+            buffer.consume(consumed)
+            try settle { placer throws(PlacingError) in try placer.flush() }
+        }
+    }
+
+    private mutating func decode(_ bytes: Span<UInt8>) throws(StreamTrouble) -> Int {
+        var start = 0
+        while true {
+            let position = decoder.position
+            let step: Decoded<StreamItem>
+            do { step = try decoder.next(in: bytes, from: start) } catch { throw .wire(error) }
+            guard case .item(let item, let consumed) = step else { return start }
+            try take(item, bytes, at: position)
+            start += consumed
+        }
+    }
+
+    private mutating func take(
+        _ item: StreamItem, _ bytes: Span<UInt8>, at position: UInt64
+    ) throws(StreamTrouble) {
+        switch item {
+        case .page(let block, let offset, let payload):
+            try takePage(bytes, payload, at: offset, of: block)
+        case .zeroPage(let block, let offset):
+            try takePage(bytes, nil, at: offset, of: block)
+        case .head: advance(.headReceived)
+        case .command(let command): try obey(command, at: position)
+        case .blockList: advance(.blockList)
+        case .packageBytes(let range, let isLast):
+            if package.isEmpty { packagePosition = position }
+            package.reserveCapacity(package.count + range.count)
+            for index in range { package.append(bytes[index]) }
+            if isLast { try unpack() }
+        case .endOfStream:
+            try settle { placer throws(PlacingError) in try placer.flush() }
+            guard placer.isIdle else {
+                throw .wire(WireError(kind: .truncated(reading: .ramRecord), position: position))
+            }
+            hasEnded = true
+            advance(.endOfStream)
+        case .sectionStart, .sectionResumed, .memorySize, .blockListed, .sectionEnd, .trailing:
+            break
+        }
+    }
+
+    private mutating func obey(_ command: Command, at position: UInt64) throws(StreamTrouble) {
+        switch command {
+        case .openReturnPath: advance(.returnPathOpened)
+        case .ping(let value):
+            guard state.outbox.post(.pong(value)) else {
+                throw .refused("the source sends PINGs faster than it takes the answers")
+            }
+        case .postcopyAdvise(let summary, let targetPage):
+            try advise(summary: summary, targetPageBytes: targetPage)
+        case .discard(let discard): try drop(discard)
+        case .packaged(let length):
+            package.removeAll()
+            if length == 0 { try unpack() }
+        case .switchoverStart: break
+        case .postcopyListen, .postcopyRun:
+            throw .refused(
+                "the source broke the protocol: LISTEN or RUN outside a package at byte \(position)"
+            )
+        }
+    }
+
+    private mutating func takePage(
+        _ bytes: Span<UInt8>, _ payload: Range<Int>?, at offset: RAMOffset, of block: BlockIndex
+    ) throws(StreamTrouble) {
+        guard isListening else { return store(bytes, payload, at: offset, of: block) }
+        try settle { placer throws(PlacingError) in
+            try placer.add(bytes, payload, at: offset, of: block)
+        }
+    }
+
+    /// Before faults are reported, memory is simply written; the last copy counts.
+    private func store(
+        _ bytes: Span<UInt8>, _ payload: Range<Int>?, at offset: RAMOffset, of block: BlockIndex
+    ) {
+        let ram = state.blocks[block.rawValue]
+        let page = ram.geometry.hostPage(containing: offset)
+        let received = state.received[block.rawValue]
+        if let payload {
+            ram.write(bytes.extracting(payload), at: offset)
+        } else if received.contains(page) || ram.backing == .hugetlb {
+            ram.clearPage(at: offset)
+        }
+        let next = HostPageIndex(rawValue: page.rawValue + 1)
+        let new = received.insert(page..<next)
+        state.counters.missingPages.subtract(new, ordering: .relaxed)
+    }
+
+    private mutating func settle(
+        _ placing: (inout PagePlacer) throws(PlacingError) -> PlacedRange?
+    ) throws(StreamTrouble) {
+        let placed: PlacedRange?
+        do { placed = try placing(&placer) } catch .assembly(let error) {
+            throw .refused("the source broke the protocol: \(error)")
+        } catch { throw .refused(error.description) }
+        guard let placed else { return }
+        state.settle(placed)
+        guard state.requested[placed.block.rawValue].first(in: placed.pages) != nil else { return }
+        // Full: the waiters run already, and only their blocktime closes late.
+        state.notices.post(placed)
+    }
+}
+
+// Commands that change memory.
+extension StreamThread {
+    private func advance(_ event: DestinationEvent) {
+        let action = state.advance(event)
+        if action != .none { state.control.post(.perform(action)) }
+    }
+
+    private func advise(summary: UInt64, targetPageBytes: UInt64) throws(StreamTrouble) {
+        let ours = state.geometries.reduce(0) { $0 | $1.hostPage.bytes }
+        guard summary == ours, targetPageBytes == PageSize.target.bytes else {
+            throw .refused(
+                "page sizes differ: the source has \(summary) and \(targetPageBytes), this side "
+                    + "\(ours) and \(PageSize.target.bytes); give both the same --page-size")
+        }
+        let action = state.advance(.advise)
+        guard action == .prepareMemory else { return post(action) }
+        for ram in state.blocks {
+            do {
+                try ram.drop(
+                    from: RAMOffset(rawValue: 0), lengthBytes: ram.geometry.lengthBytes)
+            } catch {
+                throw .refused("emptying RAM block '\(ram.geometry.name)': \(error)")
+            }
+            ram.avoidHugePages()
+        }
+    }
+
+    private func drop(_ discard: DiscardRanges) throws(StreamTrouble) {
+        let action = state.advance(.discard(ranges: UInt16(clamping: discard.ranges.count)))
+        guard action == .dropRanges else { return post(action) }
+        let ram = state.blocks[discard.block.rawValue]
+        for range in discard.ranges {
+            let first = ram.geometry.hostPage(containing: range.start)
+            let count = Int(range.lengthBytes >> UInt64(ram.geometry.hostPage.shift))
+            let pages = first..<HostPageIndex(rawValue: first.rawValue + count)
+            let gone = state.received[discard.block.rawValue].remove(pages)
+            state.counters.missingPages.add(gone, ordering: .relaxed)
+            guard gone > 0 else { continue }
+            do { try ram.drop(from: range.start, lengthBytes: range.lengthBytes) } catch {
+                throw .refused("discarding in RAM block '\(ram.geometry.name)': \(error)")
+            }
+        }
+    }
+
+    /// LISTEN: from here on missing pages fault, and this thread goes on reading pages while the
+    /// control thread loads the devices.
+    private mutating func unpack() throws(StreamTrouble) {
+        let parts: DevicePackage.Parts
+        do { parts = try DevicePackage.parse(package.span, at: packagePosition) } catch {
+            throw .wire(error)
+        }
+        let action = state.advance(.listen)
+        guard action == .startListening else { return post(action) }
+        for ram in state.blocks {
+            do { try state.uffd.register(ram) } catch {
+                throw .refused("registering RAM block '\(ram.geometry.name)': \(error)")
+            }
+        }
+        isListening = true
+        if state.counters.missingPages.load(ordering: .relaxed) == 0 { advance(.allPagesPlaced) }
+        let devices = Array(package[parts.devices])
+        package = []
+        state.control.post(.devices(devices, pings: parts.pings))
+    }
+
+    private func post(_ action: DestinationAction) { state.control.post(.perform(action)) }
+}

@@ -1,0 +1,77 @@
+internal import LinuxKernel
+internal import MigrationCore
+internal import PageModel
+internal import StreamWire
+
+/// The destination's end of the preempt channel: bare page records, ended by an end-of-section record.
+struct UrgentChannel: ~Copyable {
+    let socket: StreamSocket
+    private var buffer: ReceiveBuffer
+    private var decoder: RAMRecordDecoder
+    private var position: UInt64 = 0
+    private(set) var hasEnded = false
+
+    /// What one record led to.
+    enum Step {
+        case placed(PlacedRange)
+        /// A part of a huge page.
+        case kept
+        case needMoreBytes
+        case ended
+    }
+
+    /// Holds a dozen waiting pages: one for each thread that a small host lets fault at once.
+    private static let bufferBytes = 64 << 10
+
+    enum Trouble: Error, CustomStringConvertible {
+        case wire(WireError)
+        case placing(PlacingError)
+
+        var description: String {
+            switch self {
+            case .wire(let error): "\(error)"
+            case .placing(let error): error.description
+            }
+        }
+    }
+
+    init(_ socket: consuming StreamSocket, blocks: [BlockGeometry]) {
+        self.socket = socket
+        buffer = ReceiveBuffer(capacityBytes: Self.bufferBytes)
+        decoder = RAMRecordDecoder(blocks: blocks)
+    }
+
+    /// Receives what is there: its bytes, 0 at the source's end, `nil` when nothing is.
+    mutating func fill() throws(Errno) -> Int? { try buffer.fill(from: socket, wait: false) }
+
+    /// Decodes one record and hands its page to `placer`.
+    mutating func next(into placer: inout PagePlacer) throws(Trouble) -> Step {
+        var (step, consumed) = (Step.needMoreBytes, 0)
+        try buffer.withBytes { bytes throws(Trouble) in
+            let decoded: Decoded<RAMRecord>
+            do throws(WireError) {
+                decoded = try decoder.next(in: bytes, from: 0, position: position)
+            } catch { throw .wire(error) }
+            guard case .item(let record, let count) = decoded else { return }
+            consumed = count
+            do throws(PlacingError) {
+                switch record {
+                case .page(let block, let offset, let payload):
+                    step = .init(try placer.add(bytes, payload, at: offset, of: block))
+                case .zeroPage(let block, let offset):
+                    step = .init(try placer.add(bytes, nil, at: offset, of: block))
+                case .endOfSection:
+                    step = .ended
+                }
+            } catch { throw .placing(error) }
+        }
+        if case .ended = step { hasEnded = true }
+        buffer.consume(consumed)
+        position += UInt64(consumed)
+        return step
+    }
+}
+
+extension UrgentChannel.Step {
+    init(_ placed: PlacedRange?) { self = placed.map(Self.placed) ?? .kept }
+}

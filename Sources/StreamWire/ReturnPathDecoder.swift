@@ -1,0 +1,122 @@
+public import PageModel
+
+/// Reads the return path at the source; remembers the block of the last request.
+///
+/// Source: `source_return_path_thread`, `migrate_handle_rp_req_pages` (`migration/migration.c`).
+public struct ReturnPathDecoder: Sendable {
+    private let blocks: BlockTable
+    private var lastBlock: Int?
+    private var isShut = false
+    /// The bytes consumed so far.
+    public private(set) var position: UInt64 = 0
+
+    /// - Precondition: no two blocks have the same name.
+    public init(blocks: [BlockGeometry]) { self.blocks = BlockTable(blocks) }
+
+    /// Decodes the message that begins at `start` of `bytes`. Nothing changes when it throws or
+    /// asks for more, which is never beyond 272 bytes.
+    ///
+    /// Blocking: no. Allocates: no, except to refuse.
+    public mutating func next(
+        in bytes: Span<UInt8>, from start: Int
+    ) throws(WireError) -> Decoded<ReturnPathMessage> {
+        var cursor = WireCursor(start: start, end: bytes.count, position: position)
+        do throws(Interruption) {
+            let message = try decode(at: &cursor, in: bytes)
+            position += UInt64(cursor.consumed)
+            return .item(message, consumed: cursor.consumed)
+        } catch {
+            return try Decoded(interruption: error)
+        }
+    }
+
+    /// The refusal for a return path that was closed with `unread` bytes left, or `nil` when the
+    /// destination had said `shut` and nothing else since.
+    public func endOfInput(unread: Int) -> WireError? {
+        if isShut && unread == 0 { return nil }
+        return WireError(
+            kind: .truncated(reading: .returnPathMessage), position: position + UInt64(unread))
+    }
+
+    private mutating func decode(
+        at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> ReturnPathMessage {
+        let number = try cursor.u16(in: bytes)
+        if isShut { throw cursor.refusal(.misplaced(.messageAfterShut)) }
+        guard let type = ReturnPathType(rawValue: number) else {
+            throw cursor.refusal(.unknownMessage(number))
+        }
+        switch type {
+        case .shut:
+            try decodeLength(of: type, expected: 4...4, at: &cursor, in: bytes)
+            let error = try cursor.u32(in: bytes)
+            isShut = true
+            return .shut(error)
+        case .pong:
+            try decodeLength(of: type, expected: 4...4, at: &cursor, in: bytes)
+            return .pong(try cursor.u32(in: bytes))
+        case .requestPages, .requestPagesOfBlock:
+            return try decodeRequest(type, at: &cursor, in: bytes)
+        case .receivedBitmap, .resumeAcknowledged, .switchoverAcknowledged:
+            throw cursor.refusal(.unsupportedMessage(number))
+        }
+    }
+
+    @discardableResult
+    private func decodeLength(
+        of type: ReturnPathType, expected: ClosedRange<UInt16>,
+        at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> UInt16 {
+        let length = try cursor.u16(in: bytes)
+        guard expected.contains(length) else {
+            throw cursor.refusal(
+                .badMessageLength(message: type.rawValue, lengthBytes: length))
+        }
+        return length
+    }
+
+    private mutating func decodeRequest(
+        _ type: ReturnPathType, at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> ReturnPathMessage {
+        let bare = ReturnPathType.requestBytes
+        let expected = type == .requestPages ? bare...bare : bare + 2...bare + 1 + 255
+        let length = try decodeLength(of: type, expected: expected, at: &cursor, in: bytes)
+        let lengthField = cursor.field
+        let start = try cursor.u64(in: bytes)
+        let startField = cursor.field
+        let count = UInt64(try cursor.u32(in: bytes))
+        let block: Int
+        if type == .requestPages {
+            guard let lastBlock else {
+                throw cursor.refusal(.requestBeforeBlockNamed, at: 0)
+            }
+            block = lastBlock
+        } else {
+            guard UInt16(try cursor.peek(in: bytes)) == length - bare - 1 else {
+                throw cursor.refusal(
+                    .badMessageLength(message: type.rawValue, lengthBytes: length),
+                    at: lengthField)
+            }
+            block = try blocks.block(at: &cursor, in: bytes)
+        }
+        if let fault = blocks.fault(ofRangeAt: start, lengthBytes: count, block: block) {
+            let kind = refusal(of: fault, block: block, start: start, lengthBytes: count)
+            throw cursor.refusal(kind, at: startField)
+        }
+        lastBlock = block
+        return .requestPages(
+            block: BlockIndex(rawValue: block), start: RAMOffset(rawValue: start),
+            lengthBytes: count)
+    }
+
+    private func refusal(
+        of fault: BlockTable.RangeFault, block: Int, start: UInt64, lengthBytes: UInt64
+    ) -> WireError.Kind {
+        let name = blocks.text(block)
+        return switch fault {
+        case .empty: .requestEmpty(block: name)
+        case .misaligned: .requestMisaligned(block: name, start: start, lengthBytes: lengthBytes)
+        case .outside: .requestOutsideBlock(block: name, start: start, lengthBytes: lengthBytes)
+        }
+    }
+}

@@ -1,0 +1,94 @@
+import PageModel
+
+extension StreamDecoder {
+    /// Reads the header of a section, a command, or the end of the stream.
+    mutating func decodeBoundary(
+        at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> StreamItem {
+        let type = try cursor.u8(in: bytes)
+        switch type {
+        case SectionType.endOfStream:
+            stage = .ended
+            return .endOfStream
+        case SectionType.start:
+            return try decodeSectionStart(at: &cursor, in: bytes)
+        case SectionType.part, SectionType.end:
+            let last = type == SectionType.end
+            return try decodeSectionResumed(last: last, at: &cursor, in: bytes)
+        case SectionType.full:
+            throw cursor.refusal(.unsupportedSection(type))
+        case SectionType.command:
+            return try decodeCommand(at: &cursor, in: bytes)
+        default:
+            throw cursor.refusal(.unknownSectionType(type))
+        }
+    }
+
+    /// Layout: 0x01; id: u32; name (length: u8; bytes); instance: u32; version: u32.
+    /// Source: `qemu_loadvm_section_start_full` (`migration/savevm.c`).
+    private mutating func decodeSectionStart(
+        at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> StreamItem {
+        guard section == .unbound else {
+            throw cursor.refusal(.misplaced(.secondSectionStart))
+        }
+        let id = try cursor.u32(in: bytes)
+        guard id != 0 else { throw cursor.refusal(.badSectionID(id)) }
+        let name = try cursor.name(in: bytes)
+        guard bytes.equals(StreamFormat.ramSection, at: name) else {
+            throw cursor.refusal(.unknownSection(bytes.text(name)))
+        }
+        let instance = try cursor.u32(in: bytes)
+        guard instance == 0 else { throw cursor.refusal(.badSectionInstance(instance)) }
+        let version = try cursor.u32(in: bytes)
+        guard version == StreamFormat.ramVersion else {
+            throw cursor.refusal(.unsupportedSectionVersion(version))
+        }
+        section = .open(id: id)
+        stage = .memorySize
+        return .sectionStart(id: id)
+    }
+
+    /// Layout: 0x02 or 0x03; id: u32.
+    /// Source: `qemu_loadvm_section_part_end` (`migration/savevm.c`).
+    private mutating func decodeSectionResumed(
+        last: Bool, at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> StreamItem {
+        if section == .ended { throw cursor.refusal(.misplaced(.sectionAfterSectionEnd)) }
+        let id = try cursor.u32(in: bytes)
+        guard section == .open(id: id) else { throw cursor.refusal(.unboundSectionID(id)) }
+        stage = .records(last: last)
+        return .sectionResumed(id: id, last: last)
+    }
+
+    /// Reads a record, or the record that ends the body together with the footer behind it.
+    mutating func decodeRecord(
+        last: Bool, at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> StreamItem {
+        switch try records.decode(at: &cursor, in: bytes) {
+        case .page(let block, let offset, let payload):
+            return .page(block: block, offset: offset, payload: payload)
+        case .zeroPage(let block, let offset):
+            return .zeroPage(block: block, offset: offset)
+        case .endOfSection:
+            guard case .open(let id) = section else {
+                preconditionFailure("records stand in an open section")
+            }
+            try cursor.footer(of: id, in: bytes)
+            if last { section = .ended }
+            stage = .boundary
+            return .sectionEnd(id: id)
+        }
+    }
+}
+
+extension WireCursor {
+    /// Layout: 0x7e; id: u32, the section's.
+    /// Source: `check_section_footer` (`migration/savevm.c`).
+    mutating func footer(of id: UInt32, in bytes: Span<UInt8>) throws(Interruption) {
+        let marker = try u8(in: bytes)
+        guard marker == SectionType.footer else { throw refusal(.badFooter(marker)) }
+        let found = try u32(in: bytes)
+        guard found == id else { throw refusal(.footerIDMismatch(found, expected: id)) }
+    }
+}

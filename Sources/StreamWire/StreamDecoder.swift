@@ -1,0 +1,118 @@
+public import PageModel
+
+/// Reads the main channel at the destination: bytes in, whole and checked items out.
+///
+/// The caller keeps a sliding buffer of at least 65,540 bytes (a command with the longest payload)
+/// and calls `next` with the place of the first byte not yet consumed. Which command may come in
+/// which phase is not decided here.
+/// Source: `qemu_loadvm_state`, `qemu_loadvm_state_main` (`migration/savevm.c`).
+public struct StreamDecoder: Sendable {
+    /// What stands at the cursor.
+    enum Stage: Equatable, Sendable {
+        case head
+        /// A section, a command or the end.
+        case boundary
+        /// The word in front of the block list.
+        case memorySize
+        /// An entry of the block list: some bytes of its total are still to come.
+        case blockList(totalBytes: UInt64, remainingBytes: UInt64, count: Int)
+        case records(last: Bool)
+        case package(remainingBytes: UInt32)
+        case ended
+    }
+
+    /// The section `ram`, which has one life.
+    enum RAMSection: Equatable, Sendable {
+        case unbound
+        case open(id: UInt32)
+        case ended
+    }
+
+    let machineType: String?
+    let packageBytesMax: UInt32
+    var stage = Stage.head
+    var section = RAMSection.unbound
+    var records: RAMRecordDecoder
+    /// Whether each of our blocks has been listed.
+    var listed: [Bool]
+    /// The bytes consumed so far.
+    public private(set) var position: UInt64 = 0
+
+    /// The largest package that is read unless the caller says otherwise: four times what QEMU
+    /// itself accepted until 2.12, and five thousand times what a PC sends.
+    public static let packageBytesMaxDefault: UInt32 = 64 << 20
+
+    /// - Parameter machineType: what the source must run, or `nil` for any. As in QEMU a source
+    ///   that names only the beginning of it is accepted.
+    /// - Precondition: no two blocks have the same name.
+    public init(
+        blocks: [BlockGeometry], machineType: String?,
+        packageBytesMax: UInt32 = StreamDecoder.packageBytesMaxDefault
+    ) {
+        self.machineType = machineType
+        self.packageBytesMax = packageBytesMax
+        records = RAMRecordDecoder(blocks: blocks)
+        listed = Array(repeating: false, count: blocks.count)
+    }
+
+    /// Decodes the item that begins at `start` of `bytes`. Nothing changes when it throws or asks
+    /// for more.
+    ///
+    /// Blocking: no. Allocates: not for pages.
+    public mutating func next(
+        in bytes: Span<UInt8>, from start: Int
+    ) throws(WireError) -> Decoded<StreamItem> {
+        var cursor = WireCursor(start: start, end: bytes.count, position: position)
+        do throws(Interruption) {
+            let item = try decode(at: &cursor, in: bytes)
+            position += UInt64(cursor.consumed)
+            return .item(item, consumed: cursor.consumed)
+        } catch {
+            return try Decoded(interruption: error)
+        }
+    }
+
+    /// The refusal for a channel that was closed with `unread` bytes left, or `nil` when it had
+    /// come to its proper end.
+    public func endOfInput(unread: Int) -> WireError? {
+        let reading: WireError.Reading
+        switch stage {
+        case .head: reading = .head
+        case .boundary: reading = .sectionOrCommand
+        case .memorySize, .blockList: reading = .blockList
+        case .records: reading = .ramRecord
+        case .package: reading = .package
+        case .ended: return nil
+        }
+        return WireError(
+            kind: .truncated(reading: reading), position: position + UInt64(unread))
+    }
+
+    /// Each stage changes the decoder only after its last check, so that a step is all or nothing.
+    private mutating func decode(
+        at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> StreamItem {
+        switch stage {
+        case .head: return try decodeHead(at: &cursor, in: bytes)
+        case .boundary: return try decodeBoundary(at: &cursor, in: bytes)
+        case .memorySize: return try decodeMemorySize(at: &cursor, in: bytes)
+        case .blockList(let total, let remaining, let count):
+            return try decodeListEntry(
+                totalBytes: total, remainingBytes: remaining, count: count,
+                at: &cursor, in: bytes)
+        case .records(let last): return try decodeRecord(last: last, at: &cursor, in: bytes)
+        case .package(let remaining):
+            try cursor.require(1)
+            let count = min(cursor.available, Int(remaining))
+            let first = try cursor.take(count)
+            let rest = remaining - UInt32(count)
+            stage = rest == 0 ? .boundary : .package(remainingBytes: rest)
+            return .packageBytes(first..<first + count, isLast: rest == 0)
+        case .ended:
+            try cursor.require(1)
+            let count = cursor.available
+            let first = try cursor.take(count)
+            return .trailing(first..<first + count)
+        }
+    }
+}

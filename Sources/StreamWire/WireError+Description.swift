@@ -1,0 +1,231 @@
+extension WireError: CustomStringConvertible {
+    /// One line: what was refused, what was expected, and the byte where it stands.
+    public var description: String { "\(text) (at byte \(position) of the channel)" }
+
+    /// Routes each kind to the text of its group; a new kind does not compile until it has one.
+    private var text: String {
+        switch kind {
+        case .badMagic, .badVersion, .missingConfiguration, .nameTooLong, .nameNotText,
+            .machineMismatch, .unknownConfigurationSubsection, .repeatedConfigurationSubsection,
+            .badSubsectionVersion, .badTargetPageBits, .capabilitiesUnsupported:
+            headText
+        case .unknownSectionType, .unsupportedSection, .unknownSection, .badSectionID,
+            .badSectionInstance, .unsupportedSectionVersion, .unboundSectionID, .badFooter,
+            .footerIDMismatch:
+            sectionText
+        case .unknownBlock, .blockLengthMismatch, .blockPageSizeMismatch, .repeatedBlock,
+            .blockListTotalMismatch, .badPageFlags, .continueWithoutBlock, .offsetOutsideBlock,
+            .nonZeroFill:
+            memoryText
+        case .unknownCommand, .unsupportedCommand, .badCommandLength, .discardBadVersion,
+            .discardMissingTerminator, .discardEmpty, .discardMisaligned, .discardOutsideBlock:
+            commandText
+        case .packageTooShort, .packageTooLong, .packageWithoutListen, .packageWithoutPing,
+            .packageWithoutRun, .badDeviceName:
+            packageText
+        case .unknownMessage, .unsupportedMessage, .badMessageLength, .requestBeforeBlockNamed,
+            .requestEmpty, .requestMisaligned, .requestOutsideBlock:
+            returnPathText
+        case .truncated(let reading):
+            "the peer closed the channel in the middle of \(reading.text)"
+        case .misplaced(let misplacement):
+            misplacement.text
+        }
+    }
+
+    private var headText: String {
+        switch kind {
+        case .badMagic(let found):
+            "not a migration stream: it begins with \(hex(found)), not 0x5145564d"
+        case .badVersion(let found):
+            "migration stream version \(found), expected 3"
+        case .missingConfiguration(let found):
+            "expected the configuration section (0x7), found \(hex(found)): "
+                + "the source must send its configuration"
+        case .nameTooLong(let length, let maximum):
+            "a name of \(length) bytes, expected at most \(maximum)"
+        case .nameNotText:
+            "a name that is not UTF-8 text"
+        case .machineMismatch(let found, let expected):
+            "the source runs machine type \(quoted(found)), expected \(quoted(expected)): "
+                + "use the same one on both sides"
+        case .unknownConfigurationSubsection(let name):
+            "unknown configuration subsection \(quoted(name))"
+        case .repeatedConfigurationSubsection(let name):
+            "configuration subsection \(quoted(name)) for the second time"
+        case .badSubsectionVersion(let found):
+            "configuration subsection version \(found), expected 1"
+        case .badTargetPageBits(let found):
+            "guest pages of 2^\(found) bytes, expected 2^12"
+        case .capabilitiesUnsupported(let count):
+            "the source requires \(count) capabilities, expected none: "
+                + "turn off x-ignore-shared and mapped-ram there"
+        default: ""
+        }
+    }
+
+    private var sectionText: String {
+        switch kind {
+        case .unknownSectionType(let found):
+            "unknown section type \(hex(found)), expected a section, a command or the end"
+        case .unsupportedSection(let found):
+            "section type \(hex(found)) outside the package: "
+                + "device state is expected in the package only, so the source must use postcopy"
+        case .unknownSection(let name):
+            "unknown section \(quoted(name)), expected 'ram'"
+        case .badSectionID(let found):
+            "section id \(found), expected any other number"
+        case .badSectionInstance(let found):
+            "instance \(found) of section 'ram', expected 0"
+        case .unsupportedSectionVersion(let found):
+            "version \(found) of section 'ram', expected 4"
+        case .unboundSectionID(let found):
+            "section id \(found), which no section start has named"
+        case .badFooter(let found):
+            "expected a section footer (0x7e), found \(hex(found))"
+        case .footerIDMismatch(let found, let expected):
+            "the footer of section \(found), expected that of \(expected)"
+        default: ""
+        }
+    }
+
+    private var memoryText: String {
+        switch kind {
+        case .unknownBlock(let name):
+            "unknown RAM block \(quoted(name)): "
+                + "both sides must configure the same memory under the same names"
+        case .blockLengthMismatch(let block, let ours, let theirs):
+            "RAM block \(quoted(block)) has \(theirs) bytes at the source, expected \(ours)"
+        case .blockPageSizeMismatch(let block, let ours, let theirs):
+            "RAM block \(quoted(block)) has pages of \(theirs) bytes at the source, "
+                + "expected \(ours)"
+        case .repeatedBlock(let name):
+            "RAM block \(quoted(name)) is listed for the second time"
+        case .blockListTotalMismatch(let total):
+            "a list of RAM blocks said to total \(total) bytes, which its blocks do not"
+        case .badPageFlags(let flags):
+            "RAM record flags \(hex(flags))\(capability(of: flags)), "
+                + "expected a page, a zero page or the end"
+        case .continueWithoutBlock:
+            "a page of the same block as before, but no block has been named"
+        case .offsetOutsideBlock(let block, let offset, let length):
+            "a page at offset \(hex(offset)) of RAM block \(quoted(block)), "
+                + "which has \(length) bytes"
+        case .nonZeroFill(let found):
+            "a zero page filled with \(hex(found)), expected 0"
+        default: ""
+        }
+    }
+}
+
+extension WireError {
+    private var commandText: String {
+        switch kind {
+        case .unknownCommand(let number):
+            "unknown command \(number)"
+        case .unsupportedCommand(let number):
+            "unsupported command \(number) (\(CommandNumber(rawValue: number)?.name ?? "?"))"
+                + (number == 3 ? " without page sizes: turn on postcopy-ram at the source" : "")
+        case .badCommandLength(let number, let length):
+            "command \(number) (\(CommandNumber(rawValue: number)?.name ?? "?")) "
+                + "with a payload of \(length) bytes"
+        case .discardBadVersion(let found):
+            "discard version \(found), expected 0"
+        case .discardMissingTerminator(let found):
+            "expected 0 after the block name of a discard, found \(hex(found))"
+        case .discardEmpty(let block):
+            "a discard of nothing in RAM block \(quoted(block))"
+        case .discardMisaligned(let block, let start, let length):
+            "a discard of \(length) bytes at \(hex(start)) of RAM block \(quoted(block)), "
+                + "expected whole pages of the block"
+        case .discardOutsideBlock(let block, let start, let length):
+            "a discard of \(length) bytes at \(hex(start)), outside RAM block \(quoted(block))"
+        default: ""
+        }
+    }
+
+    private var packageText: String {
+        switch kind {
+        case .packageTooShort(let length):
+            "a package of \(length) bytes, too short to listen and run"
+        case .packageTooLong(let length, let maximum):
+            "a package of \(length) bytes, expected at most \(maximum)"
+        case .packageWithoutListen: "the package does not begin with POSTCOPY_LISTEN"
+        case .packageWithoutPing: "the package does not end with PING 3 [PING 0x42] and RUN"
+        case .packageWithoutRun: "the package does not end with POSTCOPY_RUN"
+        case .badDeviceName(let name): "a device section named \(quoted(name))"
+        default: ""
+        }
+    }
+
+    private var returnPathText: String {
+        switch kind {
+        case .unknownMessage(let number): "unknown return path message \(number)"
+        case .unsupportedMessage(let number): "unsupported return path message \(number)"
+        case .badMessageLength(let number, let length):
+            "return path message \(number) with a payload of \(length) bytes"
+        case .requestBeforeBlockNamed:
+            "a page request in the same block as before, but no block has been named"
+        case .requestEmpty(let block):
+            "a request for no bytes of RAM block \(quoted(block))"
+        case .requestMisaligned(let block, let start, let length):
+            "a request for \(length) bytes at \(hex(start)) of RAM block \(quoted(block)), "
+                + "expected whole pages of the block"
+        case .requestOutsideBlock(let block, let start, let length):
+            "a request for \(length) bytes at \(hex(start)), outside RAM block \(quoted(block))"
+        default: ""
+        }
+    }
+}
+
+extension WireError.Reading {
+    fileprivate var text: String {
+        switch self {
+        case .head: "the stream's head"
+        case .sectionOrCommand: "the stream, where a section, a command or the end was due"
+        case .blockList: "the list of RAM blocks"
+        case .ramRecord: "a RAM section, where a record was due"
+        case .package: "the package"
+        case .deviceSection: "a device section"
+        case .returnPathMessage: "the return path, where a message or SHUT was due"
+        }
+    }
+}
+
+extension WireError.Misplacement {
+    fileprivate var text: String {
+        switch self {
+        case .ramRecordBeforeBlockList: "a RAM record before the list of RAM blocks"
+        case .blockListOutsideSectionStart: "a list of RAM blocks outside the section's start"
+        case .secondSectionStart: "a second start of section 'ram'"
+        case .sectionAfterSectionEnd: "more of section 'ram' after its end"
+        case .messageAfterShut: "a return path message after SHUT"
+        }
+    }
+}
+
+/// The option that a source has on when it sends these flags.
+private func capability(of flags: UInt64) -> String {
+    switch flags & ~RAMFlags.continueBlock {
+    case 0x40: " (turn off xbzrle at the source)"
+    case 0x80: " (RDMA is not supported)"
+    case 0x100: " (turn off compress at the source)"
+    case 0x200: " (turn off multifd at the source)"
+    default: ""
+    }
+}
+
+private func hex(_ value: some BinaryInteger) -> String { "0x" + String(value, radix: 16) }
+
+/// The peer's name fit for a terminal: control characters are shown as their code.
+private func quoted(_ name: String) -> String {
+    var text = "'"
+    for scalar in name.unicodeScalars {
+        if scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) {
+            text += "\\u{\(String(scalar.value, radix: 16))}"
+        } else {
+            text.unicodeScalars.append(scalar)
+        }
+    }
+    return text + "'"
+}

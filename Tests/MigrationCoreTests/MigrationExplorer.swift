@@ -1,0 +1,97 @@
+import MigrationCore
+
+/// Visits every state that a `MigrationWorld` can reach, breadth first.
+struct MigrationExplorer {
+    private(set) var worlds: [MigrationWorld] = []
+    private(set) var transitionCount = 0
+    /// The first state that breaks a law, and the shortest way to it.
+    private(set) var violation: String?
+
+    private var origins: [(parent: Int, step: WorldStep)] = []
+    private var known: Set<MigrationWorld> = []
+
+    init(pages: UInt8, rules: Rules = Rules()) {
+        let first = MigrationWorld(pages: pages)
+        worlds.append(first)
+        origins.append((0, .connect))
+        known.insert(first)
+        var index = 0
+        while index < worlds.count, violation == nil {
+            expand(index, rules)
+            index += 1
+        }
+    }
+
+    private mutating func expand(_ index: Int, _ rules: Rules) {
+        let world = worlds[index]
+        var rests = true
+        for step in WorldStep.allCases {
+            guard let next = world.after(step, rules) else { continue }
+            transitionCount += 1
+            if step.isCourse { rests = false }
+            guard known.insert(next).inserted else { continue }
+            worlds.append(next)
+            origins.append((index, step))
+        }
+        if let law = world.brokenLaw ?? (rests ? world.brokenLawAtRest : nil) {
+            violation = "\(law)\n" + path(to: index) + "\n\(world)"
+        }
+    }
+
+    private func path(to index: Int) -> String {
+        var steps: [String] = []
+        var index = index
+        while index != 0 {
+            steps.append("\(origins[index].step)")
+            index = origins[index].parent
+        }
+        return steps.reversed().joined(separator: " > ")
+    }
+}
+
+extension MigrationWorld {
+    /// A law that holds in every state and is broken in this one.
+    var brokenLaw: String? {
+        if guestRunsAtSource && guestRunsAtDestination { return "the guest runs at both sides" }
+        if source.mayRunGuestHere && destination.mayRunGuestHere { return "both sides may run it" }
+        if guestRunsAtSource && !source.mayRunGuestHere && !stopPending {
+            return "the source runs a guest that it may not run"
+        }
+        if guestRunsAtDestination != destination.mayRunGuestHere {
+            return "the destination's guest is not where its phase says"
+        }
+        if keptStoppingGuest { return "the source kept a guest running that it had stopped" }
+        if gaveUpAtSource && !guestRunsAtSource { return "the source gave up and lost the guest" }
+        if source == .completed && destination != .completed { return "the source completed alone" }
+        if destination == .completed && pagesMissing > 0 { return "completed with pages missing" }
+        if gaveUpAtDestination && sourceTrustsCommit { return "a commit was taken back" }
+        if (package == .none || package == .load) && destination.mayRunGuestHere {
+            return "the guest ran without devices"
+        }
+        return nil
+    }
+
+    /// A law that holds once nothing more happens by itself, and is broken in this state.
+    var brokenLawAtRest: String? {
+        if guestRunsAtSource != guestRunsAtDestination { return nil }
+        return source.status == .postcopyPaused || destination.status == .postcopyPaused
+            ? nil : "the guest is lost at both sides"
+    }
+
+    private var gaveUpAtSource: Bool {
+        source.status == .failed || source.status == .cancelled
+    }
+
+    private var gaveUpAtDestination: Bool { destination.status == .failed }
+
+    private var sourceTrustsCommit: Bool {
+        switch source {
+        case .sendingPackage(committed: true), .postcopyActive, .completing, .completed,
+            .paused(.afterCommit), .paused(.afterEnd):
+            true
+        case .none, .setup, .active, .stopping, .device, .sendingPackage(committed: false),
+            .postcopyDevice, .paused(.beforeCommit), .failed, .cancelled:
+            false
+        }
+    }
+}

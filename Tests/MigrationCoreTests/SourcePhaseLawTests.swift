@@ -1,0 +1,85 @@
+import MigrationCore
+import Testing
+
+@Suite("SourcePhase, its laws")
+struct SourcePhaseLawTests {
+    typealias Pair = (phase: SourcePhase, event: SourceEvent, step: SourcePhase.Step)
+
+    static let pairs: [Pair] = SourcePhaseTests.phases.flatMap { phase in
+        SourcePhaseTests.events.map { (phase, $0, phase.after($0)) }
+    }
+
+    @Test("a guest that may not run here comes back only by a stop undone or a refusal in time")
+    func comingBack() {
+        for (phase, event, step) in Self.pairs
+        where !phase.mayRunGuestHere && step.phase.mayRunGuestHere {
+            #expect(step.action == .resumeGuest, "\(phase) \(event)")
+            if phase != .device { #expect(event == .shut(error: 7), "\(phase) \(event)") }
+        }
+    }
+
+    @Test("only `sendPackage` opens the point of no return, and only from `device`")
+    func pointOfNoReturn() {
+        for (phase, event, step) in Self.pairs where step.action == .sendPackage {
+            #expect(phase == .device && event == .packageStarted)
+            #expect(step.phase == .sendingPackage(committed: false))
+        }
+    }
+
+    @Test("an end stays an end, and `failed` never follows a commit")
+    func ends() {
+        let ends: [MigrationStatus] = [.completed, .failed, .cancelled]
+        for (phase, event, step) in Self.pairs where ends.contains(phase.status) {
+            #expect(step.phase == phase, "\(phase) \(event)")
+        }
+        let committed: [SourcePhase] = [
+            .sendingPackage(committed: true), .postcopyActive, .completing,
+            .paused(.afterCommit), .paused(.afterEnd),
+        ]
+        for (phase, event, step) in Self.pairs where committed.contains(phase) {
+            #expect(!step.phase.mayRunGuestHere, "\(phase) \(event)")
+        }
+    }
+
+    @Test("a migration prints QEMU's words in QEMU's order")
+    func statuses() {
+        let events: [SourceEvent] = [
+            .connected, .returnPathAnswered, .startPostcopy, .guestStopped, .packageStarted,
+            .packageSent, .committed, .allPagesSent, .shut(error: 0),
+        ]
+        var phase = SourcePhase.none
+        var words = [phase.status.description]
+        for event in events {
+            phase = phase.after(event).phase
+            if words.last != phase.status.description { words.append(phase.status.description) }
+        }
+        #expect(
+            words == [
+                "none", "setup", "active", "device", "postcopy-device", "postcopy-active",
+                "completed",
+            ])
+        #expect(
+            MigrationStatus.allCases.map(\.rawValue) == [
+                "none", "setup", "active", "device", "postcopy-device", "postcopy-active",
+                "postcopy-paused", "completed", "failed", "cancelled",
+            ])
+    }
+
+    @Test("requests are served from the package's first byte to the end")
+    func requests() {
+        for phase in SourcePhaseTests.phases {
+            let open: [MigrationStatus] = [.postcopyDevice, .postcopyActive]
+            #expect(phase.mayServeRequests == open.contains(phase.status))
+            #expect(!(phase.mayServeRequests && phase.mayRunGuestHere))
+        }
+    }
+
+    @Test("each failure says why in one line")
+    func failures() {
+        let failures: [SourceFailure] = [
+            .linkLost, .deadlinePassed, .peerMisbehaved, .endedByDestination(error: 5),
+        ]
+        #expect(Set(failures.map(\.description)).count == failures.count)
+        #expect(failures[3].description.contains("5"))
+    }
+}

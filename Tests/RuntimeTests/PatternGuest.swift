@@ -1,0 +1,143 @@
+import LinuxKernel
+import PageModel
+import PostcopyRuntime
+import Synchronization
+
+/// A guest whose memory says where it came from, and whose vCPUs read it in a seeded order.
+final class PatternGuest: Guest {
+    let machineType: String
+    let memory: [GuestRAM]
+    let faultOrigin = FaultOrigin.userOnly
+    private let vcpuCount: Int
+    private let seed: UInt64
+    private let threads = Mutex<[Int32]>([])
+    private let mayRun = Atomic(false)
+    private let stops = Atomic(false)
+    private let started: EventFlag
+    let mismatches = Atomic(0)
+    let reads = Atomic(0)
+    let refusesDevices: Bool
+
+    init(
+        blocks: [(name: String, pages: Int, backing: RAMBacking)], vcpuCount: Int = 2,
+        seed: UInt64 = 1, machineType: String = "pattern-1", refusesDevices: Bool = false
+    ) throws {
+        self.machineType = machineType
+        self.vcpuCount = vcpuCount
+        self.seed = seed
+        self.refusesDevices = refusesDevices
+        started = try EventFlag()
+        memory = try blocks.map { block in
+            let size = block.backing == .hugetlb ? PageSize.size2MiB : HostMemory.pageSize
+            let geometry = try BlockGeometry(
+                name: block.name, lengthBytes: UInt64(block.pages) * size.bytes, hostPage: size)
+            return try GuestRAM(geometry, backing: block.backing)
+        }
+    }
+
+    var vcpuThreads: [Int32] { threads.withLock { $0 } }
+    var isRunning: Bool { mayRun.load(ordering: .sequentiallyConsistent) }
+
+    /// Every third target page stays zero.
+    static func word(block: Int, page: Int) -> UInt64 {
+        page % 3 == 2 ? 0 : UInt64(block + 1) << 48 | UInt64(page) << 8 | 0x5a
+    }
+
+    func fill() {
+        for (block, ram) in memory.enumerated() {
+            for page in 0..<ram.geometry.targetPageCount where page % 3 != 2 {
+                let offset = UInt64(page) << 12
+                let word = Self.word(block: block, page: page)
+                ram.withMutablePage(at: offset, lengthBytes: 4096) { words in
+                    for index in words.indices { words[index] = word &+ UInt64(index) }
+                }
+            }
+        }
+    }
+
+    /// Words that differ from what `fill` wrote, over all memory.
+    func wrongWords() -> Int {
+        var wrong = 0
+        for (block, ram) in memory.enumerated() {
+            for page in 0..<ram.geometry.targetPageCount {
+                let word = Self.word(block: block, page: page)
+                ram.withPage(at: UInt64(page) << 12, lengthBytes: 4096) { words in
+                    for index in words.indices {
+                        let expected = word == 0 ? 0 : word &+ UInt64(index)
+                        if words[index] != expected { wrong += 1 }
+                    }
+                }
+            }
+        }
+        return wrong
+    }
+
+    func pause() { mayRun.store(false, ordering: .sequentiallyConsistent) }
+
+    func resume() {
+        mayRun.store(true, ordering: .sequentiallyConsistent)
+        started.raise()
+    }
+
+    func saveDevices() -> [UInt8] { [1, 2, 3] }
+
+    func loadDevices(_ sections: [UInt8]) throws(GuestError) {
+        guard !refusesDevices, sections == [1, 2, 3] else { throw GuestError("not my devices") }
+    }
+
+    /// Runs the vCPUs, each through every page once, from the first `resume` on.
+    func runVCPUs() throws -> [JoinableReader] {
+        try (0..<vcpuCount).map { index in try JoinableReader(self, index) }
+    }
+
+    func stop() {
+        stops.store(true, ordering: .sequentiallyConsistent)
+        started.raise()
+    }
+
+    fileprivate func read(_ index: Int) {
+        threads.withLock { $0.append(currentThreadID()) }
+        started.wait()
+        var generator = SplitMix(seed: seed &+ UInt64(index))
+        for (block, ram) in memory.enumerated() {
+            var pages = Array(0..<ram.geometry.targetPageCount)
+            pages.shuffle(using: &generator)
+            for page in pages {
+                if stops.load(ordering: .relaxed) { return }
+                let expected = Self.word(block: block, page: page)
+                if ram.loadWord(at: UInt64(page) << 12) != expected {
+                    mismatches.add(1, ordering: .relaxed)
+                }
+                reads.add(1, ordering: .relaxed)
+            }
+        }
+    }
+}
+
+/// One vCPU of a `PatternGuest`.
+final class JoinableReader: Sendable {
+    private let thread: Mutex<JoinableThread<Void>?>
+
+    init(_ guest: PatternGuest, _ index: Int) throws {
+        thread = Mutex(try JoinableThread(name: "vcpu\(index)") { guest.read(index) })
+    }
+
+    func join() {
+        var taken = thread.withLock { $0.take() }
+        taken.take()?.join()
+    }
+}
+
+struct SplitMix: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var mixed = state
+        mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
+        mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
+        return mixed ^ mixed >> 31
+    }
+}
