@@ -11,6 +11,10 @@ let house: [SwiftSetting] = [
 
 let package = Package(
     name: "postcopy",
+    products: [
+        .library(name: "Postcopy", targets: ["Postcopy"]),
+        .executable(name: "postcopy-bench", targets: ["PostcopyBench"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0")
     ],
@@ -39,6 +43,26 @@ let package = Package(
             swiftSettings: house),
         .target(
             name: "Postcopy", dependencies: ["PostcopyRuntime", "LinuxKernel"],
+            swiftSettings: house),
+        .target(
+            name: "TestWorkload", dependencies: ["LinuxKernel", "PageModel"], swiftSettings: house),
+        .executableTarget(
+            name: "PostcopyBench",
+            dependencies: [
+                "CShims", "PostcopyRuntime", "LinuxKernel", "PageModel", "MigrationCore",
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ], path: "Tests/Performance", swiftSettings: house),
+        .testTarget(
+            name: "StreamWireTests", dependencies: ["StreamWire", "PageModel"],
+            swiftSettings: house),
+        .testTarget(
+            name: "MigrationCoreTests",
+            dependencies: [
+                "MigrationCore", "StreamWire", "PageModel",
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ], swiftSettings: house),
+        .testTarget(
+            name: "TestWorkloadTests", dependencies: ["TestWorkload", "LinuxKernel", "PageModel"],
             swiftSettings: house),
         .testTarget(
             name: "RuntimeTests",

@@ -81,22 +81,22 @@ int pc_ring_cancel(struct pc_ring *ring, uint64_t target, uint64_t slot)
 
 int pc_ring_submit(struct pc_ring *ring, unsigned wait_count, uint64_t timeout_ns)
 {
-    int status;
-    if (timeout_ns == 0) {
-        do
-            status = io_uring_submit_and_wait(&ring->ring, wait_count);
-        while (status == -EINTR);
-        return status;
-    }
+    /* One call that submits and waits would answer the number submitted when time runs out or a
+     * signal comes, and hide how the wait ended. */
+    int submitted = io_uring_submit(&ring->ring);
+    if (submitted < 0 || wait_count == 0)
+        return submitted;
     struct __kernel_timespec limit = {
         .tv_sec = (long long)(timeout_ns / 1000000000u),
         .tv_nsec = (long long)(timeout_ns % 1000000000u),
     };
     struct io_uring_cqe *first;
+    int status;
     do
-        status = io_uring_submit_and_wait_timeout(&ring->ring, &first, wait_count, &limit, NULL);
+        status = io_uring_wait_cqes(&ring->ring, &first, wait_count, timeout_ns ? &limit : NULL,
+                                    NULL);
     while (status == -EINTR);
-    return status;
+    return status < 0 ? status : submitted;
 }
 
 int pc_ring_reap(struct pc_ring *ring, struct pc_completion *completions, unsigned capacity)

@@ -4,8 +4,9 @@ internal import Glibc
 /// The kernel's id of the calling thread.
 public func currentThreadID() -> Int32 { pc_thread_id() }
 
-/// Asks for short time slices, so that the calling thread runs soon after it is woken even while
-/// others compute. A kernel before 6.12 refuses; then nothing changes.
+/// Asks for short time slices: the calling thread runs soon after it is woken even while others
+/// compute, and while it computes itself others that are woken wait for it only briefly. A kernel
+/// before 6.12 refuses; then nothing changes.
 public func preferShortSlices() { _ = pc_thread_set_slice(shortSliceNanoseconds) }
 
 /// The shortest slice that the kernel grants.

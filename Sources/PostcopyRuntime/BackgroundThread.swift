@@ -29,6 +29,7 @@ struct BackgroundThread: ~Copyable {
 
     /// Sends until nothing is owed, and reports so, or what stopped it.
     mutating func run() {
+        preferShortSlices()
         do throws(Errno) {
             while !state.stopsSending.load(ordering: .acquiring) {
                 guard try sendSome() else {
@@ -52,7 +53,7 @@ struct BackgroundThread: ~Copyable {
             block = hint.block.rawValue
             page = state.geometries[block].targetPages(of: hint.page).upperBound
         }
-        let pagesMax = link.hasUrgent ? PageWriter.pagesMax : Self.pagesMaxWithoutUrgent
+        let pagesMax = link.hasUrgent ? ChannelTuning.backgroundPages : Self.pagesMaxWithoutUrgent
         var count = 0
         while count < pagesMax, let run = claimNext(countMax: pagesMax - count) {
             beginSection()

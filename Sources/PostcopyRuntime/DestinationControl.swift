@@ -111,8 +111,7 @@ struct DestinationControl: ~Copyable {
 
     private mutating func acceptUrgent(_ link: DestinationLink) {
         guard let socket = try? listener?.accept() else { return }
-        socket.sendAtOnce()
-        socket.limitWaits(nanoseconds: state.options.silenceNanosecondsMax)
+        ChannelTuning.prepare(socket, state.options)
         link.deliver(urgent: socket)
         state.faultFlag.raise()
         // Whoever else connects is no part of this migration.

@@ -60,8 +60,7 @@ public final class DestinationSession: Sendable {
         _ main: consuming StreamSocket, _ control: inout DestinationControl,
         _ report: inout DestinationReport
     ) throws {
-        main.sendAtOnce()
-        main.limitWaits(nanoseconds: state.options.silenceNanosecondsMax)
+        ChannelTuning.prepare(main, state.options)
         let link = try DestinationLink(main: main)
         let state = state
         let faults = try JoinableThread<BlocktimeReport>(name: "pc-fault") {

@@ -45,14 +45,11 @@ struct PagePlacer: ~Copyable {
         var end: UInt64 { start.rawValue + lengthBytes }
     }
 
-    /// 64 pages: past it a longer run gains under a tenth, and its first page waits for the last.
-    private static let backgroundRunPages = 64
-
     init(state: DestinationState, channel: Channel) {
         self.state = state
         self.channel = channel
         // Somebody waits for an urgent page: it gathers nothing.
-        runPagesMax = channel == .urgent ? 1 : Self.backgroundRunPages
+        runPagesMax = channel == .urgent ? 1 : ChannelTuning.backgroundPages
         let largest = state.geometries.map(\.hostPage.bytes).max() ?? PageSize.target.bytes
         staging = StagingArea(
             capacityBytes: max(Int(largest), runPagesMax * Int(PageSize.target.bytes)))

@@ -10,9 +10,7 @@ struct PageWriter: ~Copyable {
     private var gather: GatherWriter
     private var encoder: RAMRecordEncoder
 
-    /// What one `sendmsg` carries: 256 KiB, past which a larger write gains nothing and a request for
-    /// one of its pages only waits longer.
-    static let pagesMax = 64
+    private static let pagesMax = ChannelTuning.backgroundPages
 
     init(state: SourceState) {
         self.state = state

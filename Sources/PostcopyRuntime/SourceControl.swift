@@ -29,10 +29,6 @@ struct SourceControl: ~Copyable {
     private static let pingNanoseconds: UInt64 = 1_000_000_000
     /// How long the destination's last words may take once the link is down.
     private static let lastWordsNanosecondsMax: UInt64 = 500_000_000
-    /// What lies between this side and the wire: enough for 1 GB/s at a millisecond of delay, little
-    /// enough that an urgent page on the same link waits under a millisecond behind it.
-    private static let socketBytes: Int32 = 512 << 10
-    private static let unsentBytes: Int32 = 128 << 10
 
     init(
         state: SourceState, link: SourceLink, address: ChannelAddress,
@@ -42,12 +38,6 @@ struct SourceControl: ~Copyable {
         self.link = link
         self.address = address
         self.announce = announce
-    }
-
-    static func prepare(_ socket: borrowing StreamSocket, _ options: MigrationOptions) {
-        socket.sendAtOnce()
-        socket.boundBuffers(bytes: socketBytes, unsentBytes: unsentBytes)
-        socket.limitWaits(nanoseconds: options.silenceNanosecondsMax)
     }
 
     /// Runs the phases until the migration has ended or paused.
@@ -146,7 +136,7 @@ struct SourceControl: ~Copyable {
         guard state.options.preempt, !link.hasUrgent else { return }
         do {
             let socket = try StreamSocket.connect(to: address)
-            Self.prepare(socket, state.options)
+            ChannelTuning.prepare(socket, state.options)
             link.deliver(urgent: socket)
         } catch {
             apply(.linkLost, problem: "the urgent channel: \(error)")

@@ -55,7 +55,7 @@ public final class SourceSession: Sendable {
 
     private func connect(to address: ChannelAddress) throws(ChannelError) -> StreamSocket {
         let socket = try StreamSocket.connect(to: address)
-        SourceControl.prepare(socket, state.options)
+        ChannelTuning.prepare(socket, state.options)
         return socket
     }
 

@@ -38,6 +38,7 @@ struct StreamThread: ~Copyable {
 
     /// Reads until the source closes, and reports what ended it.
     mutating func run() {
+        preferShortSlices()
         do throws(StreamTrouble) { try read() } catch { report(error) }
         link.streamEnded.raise()
     }

@@ -1,0 +1,102 @@
+internal import LinuxKernel
+internal import Synchronization
+
+/// One virtual processor: a thread that does the steps of one generator while it may.
+final class VCPU: Sendable {
+    let number: Int
+    private let specification: WorkloadSpecification
+    private let ram: GuestRAM
+    private let lot: ParkingLot
+    /// Written by the thread before it parks, read while it is parked.
+    private let saved: Mutex<GeneratorState>
+    /// Written by the thread after each step. Relaxed: a number for display.
+    private let steps: Atomic<UInt64>
+    /// Written once by the thread before it parks for the first time.
+    private let thread = Atomic<Int32>(0)
+
+    init(
+        _ number: Int, _ specification: WorkloadSpecification, _ ram: GuestRAM, _ lot: ParkingLot,
+        state: GeneratorState
+    ) {
+        self.number = number
+        self.specification = specification
+        self.ram = ram
+        self.lot = lot
+        saved = Mutex(state)
+        steps = Atomic(state.stepsDone)
+    }
+
+    /// Where the generator stood when the vCPU last parked.
+    var state: GeneratorState { saved.withLock { $0 } }
+    var stepsDone: UInt64 { steps.load(ordering: .relaxed) }
+    var threadID: Int32 { thread.load(ordering: .relaxed) }
+
+    /// The thread's whole life: parked at first, until the parking lot says end.
+    func run() -> StallProbe {
+        thread.store(currentThreadID(), ordering: .relaxed)
+        var generator = AccessGenerator(specification: specification, vcpu: number, state: state)
+        var memory = GuestMemory(ram: ram, content: ContentModel(specification: specification))
+        var probe = StallProbe()
+        while lot.park() {
+            if specification.pattern == .idle {
+                runIdle(&generator, &memory)
+            } else if specification.accessesPerSecond == 0 {
+                runFreely(&generator, &memory, &probe)
+            } else {
+                runPaced(&generator, &memory, &probe)
+            }
+            let state = generator.state
+            saved.withLock { $0 = state }
+        }
+        return probe
+    }
+
+    private func runIdle(_ generator: inout AccessGenerator, _ memory: inout GuestMemory) {
+        var pace = Pace(rate: AccessPattern.idleStepsPerSecond, startingAt: Monotonic.now())
+        while !lot.isCalled {
+            let now = Monotonic.now()
+            guard pace.stepsDue(at: now) > 0 else {
+                lot.sleep(nanoseconds: pace.sleepNanoseconds(from: now))
+                continue
+            }
+            generator.step(&memory)
+            pace.stepDone()
+            steps.store(generator.state.stepsDone, ordering: .relaxed)
+        }
+    }
+
+    private func runFreely(
+        _ generator: inout AccessGenerator, _ memory: inout GuestMemory,
+        _ probe: inout StallProbe
+    ) {
+        var start = Monotonic.now()
+        while !lot.isCalled {
+            generator.step(&memory)
+            let end = Monotonic.now()
+            probe.record(from: start, to: end)
+            start = end
+            steps.store(generator.state.stepsDone, ordering: .relaxed)
+        }
+    }
+
+    private func runPaced(
+        _ generator: inout AccessGenerator, _ memory: inout GuestMemory,
+        _ probe: inout StallProbe
+    ) {
+        var start = Monotonic.now()
+        var pace = Pace(rate: specification.accessesPerSecond, startingAt: start)
+        while !lot.isCalled {
+            guard pace.stepsDue(at: start) > 0 else {
+                lot.sleep(nanoseconds: pace.sleepNanoseconds(from: start))
+                start = Monotonic.now()
+                continue
+            }
+            generator.step(&memory)
+            pace.stepDone()
+            let end = Monotonic.now()
+            probe.record(from: start, to: end)
+            start = end
+            steps.store(generator.state.stepsDone, ordering: .relaxed)
+        }
+    }
+}
