@@ -42,10 +42,13 @@ let package = Package(
             dependencies: ["MigrationCore", "StreamWire", "LinuxKernel", "PageModel"],
             swiftSettings: house),
         .target(
-            name: "Postcopy", dependencies: ["PostcopyRuntime", "LinuxKernel"],
+            name: "Postcopy",
+            dependencies: ["PostcopyRuntime", "LinuxKernel", "MigrationCore", "PageModel"],
             swiftSettings: house),
         .target(
             name: "TestWorkload", dependencies: ["LinuxKernel", "PageModel"], swiftSettings: house),
+        .executableTarget(
+            name: "embed", dependencies: ["Postcopy"], path: "examples/embed", swiftSettings: house),
         .executableTarget(
             name: "PostcopyBench",
             dependencies: [

@@ -1,11 +1,9 @@
-public import LinuxKernel
-public import PostcopyRuntime
-
-public typealias Guest = PostcopyRuntime.Guest
-public typealias GuestError = PostcopyRuntime.GuestError
-public typealias MigrationOptions = PostcopyRuntime.MigrationOptions
-public typealias SourceReport = PostcopyRuntime.SourceReport
-public typealias DestinationReport = PostcopyRuntime.DestinationReport
+// An embedder writes one import: what a guest is made of (RAM blocks, page sizes, addresses, reports)
+// comes along.
+@_exported public import LinuxKernel
+@_exported public import MigrationCore
+@_exported public import PageModel
+@_exported public import PostcopyRuntime
 
 /// The source of one migration: hands a running guest over to a destination.
 ///
