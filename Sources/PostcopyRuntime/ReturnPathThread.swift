@@ -12,6 +12,7 @@ struct ReturnPathThread: ~Copyable {
     private var decoder: ReturnPathDecoder
     private var writer: PageWriter
     private var urgent: StreamSocket?
+    private var answered: Set<PingValue> = []
 
     /// Requests of 32 bytes: two thousand threads may fault at once before the peer waits.
     private static let bufferBytes = 64 << 10
@@ -86,9 +87,7 @@ struct ReturnPathThread: ~Copyable {
 
     private mutating func take(_ message: ReturnPathMessage) throws(Trouble) {
         switch message {
-        case .pong(PingValue.returnPathOpened.rawValue): state.report(.returnPathAnswered)
-        case .pong(PingValue.committedToRun.rawValue): state.report(.committed)
-        case .pong: break
+        case .pong(let value): takePong(value)
         case .shut(let error):
             state.report(
                 .shut(error: error),
@@ -101,6 +100,16 @@ struct ReturnPathThread: ~Copyable {
             }
             state.counters.requests.add(1, ordering: .relaxed)
             try serve(block, start, lengthBytes: length)
+        }
+    }
+
+    /// Each answer is news once: a flood of PONGs must not crowd out what matters.
+    private mutating func takePong(_ value: UInt32) {
+        guard let known = PingValue(rawValue: value), answered.insert(known).inserted else { return }
+        switch known {
+        case .returnPathOpened: state.report(.returnPathAnswered)
+        case .committedToRun: state.report(.committed)
+        case .beforePackage, .devicesLoaded, .afterPackage: break
         }
     }
 

@@ -34,8 +34,7 @@ final class SourceState: Sendable {
     /// Wakes the return-path thread.
     let returnPathFlag: EventFlag
 
-    /// One message for each PONG, thread end and wish of the user; a flood of PONGs beyond it is
-    /// dropped, which at worst leaves the deadline to end the migration.
+    /// Two answers, a SHUT, the ends of two threads, and the user's wishes.
     private static let controlCapacity = 64
 
     init(guest: any Guest, options: MigrationOptions) throws(Errno) {
