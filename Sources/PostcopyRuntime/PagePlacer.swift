@@ -8,12 +8,17 @@ internal import Synchronization
 enum PlacingError: Error, CustomStringConvertible {
     case assembly(AssemblyError)
     case kernel(Errno, block: String, offset: RAMOffset)
+    /// Its content may differ from what the guest has used meanwhile.
+    case secondCopy(block: String, offset: RAMOffset)
 
     var description: String {
         switch self {
         case .assembly(let error): error.description
         case .kernel(let error, let block, let offset):
             "placing a page at offset \(offset.rawValue) of block '\(block)': \(error)"
+        case .secondCopy(let block, let offset):
+            "the source broke the protocol: the page at offset \(offset.rawValue) of block "
+                + "'\(block)' came again and had not been discarded"
         }
     }
 }
@@ -66,6 +71,11 @@ struct PagePlacer: ~Copyable {
             throw .assembly(error)
         }
         let geometry = state.geometries[block.rawValue]
+        if case .complete(let page, _) = outcome,
+            state.received[block.rawValue].contains(page.page)
+        {
+            throw .secondCopy(block: geometry.name, offset: offset)
+        }
         switch outcome {
         case .incomplete(let slot):
             let earlier = try flush()
