@@ -57,7 +57,7 @@ struct BackgroundThread: ~Copyable {
         var count = 0
         while count < pagesMax, let run = claimNext(countMax: pagesMax - count) {
             beginSection()
-            if run.count > pagesMax {
+            if run.count > writer.room {
                 try writer.write(hostPage(startingAt: run.lowerBound), to: link.main)
             } else {
                 writer.append(run, of: BlockIndex(rawValue: block))
