@@ -14,6 +14,8 @@ struct SourceControl: ~Copyable {
     private var log = PhaseLog()
     private var sender: JoinableThread<Void>?
     private var messages: [SourceMessage] = []
+    /// Taken and not yet applied, the next one last.
+    private var pending: [SourceMessage] = []
     private var isDone = false
     private var times = Times()
 
@@ -26,7 +28,10 @@ struct SourceControl: ~Copyable {
     }
 
     /// A waiting source shows once a second that it lives, and hears that the destination does.
-    private static let pingNanoseconds: UInt64 = 1_000_000_000
+    private static let pingNanosecondsMax: UInt64 = 1_000_000_000
+    private var pingNanoseconds: UInt64 {
+        min(Self.pingNanosecondsMax, state.options.silenceNanosecondsMax / 4)
+    }
     /// How long the destination's last words may take once the link is down.
     private static let lastWordsNanosecondsMax: UInt64 = 500_000_000
 
@@ -44,7 +49,7 @@ struct SourceControl: ~Copyable {
     mutating func run() {
         apply(.connected)
         while !isDone {
-            _ = state.controlFlag.wait(timeoutNanoseconds: Self.pingNanoseconds / 4)
+            _ = state.controlFlag.wait(timeoutNanoseconds: pingNanoseconds / 4)
             state.controlFlag.clear()
             takeMessages()
             if !isDone { watchTheClock() }
@@ -67,9 +72,9 @@ struct SourceControl: ~Copyable {
 
     private mutating func takeMessages() {
         state.control.drain(into: &messages)
-        let taken = messages
+        pending.insert(contentsOf: messages.reversed(), at: 0)
         messages.removeAll(keepingCapacity: true)
-        for message in taken { apply(message.event, problem: message.problem) }
+        while let message = pending.popLast() { apply(message.event, problem: message.problem) }
     }
 
     private mutating func apply(_ event: SourceEvent, problem: String? = nil) {
@@ -94,7 +99,9 @@ struct SourceControl: ~Copyable {
         case .stopGuest: stopGuest()
         case .sendDiscards:
             try send(discards())
-            apply(.packageStarted)
+            // The last chance of a user who cancels, or of a destination that has gone.
+            takeMessages()
+            if phase == .device { apply(.packageStarted) }
         case .sendPackage:
             try sendPackage()
             apply(.packageSent)
@@ -220,10 +227,11 @@ struct SourceControl: ~Copyable {
     }
 
     private mutating func stopSender() {
+        // The return-path thread may wait for room in a queue that nobody empties.
+        if phase != .completing { state.stopsSending.store(true, ordering: .releasing) }
         guard let thread = sender.take() else { return }
-        state.stopsSending.store(true, ordering: .releasing)
         // A sender that waits for a destination that takes nothing is woken by the end of the link.
-        if case .paused = phase { link.main.shutDownSending() }
+        if phase != .completing { link.main.shutDownSending() }
         thread.join()
     }
 
@@ -232,7 +240,7 @@ struct SourceControl: ~Copyable {
         let limit = state.options.silenceNanosecondsMax
         switch phase {
         case .setup, .active:
-            if now - times.lastPing >= Self.pingNanoseconds { ping(at: now) }
+            if now - times.lastPing >= pingNanoseconds { ping(at: now) }
             let heard = state.counters.heardAtNanoseconds.load(ordering: .relaxed)
             if now > heard, now - heard >= limit { giveUpWaiting() }
         case .postcopyDevice, .completing:
@@ -255,8 +263,8 @@ struct SourceControl: ~Copyable {
     }
 
     private mutating func giveUpWaiting() {
-        let seconds = state.options.silenceNanosecondsMax / 1_000_000_000
-        apply(.deadlinePassed, problem: "the destination kept silent for \(seconds) s")
+        let limit = state.options.silenceNanosecondsMax / 1_000_000
+        apply(.deadlinePassed, problem: "the destination kept silent for \(limit) ms")
     }
 }
 
