@@ -74,13 +74,15 @@ struct DestinationControl: ~Copyable {
     }
 
     private mutating func load(_ sections: [UInt8], _ pings: [UInt32]) {
+        guard case .listening = state.currentPhase else { return }
         do { try state.guest.loadDevices(sections) } catch {
             state.report(.deviceRefused, problem: "the guest refused its device state: \(error)")
             return
         }
-        guard state.advance(.deviceLoaded) == .allowCommit else { return }
+        let action = state.commit()
+        guard action == .startGuest || action == .startGuestThenShut else { return }
         for value in pings { state.outbox.post(.pong(value)) }
-        perform(state.advance(.run))
+        perform(action)
     }
 
     private mutating func startGuest() {

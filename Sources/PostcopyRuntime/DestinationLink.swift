@@ -11,10 +11,13 @@ final class DestinationLink: Sendable {
     let isEnding = Atomic(false)
     /// Raised when the stream thread has nothing left to read.
     let streamEnded: EventFlag
+    /// Raised when the fault thread has written all it will write.
+    let lastWordSent: EventFlag
 
     init(main: consuming StreamSocket) throws(Errno) {
         self.main = main
         streamEnded = try EventFlag()
+        lastWordSent = try EventFlag()
     }
 
     func deliver(urgent: consuming StreamSocket) {

@@ -80,7 +80,12 @@ public final class DestinationSession: Sendable {
         }
         control.run(link, isCancelled: isCancelled)
         // The source closes once it has the last word, and that word must not be cut off.
-        _ = link.streamEnded.wait(timeoutNanoseconds: control.linger(Self.closingNanosecondsMax))
+        let limit = control.linger(Self.closingNanosecondsMax)
+        _ = link.streamEnded.wait(timeoutNanoseconds: limit)
+        link.isEnding.store(true, ordering: .releasing)
+        state.faultFlag.raise()
+        // A stream that broke the protocol ended before the source was told so.
+        _ = link.lastWordSent.wait(timeoutNanoseconds: limit)
         Self.end(link, state)
         report.blocktime = faults.join()
         stream.join()

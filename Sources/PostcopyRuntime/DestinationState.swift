@@ -46,6 +46,25 @@ final class DestinationState: Sendable {
     private struct Phase {
         var current = DestinationPhase.none
         var log = PhaseLog()
+
+        mutating func apply(
+            _ event: DestinationEvent, problem: String?, at position: UInt64?
+        ) -> DestinationAction {
+            let (next, action) = current.after(event)
+            if let problem { log.note(problem) }
+            if next != current, next.isTrouble {
+                if let command = event.command {
+                    let error = CommandOutOfOrder(command, in: current.name)
+                    let place = position.map { " (at byte \($0) of the channel)" } ?? ""
+                    log.note("the source broke the protocol: \(error)\(place)")
+                } else if case .failed(let failure) = next {
+                    log.note(failure.description)
+                }
+            }
+            current = next
+            log.enter(next.status)
+            return action
+        }
     }
 
     /// A source sends five PINGs and one a second while it waits: a hundred unanswered are hostile.
@@ -79,20 +98,40 @@ final class DestinationState: Sendable {
     var currentPhase: DestinationPhase { phase.withLock { $0.current } }
 
     /// Applies an event; the caller performs the action or hands it to the control thread.
-    func advance(_ event: DestinationEvent) -> DestinationAction {
+    ///
+    /// - Parameter position: where the stream brought the event; names the place in a refusal.
+    func advance(
+        _ event: DestinationEvent, problem: String? = nil, at position: UInt64? = nil
+    ) -> DestinationAction {
+        let (action, hasFailed) = phase.withLock { phase in
+            let before = phase.current
+            let action = phase.apply(event, problem: problem, at: position)
+            return (action, phase.current.hasFailed && !before.hasFailed)
+        }
+        if hasFailed { endFaults() }
+        return action
+    }
+
+    /// The devices are loaded and the guest runs here, in one step: a link that is lost between them
+    /// would leave a guest that was promised to run and does not.
+    func commit() -> DestinationAction {
         phase.withLock { phase in
-            let (next, action) = phase.current.after(event)
-            if case .failed(let failure) = next { phase.log.note(failure.description) }
-            phase.current = next
-            phase.log.enter(next.status)
-            return action
+            let answer = phase.apply(.deviceLoaded, problem: nil, at: nil)
+            guard answer == .allowCommit else { return answer }
+            return phase.apply(.run, problem: nil, at: nil)
         }
     }
 
-    /// Tells the control thread that something ended this migration's channels.
+    /// Ends this migration's channels, at once: the control thread may be waiting in a guest that
+    /// loads its devices and needs a page that will never come.
     func report(_ event: DestinationEvent, problem: String) {
-        phase.withLock { $0.log.note(problem) }
-        control.post(.event(event))
+        control.post(.perform(advance(event, problem: problem)))
+    }
+
+    /// Wakes whoever waits for pages of a guest that will not run here; they read zeros.
+    func endFaults() {
+        // A block that is not registered yet has nobody waiting in it.
+        for ram in blocks { try? uffd.unregister(ram) }
     }
 
     /// Marks placed pages received. The last one is news for the control thread.
@@ -111,6 +150,39 @@ final class DestinationState: Sendable {
                 page: block.geometry.hostPage(containing: offset))
         }
         return nil
+    }
+}
+
+extension DestinationPhase {
+    /// Whether the guest will never run here.
+    var hasFailed: Bool {
+        if case .failed = self { return true }
+        return false
+    }
+
+    /// Whether the migration has ended and not well.
+    var isTrouble: Bool {
+        if case .paused = self { return true }
+        return hasFailed
+    }
+}
+
+extension DestinationEvent {
+    /// The command that it stands for; `nil` for a report of this side.
+    var command: CommandOutOfOrder.Command? {
+        switch self {
+        case .headReceived: .head
+        case .returnPathOpened: .openReturnPath
+        case .advise: .advise
+        case .blockList: .blockList
+        case .discard: .discard
+        case .listen: .listen
+        case .run: .run
+        case .endOfStream: .endOfStream
+        case .deviceLoaded, .deviceRefused, .allPagesPlaced, .linkLost, .peerMisbehaved,
+            .deadlinePassed:
+            nil
+        }
     }
 }
 

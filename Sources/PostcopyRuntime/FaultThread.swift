@@ -38,10 +38,13 @@ struct FaultThread: ~Copyable {
     mutating func run() -> BlocktimeReport {
         preferShortSlices()
         do throws(Trouble) { try serve() } catch {
+            // The source may be writing an urgent page that nobody will read.
+            urgent = nil
             state.report(error.event, problem: error.problem)
-            // Blocktime goes on by the stream's notices; nothing else is left to do here.
+            // Blocktime goes on by the stream's notices, and the source is still due its last word.
             waitForEnd()
         }
+        link.lastWordSent.raise()
         return blocktime.finish(at: Monotonic.now())
     }
 
@@ -116,7 +119,9 @@ struct FaultThread: ~Copyable {
         while isOpen {
             let received: Int?
             do { received = try urgent?.fill() } catch {
-                throw Trouble(event: .linkLost, problem: "the urgent channel failed: \(error)")
+                // The main channel holds: the source can be told, and so run its guest again.
+                throw Trouble(
+                    event: .peerMisbehaved, problem: "the urgent channel failed: \(error)")
             }
             guard let received else { return }
             state.counters.receivedBytes.add(UInt64(received), ordering: .relaxed)
@@ -126,7 +131,7 @@ struct FaultThread: ~Copyable {
         let isProper = urgent?.hasEnded == true && placer.isIdle
         urgent = nil
         guard isProper || isComplete else {
-            throw Trouble(event: .linkLost, problem: "the source closed the urgent channel")
+            throw Trouble(event: .peerMisbehaved, problem: "the source closed the urgent channel")
         }
     }
 
@@ -193,7 +198,11 @@ struct FaultThread: ~Copyable {
             state.faultFlag.wait()
             state.faultFlag.clear()
             takeMail()
+            // Best effort: the trouble that led here is reported already.
+            try? sendOutgoing()
         }
+        takeMail()
+        try? sendOutgoing()
     }
 
     /// What the thread waits for.

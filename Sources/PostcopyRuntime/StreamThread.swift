@@ -23,6 +23,9 @@ struct StreamThread: ~Copyable {
     private var packagePosition: UInt64 = 0
     private var isListening = false
     private var hasEnded = false
+    private var isReturnPathOpen = false
+    /// Where the item that is being obeyed begins.
+    private var itemPosition: UInt64 = 0
 
     /// Takes one command (64 KiB at most) or a run of pages whole; more only waits in user memory
     /// instead of the socket.
@@ -87,6 +90,7 @@ struct StreamThread: ~Copyable {
             let step: Decoded<StreamItem>
             do { step = try decoder.next(in: bytes, from: start) } catch { throw .wire(error) }
             guard case .item(let item, let consumed) = step else { return start }
+            itemPosition = position
             try take(item, bytes, at: position)
             start += consumed
         }
@@ -102,10 +106,15 @@ struct StreamThread: ~Copyable {
             try takePage(bytes, nil, at: offset, of: block)
         case .head: advance(.headReceived)
         case .command(let command): try obey(command, at: position)
-        case .blockList: advance(.blockList)
+        case .blockList(let count):
+            guard count == state.blocks.count else {
+                throw .refused(
+                    "the source has \(count) of this side's \(state.blocks.count) RAM blocks; give "
+                        + "both guests the same memory")
+            }
+            advance(.blockList)
         case .packageBytes(let range, let isLast):
             if package.isEmpty { packagePosition = position }
-            package.reserveCapacity(package.count + range.count)
             for index in range { package.append(bytes[index]) }
             if isLast { try unpack() }
         case .endOfStream:
@@ -122,8 +131,15 @@ struct StreamThread: ~Copyable {
 
     private mutating func obey(_ command: Command, at position: UInt64) throws(StreamTrouble) {
         switch command {
-        case .openReturnPath: advance(.returnPathOpened)
+        case .openReturnPath:
+            isReturnPathOpen = true
+            advance(.returnPathOpened)
         case .ping(let value):
+            guard isReturnPathOpen else {
+                throw .refused(
+                    "the source broke the protocol: PING before OPEN_RETURN_PATH at byte "
+                        + "\(position)")
+            }
             guard state.outbox.post(.pong(value)) else {
                 throw .refused("the source sends PINGs faster than it takes the answers")
             }
@@ -185,7 +201,7 @@ struct StreamThread: ~Copyable {
 // Commands that change memory.
 extension StreamThread {
     private func advance(_ event: DestinationEvent) {
-        let action = state.advance(event)
+        let action = state.advance(event, at: itemPosition)
         if action != .none { state.control.post(.perform(action)) }
     }
 
@@ -196,7 +212,7 @@ extension StreamThread {
                 "page sizes differ: the source has \(summary) and \(targetPageBytes), this side "
                     + "\(ours) and \(PageSize.target.bytes); give both the same --page-size")
         }
-        let action = state.advance(.advise)
+        let action = state.advance(.advise, at: itemPosition)
         guard action == .prepareMemory else { return post(action) }
         for ram in state.blocks {
             do {
@@ -210,7 +226,8 @@ extension StreamThread {
     }
 
     private func drop(_ discard: DiscardRanges) throws(StreamTrouble) {
-        let action = state.advance(.discard(ranges: UInt16(clamping: discard.ranges.count)))
+        let action = state.advance(
+            .discard(ranges: UInt16(clamping: discard.ranges.count)), at: itemPosition)
         guard action == .dropRanges else { return post(action) }
         let ram = state.blocks[discard.block.rawValue]
         for range in discard.ranges {
@@ -233,13 +250,15 @@ extension StreamThread {
         do { parts = try DevicePackage.parse(package.span, at: packagePosition) } catch {
             throw .wire(error)
         }
-        let action = state.advance(.listen)
+        let action = state.advance(.listen, at: packagePosition)
         guard action == .startListening else { return post(action) }
         for ram in state.blocks {
             do { try state.uffd.register(ram) } catch {
                 throw .refused("registering RAM block '\(ram.geometry.name)': \(error)")
             }
         }
+        // Whoever failed meanwhile ended only the faults of blocks that were registered by then.
+        guard !state.currentPhase.hasFailed else { return state.endFaults() }
         isListening = true
         if state.counters.missingPages.load(ordering: .relaxed) == 0 { advance(.allPagesPlaced) }
         let devices = Array(package[parts.devices])
