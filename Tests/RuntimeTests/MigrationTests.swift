@@ -5,46 +5,49 @@ import PostcopyRuntime
 import Synchronization
 import Testing
 
-/// Both sides in one process, over a real socket and a real userfaultfd.
-@Suite("A migration between two guests", .serialized)
-struct MigrationTests {
-    struct Way: CustomTestStringConvertible, Sendable {
-        let address: String
-        let preempt: Bool
-        let backings: [RAMBacking]
-        var testDescription: String { "\(address), preempt \(preempt), \(backings)" }
-    }
-
-    static let ways: [Way] = [
-        Way(address: "tcp:127.0.0.1:0", preempt: true, backings: [.anonymous, .anonymous]),
-        Way(address: "tcp:127.0.0.1:0", preempt: false, backings: [.anonymous]),
-        Way(address: "tcp:127.0.0.1:0", preempt: true, backings: [.memfd, .anonymous]),
-        Way(address: "tcp:127.0.0.1:0", preempt: false, backings: [.memfd]),
-    ]
-
-    @Test("every page arrives, read while it is on its way", arguments: ways)
-    func completes(_ way: Way) throws {
-        let blocks = way.backings.enumerated().map { index, backing in
-            (name: "block\(index)", pages: index == 0 ? 8_191 : 65, backing: backing)
+extension RuntimeLaws {
+    /// Both sides in one process, over a real socket and a real userfaultfd.
+    @Suite("A migration between two guests")
+    struct MigrationTests {
+        struct Way: CustomTestStringConvertible, Sendable {
+            let address: String
+            let preempt: Bool
+            let backings: [RAMBacking]
+            var testDescription: String { "\(address), preempt \(preempt), \(backings)" }
         }
-        let pair = try MigratedPair(blocks: blocks)
-        let outcome = try pair.migrate(to: way.address, preempt: way.preempt)
-        #expect(outcome.source.status == .completed, "\(outcome.source.problem ?? "")")
-        #expect(outcome.destination.status == .completed, "\(outcome.destination.problem ?? "")")
-        #expect(!outcome.source.guestRunsHere)
-        #expect(outcome.destination.guestRunsHere)
-        #expect(pair.destination.mismatches.load(ordering: .relaxed) == 0)
-        #expect(pair.destination.wrongWords() == 0)
-        #expect(outcome.destination.progress.missingHostPages == 0)
-        #expect(outcome.destination.progress.requests > 0)
-        #expect(outcome.source.progress.requests == outcome.destination.progress.requests)
-        #expect(outcome.destination.progress.zeroPages > 0)
-        let pages = outcome.source.progress.normalPages + outcome.source.progress.zeroPages
-        #expect(pages == UInt64(outcome.source.progress.totalPages))
-        let blocktime = try #require(outcome.destination.blocktime)
-        #expect(blocktime.vcpus.count == 2)
-        #expect(blocktime.latency.count > 0)
-        #expect(blocktime.others.waitCount == 0)
+
+        static let ways: [Way] = [
+            Way(address: "tcp:127.0.0.1:0", preempt: true, backings: [.anonymous, .anonymous]),
+            Way(address: "tcp:127.0.0.1:0", preempt: false, backings: [.anonymous]),
+            Way(address: "tcp:127.0.0.1:0", preempt: true, backings: [.memfd, .anonymous]),
+            Way(address: "tcp:127.0.0.1:0", preempt: false, backings: [.memfd]),
+        ]
+
+        @Test("every page arrives, read while it is on its way", arguments: ways)
+        func completes(_ way: Way) throws {
+            let blocks = way.backings.enumerated().map { index, backing in
+                (name: "block\(index)", pages: index == 0 ? 8_191 : 65, backing: backing)
+            }
+            let pair = try MigratedPair(blocks: blocks)
+            let outcome = try pair.migrate(to: way.address, preempt: way.preempt)
+            #expect(outcome.source.status == .completed, "\(outcome.source.problem ?? "")")
+            #expect(
+                outcome.destination.status == .completed, "\(outcome.destination.problem ?? "")")
+            #expect(!outcome.source.guestRunsHere)
+            #expect(outcome.destination.guestRunsHere)
+            #expect(pair.destination.mismatches.load(ordering: .relaxed) == 0)
+            #expect(pair.destination.wrongWords() == 0)
+            #expect(outcome.destination.progress.missingHostPages == 0)
+            #expect(outcome.destination.progress.requests > 0)
+            #expect(outcome.source.progress.requests == outcome.destination.progress.requests)
+            #expect(outcome.destination.progress.zeroPages > 0)
+            let pages = outcome.source.progress.normalPages + outcome.source.progress.zeroPages
+            #expect(pages == UInt64(outcome.source.progress.totalPages))
+            let blocktime = try #require(outcome.destination.blocktime)
+            #expect(blocktime.vcpus.count == 2)
+            #expect(blocktime.latency.count > 0)
+            #expect(blocktime.others.waitCount == 0)
+        }
     }
 }
 

@@ -17,15 +17,20 @@ final class PatternGuest: Guest {
     let mismatches = Atomic(0)
     let reads = Atomic(0)
     let refusesDevices: Bool
+    /// Pages that loading the devices touches: block and page.
+    let loadTouches: [[Int]]
+    private let filled = Mutex<Set<[Int]>?>(nil)
 
     init(
         blocks: [(name: String, pages: Int, backing: RAMBacking)], vcpuCount: Int = 2,
-        seed: UInt64 = 1, machineType: String = "pattern-1", refusesDevices: Bool = false
+        seed: UInt64 = 1, machineType: String = "pattern-1", refusesDevices: Bool = false,
+        loadTouches: [[Int]] = []
     ) throws {
         self.machineType = machineType
         self.vcpuCount = vcpuCount
         self.seed = seed
         self.refusesDevices = refusesDevices
+        self.loadTouches = loadTouches
         started = try EventFlag()
         memory = try blocks.map { block in
             let size = block.backing == .hugetlb ? PageSize.size2MiB : HostMemory.pageSize
@@ -40,7 +45,7 @@ final class PatternGuest: Guest {
 
     /// Every third target page stays zero.
     static func word(block: Int, page: Int) -> UInt64 {
-        page % 3 == 2 ? 0 : UInt64(block + 1) << 48 | UInt64(page) << 8 | 0x5a
+        page % 3 == 2 ? 0 : content(block: block, page: page)
     }
 
     func fill() {
@@ -55,12 +60,38 @@ final class PatternGuest: Guest {
         }
     }
 
+    /// Fills these pages, block and page, and leaves all others zero.
+    func fill(only pages: Set<[Int]>) {
+        expect(only: pages)
+        for place in pages {
+            let word = Self.content(block: place[0], page: place[1])
+            let ram = memory[place[0]]
+            ram.withMutablePage(at: UInt64(place[1]) << 12, lengthBytes: 4096) { words in
+                for index in words.indices { words[index] = word &+ UInt64(index) }
+            }
+        }
+    }
+
+    /// Says what another guest filled, before this one is compared with it.
+    func expect(only pages: Set<[Int]>) { filled.withLock { $0 = pages } }
+
+    private static func content(block: Int, page: Int) -> UInt64 {
+        UInt64(block + 1) << 48 | UInt64(page) << 8 | 0x5a
+    }
+
+    func expectedWord(block: Int, page: Int) -> UInt64 {
+        filled.withLock { filled in
+            guard let filled else { return Self.word(block: block, page: page) }
+            return filled.contains([block, page]) ? Self.content(block: block, page: page) : 0
+        }
+    }
+
     /// Words that differ from what `fill` wrote, over all memory.
     func wrongWords() -> Int {
         var wrong = 0
         for (block, ram) in memory.enumerated() {
             for page in 0..<ram.geometry.targetPageCount {
-                let word = Self.word(block: block, page: page)
+                let word = expectedWord(block: block, page: page)
                 ram.withPage(at: UInt64(page) << 12, lengthBytes: 4096) { words in
                     for index in words.indices {
                         let expected = word == 0 ? 0 : word &+ UInt64(index)
@@ -82,6 +113,12 @@ final class PatternGuest: Guest {
     func saveDevices() -> [UInt8] { [1, 2, 3] }
 
     func loadDevices(_ sections: [UInt8]) throws(GuestError) {
+        for place in loadTouches {
+            let word = memory[place[0]].loadWord(at: UInt64(place[1]) << 12)
+            if word != expectedWord(block: place[0], page: place[1]) {
+                mismatches.add(1, ordering: .relaxed)
+            }
+        }
         guard !refusesDevices, sections == [1, 2, 3] else { throw GuestError("not my devices") }
     }
 
@@ -95,8 +132,9 @@ final class PatternGuest: Guest {
         started.raise()
     }
 
-    fileprivate func read(_ index: Int) {
+    fileprivate func read(_ index: Int, _ registered: EventFlag) {
         threads.withLock { $0.append(currentThreadID()) }
+        registered.raise()
         started.wait()
         var generator = SplitMix(seed: seed &+ UInt64(index))
         for (block, ram) in memory.enumerated() {
@@ -104,7 +142,7 @@ final class PatternGuest: Guest {
             pages.shuffle(using: &generator)
             for page in pages {
                 if stops.load(ordering: .relaxed) { return }
-                let expected = Self.word(block: block, page: page)
+                let expected = expectedWord(block: block, page: page)
                 if ram.loadWord(at: UInt64(page) << 12) != expected {
                     mismatches.add(1, ordering: .relaxed)
                 }
@@ -116,15 +154,20 @@ final class PatternGuest: Guest {
 
 /// One vCPU of a `PatternGuest`.
 final class JoinableReader: Sendable {
-    private let thread: Mutex<JoinableThread<Void>?>
+    private let thread: Bounded<Void>
+    private let registered: EventFlag
 
     init(_ guest: PatternGuest, _ index: Int) throws {
-        thread = Mutex(try JoinableThread(name: "vcpu\(index)") { guest.read(index) })
+        let registered = try EventFlag()
+        self.registered = registered
+        thread = try Bounded("vcpu\(index)") { guest.read(index, registered) }
+        registered.wait()
     }
 
-    func join() {
-        var taken = thread.withLock { $0.take() }
-        taken.take()?.join()
+    /// Answers `false` when the thread hangs.
+    @discardableResult
+    func join(withinSeconds seconds: UInt64 = 20) -> Bool {
+        thread.output(withinSeconds: seconds) != nil
     }
 }
 

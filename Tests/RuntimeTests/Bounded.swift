@@ -1,0 +1,100 @@
+import LinuxKernel
+import PostcopyRuntime
+import Synchronization
+
+/// Work on a thread of its own that a test waits for no longer than it should.
+final class Bounded<Output: Sendable>: Sendable {
+    private let thread: Mutex<JoinableThread<Output>?>
+    private let ended: EventFlag
+
+    init(_ name: String, _ body: @escaping @Sendable () -> Output) throws {
+        let ended = try EventFlag()
+        self.ended = ended
+        thread = Mutex(
+            try JoinableThread(name: name) {
+                defer { ended.raise() }
+                return body()
+            })
+    }
+
+    /// The output, or `nil` when the work hangs; then its thread is left to itself.
+    func output(withinSeconds seconds: UInt64 = 20) -> Output? {
+        guard ended.wait(timeoutNanoseconds: seconds * 1_000_000_000) else {
+            hung.withLock { $0.append(self) }
+            return nil
+        }
+        return thread.withLock { $0.take() }?.join()
+    }
+}
+
+/// What hangs is kept, since a thread must not be dropped without `join`.
+private let hung = Mutex<[any AnyObject & Sendable]>([])
+
+/// Receives until `count` bytes are there; fewer at the peer's end or after the socket's limit.
+struct RawReader: ~Copyable {
+    private var buffer = ReceiveBuffer(capacityBytes: 256 << 10)
+
+    mutating func read(_ count: Int, from socket: borrowing StreamSocket) -> [UInt8] {
+        while buffer.count < count, fill(from: socket) {}
+        return take(min(count, buffer.count))
+    }
+
+    /// All bytes up to the peer's end.
+    mutating func readAll(from socket: borrowing StreamSocket) -> [UInt8] {
+        var bytes: [UInt8] = []
+        repeat { bytes += take(buffer.count) } while fill(from: socket)
+        return bytes
+    }
+
+    /// Bytes received by one call; empty at the end, or when the socket's limit passed.
+    mutating func readSome(from socket: borrowing StreamSocket) -> [UInt8] {
+        if buffer.count == 0 { _ = fill(from: socket) }
+        return take(buffer.count)
+    }
+
+    /// What a destination says up to its PONG 0x42.
+    mutating func readCommit(from socket: borrowing StreamSocket) -> [UInt8] {
+        var bytes: [UInt8] = []
+        while !bytes.contains([0, 2, 0, 4, 0, 0, 0, 0x42]) {
+            let more = readSome(from: socket)
+            if more.isEmpty { break }
+            bytes += more
+        }
+        return bytes
+    }
+
+    private mutating func fill(from socket: borrowing StreamSocket) -> Bool {
+        guard let received = try? buffer.fill(from: socket, wait: true) else { return false }
+        return received > 0
+    }
+
+    private mutating func take(_ count: Int) -> [UInt8] {
+        let bytes = buffer.withBytes { held in (0..<count).map { held[$0] } }
+        buffer.consume(count)
+        return bytes
+    }
+}
+
+extension PatternGuest {
+    /// The bytes of one target page.
+    func pageBytes(block: Int, page: Int) -> [UInt8] {
+        memory[block].withPage(at: UInt64(page) << 12, lengthBytes: 4096) { words in
+            var bytes: [UInt8] = []
+            bytes.reserveCapacity(4096)
+            for index in words.indices {
+                for shift in 0..<8 {
+                    bytes.append(UInt8(truncatingIfNeeded: words[index] >> UInt64(shift * 8)))
+                }
+            }
+            return bytes
+        }
+    }
+}
+
+/// Options of tests: silence ends soon.
+func testOptions(preempt: Bool = true, silenceMilliseconds: UInt64 = 10_000) -> MigrationOptions {
+    var options = MigrationOptions()
+    options.preempt = preempt
+    options.silenceNanosecondsMax = silenceMilliseconds * 1_000_000
+    return options
+}
