@@ -13,9 +13,11 @@ let package = Package(
     name: "postcopy",
     products: [
         .library(name: "Postcopy", targets: ["Postcopy"]),
+        .executable(name: "postcopy", targets: ["PostcopyCommand"]),
         .executable(name: "postcopy-bench", targets: ["PostcopyBench"]),
     ],
     dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0")
     ],
     targets: [
@@ -46,7 +48,15 @@ let package = Package(
             dependencies: ["PostcopyRuntime", "LinuxKernel", "MigrationCore", "PageModel"],
             swiftSettings: house),
         .target(
-            name: "TestWorkload", dependencies: ["LinuxKernel", "PageModel"], swiftSettings: house),
+            name: "TestWorkload",
+            dependencies: ["Postcopy", "StreamWire", "LinuxKernel", "PageModel"],
+            swiftSettings: house),
+        .executableTarget(
+            name: "PostcopyCommand",
+            dependencies: [
+                "Postcopy", "TestWorkload",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: house),
         .executableTarget(
             name: "embed", dependencies: ["Postcopy"], path: "examples/embed", swiftSettings: house),
         .executableTarget(
@@ -55,6 +65,12 @@ let package = Package(
                 "CShims", "PostcopyRuntime", "LinuxKernel", "PageModel", "MigrationCore",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], path: "Tests/Performance", swiftSettings: house),
+        .testTarget(
+            name: "PageModelTests", dependencies: ["PageModel", "LinuxKernel"],
+            swiftSettings: house),
+        .testTarget(
+            name: "KernelTests", dependencies: ["LinuxKernel", "PageModel", "CShims"],
+            swiftSettings: house),
         .testTarget(
             name: "StreamWireTests", dependencies: ["StreamWire", "PageModel"],
             swiftSettings: house),
@@ -72,6 +88,15 @@ let package = Package(
             dependencies: [
                 "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel", "PageModel",
             ], swiftSettings: house),
+        .testTarget(
+            name: "PostcopyCommandTests",
+            dependencies: [
+                "PostcopyCommand", "TestWorkload", "PageModel", "LinuxKernel",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: house),
+        .testTarget(
+            name: "ProcessTests", dependencies: ["PostcopyCommand", "LinuxKernel"],
+            swiftSettings: house),
         .testTarget(name: "TidyTests", swiftSettings: house),
     ]
 )

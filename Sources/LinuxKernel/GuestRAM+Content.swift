@@ -5,8 +5,10 @@ public import PageModel
 extension GuestRAM {
     /// Whether the target page at `offset` holds only zeros. Reading memory that was never touched
     /// leaves it unallocated.
+    /// - Precondition: `offset` is a multiple of the target page, inside the block.
     public func isZeroPage(at offset: RAMOffset) -> Bool {
         let length = Int(PageSize.target.bytes)
+        precondition(PageSize.target.divides(offset.rawValue))
         let words = unsafe words(at: offset.rawValue, lengthBytes: length)
         // Most pages differ in their first bytes: look there before the long way.
         if unsafe words[0] | words[words.count / 2] | words[words.count - 1] != 0 { return false }

@@ -17,6 +17,8 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
     case mapping(block: String, lengthBytes: UInt64, Errno)
     case tooFewHugePages(block: String, needed: Int, free: Int, page: PageSize)
     case hugePageSizeUnknown(block: String, page: PageSize)
+    /// Only hugetlb has pages of another size than the system's.
+    case otherPageSize(block: String, page: PageSize, systemPage: PageSize)
 
     public var description: String {
         switch self {
@@ -30,6 +32,9 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
         case .hugePageSizeUnknown(let block, let page):
             return "RAM block '\(block)': this host has no huge pages of \(page.bytes) bytes; "
                 + "see /sys/kernel/mm/hugepages"
+        case .otherPageSize(let block, let page, let systemPage):
+            return "RAM block '\(block)': pages of \(page.bytes) bytes need hugetlb backing; this "
+                + "host's other memory has pages of \(systemPage.bytes)"
         }
     }
 }
@@ -45,17 +50,19 @@ public final class GuestRAM: @unchecked Sendable {
     public let geometry: BlockGeometry
     public let backing: RAMBacking
     @usableFromInline let base: UnsafeMutableRawPointer
-    private let memfd: FileDescriptor?
 
     /// Maps fresh, zero memory of `geometry.lengthBytes`.
     public init(_ geometry: BlockGeometry, backing: RAMBacking) throws(RAMError) {
         self.geometry = geometry
         self.backing = backing
         let length = geometry.lengthBytes
+        guard backing == .hugetlb || geometry.hostPage == HostMemory.pageSize else {
+            throw .otherPageSize(
+                block: geometry.name, page: geometry.hostPage, systemPage: HostMemory.pageSize)
+        }
         let address: Int64
         switch backing {
         case .anonymous:
-            memfd = nil
             address = pc_map(-1, length)
         case .memfd:
             let raw = unsafe pc_memfd_create(geometry.name, length)
@@ -63,10 +70,10 @@ public final class GuestRAM: @unchecked Sendable {
                 throw .mapping(
                     block: geometry.name, lengthBytes: length, Errno(rawValue: -raw))
             }
-            memfd = FileDescriptor(owning: raw)
-            address = pc_map(raw, length)
+            // The mapping keeps the memory; nobody else is to have it yet.
+            let memfd = FileDescriptor(owning: raw)
+            address = pc_map(memfd.raw, length)
         case .hugetlb:
-            memfd = nil
             address = pc_map_huge(length, Int32(geometry.hostPage.shift))
         }
         guard address >= 0, let mapped = unsafe UnsafeMutableRawPointer(bitPattern: Int(address))

@@ -13,22 +13,9 @@ public func preferShortSlices() { _ = pc_thread_set_slice(shortSliceNanoseconds)
 private let shortSliceNanoseconds: UInt64 = 100_000
 
 /// A thread that must be joined, and gives its result back by that.
-public struct JoinableThread<Output: Sendable>: ~Copyable {
-    private let handle: Handle
+public struct JoinableThread<Output: Sendable>: ~Copyable, Sendable {
+    private let handle: ThreadHandle
     private let work: Work
-
-    /// The leaf that insists on being joined.
-    private struct Handle: ~Copyable {
-        let raw: pthread_t
-
-        deinit { trapOnUnjoinedThread() }
-
-        consuming func join() {
-            let raw = raw
-            discard self
-            _ = pthread_join(raw, nil)
-        }
-    }
 
     /// What the thread runs and leaves behind.
     private final class Work: @unchecked Sendable {
@@ -65,7 +52,7 @@ public struct JoinableThread<Output: Sendable>: ~Copyable {
             unsafe Unmanaged<JoinableThreadEntry>.fromOpaque(retained).release()
             throw Errno(rawValue: status)
         }
-        handle = Handle(raw: created)
+        handle = ThreadHandle(raw: created)
     }
 
     /// Waits for the end of the thread.
@@ -74,6 +61,20 @@ public struct JoinableThread<Output: Sendable>: ~Copyable {
         handle.join()
         guard let output = work.output else { fatalError("thread \(work.name) left no output") }
         return output
+    }
+}
+
+/// The leaf that insists on being joined. Not nested and not private: a client that keeps an optional
+/// thread then breaks the optimizer of Swift 6.3.1 ("Global is external").
+struct ThreadHandle: ~Copyable, Sendable {
+    let raw: pthread_t
+
+    deinit { trapOnUnjoinedThread() }
+
+    consuming func join() {
+        let raw = raw
+        discard self
+        _ = pthread_join(raw, nil)
     }
 }
 

@@ -105,7 +105,9 @@ struct ReturnPathThread: ~Copyable {
 
     /// Each answer is news once: a flood of PONGs must not crowd out what matters.
     private mutating func takePong(_ value: UInt32) {
-        guard let known = PingValue(rawValue: value), answered.insert(known).inserted else { return }
+        guard let known = PingValue(rawValue: value), answered.insert(known).inserted else {
+            return
+        }
         switch known {
         case .returnPathOpened: state.report(.returnPathAnswered)
         case .committedToRun: state.report(.committed)

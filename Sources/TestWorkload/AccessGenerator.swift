@@ -49,13 +49,9 @@ struct AccessGenerator: Sendable {
     }
 
     /// One access: reads word 0 of the chosen page, then writes the page or takes the value into
-    /// the checksum. An idle generator only counts.
+    /// the checksum.
     @inline(__always)
     mutating func step(_ memory: inout some WorkloadMemory) {
-        if pattern == .idle {
-            state.stepsDone &+= 1
-            return
-        }
         state.random &+= Mixing.golden
         let random = Mixing.finish(state.random)
         let place = place(random)
@@ -73,8 +69,8 @@ struct AccessGenerator: Sendable {
     @inline(__always)
     private func place(_ random: UInt64) -> UInt64 {
         switch pattern {
-        case .sequential, .stride, .chase, .idle: state.cursor
-        case .uniform: Mixing.scale(random >> 32, below: pageCount)
+        case .sequential, .stride, .chase: state.cursor
+        case .uniform, .idle: Mixing.scale(random >> 32, below: pageCount)
         case .zipf: zipf.place(random)
         }
     }
@@ -91,10 +87,8 @@ struct AccessGenerator: Sendable {
         case .chase:
             let mixed = Mixing.finish(word ^ (state.stepsDone &* Mixing.golden))
             state.cursor = Mixing.scale(mixed >> 32, below: pageCount)
-        case .uniform, .zipf:
+        case .uniform, .zipf, .idle:
             state.cursor = place
-        case .idle:
-            break
         }
     }
 

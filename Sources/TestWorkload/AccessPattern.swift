@@ -10,11 +10,10 @@ public enum AccessPattern: String, CaseIterable, Sendable {
     case zipf
     /// The next page depends on the value just read, so a wrong page sends the vCPU elsewhere.
     case chase
-    /// No access at all; steps are counted at `idleStepsPerSecond`.
+    /// Any page, but only `idleStepsPerSecond` times a second, whatever the rate.
     case idle
 
-    /// The rate at which an idle vCPU counts: seldom enough to stay idle, often enough to be seen
-    /// moving within a test's patience.
+    /// An idle guest still takes its timer tick, which touches a page or two.
     public static let idleStepsPerSecond: UInt64 = 100
 }
 

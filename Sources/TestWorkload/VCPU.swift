@@ -38,9 +38,7 @@ final class VCPU: Sendable {
         var memory = GuestMemory(ram: ram, content: ContentModel(specification: specification))
         var probe = StallProbe()
         while lot.park() {
-            if specification.pattern == .idle {
-                runIdle(&generator, &memory)
-            } else if specification.accessesPerSecond == 0 {
+            if rate == 0 {
                 runFreely(&generator, &memory, &probe)
             } else {
                 runPaced(&generator, &memory, &probe)
@@ -51,18 +49,10 @@ final class VCPU: Sendable {
         return probe
     }
 
-    private func runIdle(_ generator: inout AccessGenerator, _ memory: inout GuestMemory) {
-        var pace = Pace(rate: AccessPattern.idleStepsPerSecond, startingAt: Monotonic.now())
-        while !lot.isCalled {
-            let now = Monotonic.now()
-            guard pace.stepsDue(at: now) > 0 else {
-                lot.sleep(nanoseconds: pace.sleepNanoseconds(from: now))
-                continue
-            }
-            generator.step(&memory)
-            pace.stepDone()
-            steps.store(generator.state.stepsDone, ordering: .relaxed)
-        }
+    /// Accesses a second; 0 is as many as it can.
+    private var rate: UInt64 {
+        specification.pattern == .idle
+            ? AccessPattern.idleStepsPerSecond : specification.accessesPerSecond
     }
 
     private func runFreely(
@@ -84,7 +74,7 @@ final class VCPU: Sendable {
         _ probe: inout StallProbe
     ) {
         var start = Monotonic.now()
-        var pace = Pace(rate: specification.accessesPerSecond, startingAt: start)
+        var pace = Pace(rate: rate, startingAt: start)
         while !lot.isCalled {
             guard pace.stepsDue(at: start) > 0 else {
                 lot.sleep(nanoseconds: pace.sleepNanoseconds(from: start))

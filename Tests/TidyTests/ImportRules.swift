@@ -34,13 +34,13 @@ let modules = [
         ],
         reason: "the embedder's API, which must not drag Foundation into a VMM"),
     Module(
-        name: "TestWorkload", imports: ["Postcopy", "LinuxKernel", "PageModel", "Synchronization"],
-        reason: "a guest made of threads; it sees what an embedder sees"),
+        name: "TestWorkload",
+        imports: ["Postcopy", "StreamWire", "LinuxKernel", "PageModel", "Synchronization"],
+        reason: "a guest made of threads, with a device whose state is a section of the stream"),
     Module(
         name: "PostcopyCommand",
         imports: [
-            "Postcopy", "TestWorkload", "PageModel", "LinuxKernel", "ArgumentParser", "Foundation",
-            "Synchronization", "Glibc",
+            "Postcopy", "TestWorkload", "ArgumentParser", "Foundation", "Synchronization", "Glibc",
         ],
         reason: "a terminal's view of Postcopy; the one place where Foundation costs nobody"),
 ]

@@ -23,7 +23,8 @@ final class CountingMachine: Guest {
 
     func resume() {
         mayRun.store(true, ordering: .releasing)
-        thread.withLock { $0 = try? JoinableThread(name: "counter") { [self] in count() } }
+        var counter = try? JoinableThread(name: "counter") { [self] in count() }
+        thread.withLock { running in running = counter.take() }
     }
 
     func pause() {

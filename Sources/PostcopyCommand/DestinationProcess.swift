@@ -1,0 +1,163 @@
+internal import Postcopy
+internal import Foundation
+internal import Glibc
+internal import Synchronization
+
+/// The destination of `run`: this program once more, as `receive`, in a process of its own.
+///
+/// It holds the reading end of a pipe whose writing end is ours: when this process goes, however, it
+/// reads the end and stops. Its report comes over standard output, its lines over standard error.
+final class DestinationProcess: Sendable {
+    /// How a process ended.
+    struct Ending {
+        let document: ReportDocument?
+        /// What it said last as an error, or how it died.
+        let problem: String?
+    }
+
+    private struct State {
+        var lines: [String] = []
+        var isErrorClosed = false
+        var report: Data?
+    }
+
+    let processID: Int32
+    private let process: Mutex<Process>
+    private let input: FileHandle
+    private let state = Mutex(State())
+    private let heard: EventFlag
+    private let ended: EventFlag
+
+    /// Mapping memory and opening a socket takes milliseconds; hugetlb and a busy host some more.
+    private static let announcementNanoseconds: UInt64 = 20_000_000_000
+    /// What a process needs to end that was told to.
+    private static let endNanoseconds: UInt64 = 2_000_000_000
+
+    /// Starts `receive` with these arguments.
+    init(arguments: [String]) throws {
+        let process = Process()
+        let (input, output, errors) = (Pipe(), Pipe(), Pipe())
+        let (heard, ended) = (try EventFlag(), try EventFlag())
+        process.executableURL = URL(fileURLWithPath: Self.ownPath)
+        process.arguments = [ReceiveCommand.name] + arguments
+        process.standardInput = input
+        process.standardOutput = output
+        process.standardError = errors
+        process.terminationHandler = { _ in ended.raise() }
+        do {
+            try process.run()
+        } catch {
+            throw Refusal.environment("the destination process does not start: \(error)")
+        }
+        processID = process.processIdentifier
+        self.heard = heard
+        self.ended = ended
+        self.input = input.fileHandleForWriting
+        self.process = Mutex(process)
+        let (report, words) = (output.fileHandleForReading, errors.fileHandleForReading)
+        Thread.detachNewThread { [self] in collectReport(report) }
+        Thread.detachNewThread { [self] in collectLines(words) }
+    }
+
+    /// The program that runs, even when its file was replaced meanwhile.
+    private static var ownPath: String {
+        let link = "/proc/\(getpid())/exe"
+        let path = try? FileManager.default.destinationOfSymbolicLink(atPath: link)
+        guard let path, FileManager.default.isExecutableFile(atPath: path) else { return link }
+        return path
+    }
+
+    /// Waits until it listens, and answers where.
+    /// - Throws: `Refusal` with its own words when it ends first.
+    func address() throws -> ChannelAddress {
+        let deadline = Monotonic.now() + Self.announcementNanoseconds
+        while true {
+            let (lines, isClosed) = state.withLock { ($0.lines, $0.isErrorClosed) }
+            let announced = lines.lazy.compactMap { line -> String? in
+                let word = DestinationSide.announcement
+                return line.hasPrefix(word) ? String(line.dropFirst(word.count)) : nil
+            }.first
+            if let announced { return try ChannelAddress(parsing: announced) }
+            let now = Monotonic.now()
+            if isClosed || Interruption.wasAsked || now >= deadline {
+                let ending = end(withinNanoseconds: 0)
+                let problem = ending.problem ?? "it does not say where it listens"
+                throw Interruption.wasAsked
+                    ? Refusal(
+                        description: "interrupted", exitStatus: Interruption.exitStatus)
+                    : Refusal.environment("destination: \(problem)")
+            }
+            _ = heard.wait(timeoutNanoseconds: min(deadline - now, Attendance.drawNanoseconds))
+            heard.clear()
+        }
+    }
+
+    /// Its newest line that is no error.
+    var lastLine: String? {
+        state.withLock { state in
+            state.lines.last { !$0.hasPrefix(ProblemLine.prefix) }
+        }
+    }
+
+    /// Waits for its end while `attend` is called; `nil` lasts as long as it works.
+    func end(withinNanoseconds limit: UInt64?, attend: () -> Void = {}) -> Ending {
+        let deadline = limit.map { Monotonic.now() + $0 }
+        while !isOver {
+            if let deadline, Monotonic.now() >= deadline { break }
+            _ = heard.wait(timeoutNanoseconds: Attendance.drawNanoseconds)
+            heard.clear()
+            attend()
+        }
+        if !isOver { kill() }
+        let process = process.withLock { $0 }
+        process.waitUntilExit()
+        let (lines, report) = state.withLock { ($0.lines, $0.report) }
+        let prefix = ProblemLine.prefix
+        let said = lines.last { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }
+        let died =
+            process.terminationReason == .uncaughtSignal
+            ? "the process was ended by signal \(process.terminationStatus)" : nil
+        let document = report.flatMap { try? ReportDocument(decoding: $0) }
+        return Ending(document: document, problem: died ?? said)
+    }
+
+    /// Makes it end now: by its input's end, then by a signal that it heeds, then by one that it
+    /// cannot refuse. It is our child and not yet waited for, so the id is its own.
+    func kill() {
+        try? input.close()
+        for signal in [SIGTERM, SIGTERM, SIGKILL] {
+            if ended.wait(timeoutNanoseconds: Self.endNanoseconds / 4) { return }
+            _ = Glibc.kill(processID, signal)
+        }
+        _ = ended.wait(timeoutNanoseconds: Self.endNanoseconds)
+    }
+
+    private var isOver: Bool {
+        ended.wait(timeoutNanoseconds: 0)
+            && state.withLock { $0.isErrorClosed && $0.report != nil }
+    }
+
+    private func collectReport(_ handle: FileHandle) {
+        let data = (try? handle.readToEnd()) ?? nil
+        state.withLock { $0.report = data ?? Data() }
+        heard.raise()
+    }
+
+    private func collectLines(_ handle: FileHandle) {
+        var rest = Data()
+        while true {
+            // `read(upToCount:)` would wait for as many bytes.
+            let data = handle.availableData
+            guard !data.isEmpty else { break }
+            rest += data
+            while let newline = rest.firstIndex(of: UInt8(ascii: "\n")) {
+                let line = String(decoding: rest[rest.startIndex..<newline], as: UTF8.self)
+                state.withLock { $0.lines.append(line) }
+                rest = Data(rest[rest.index(after: newline)...])
+                heard.raise()
+            }
+        }
+        state.withLock { $0.isErrorClosed = true }
+        heard.raise()
+    }
+}

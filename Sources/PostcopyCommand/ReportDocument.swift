@@ -1,0 +1,183 @@
+internal import Foundation
+
+/// The report as JSON. Keys are these names in QMP's style, and QEMU's own names where QEMU has
+/// one; times are nanoseconds. A side that did not happen, or is not known here, is left out.
+struct ReportDocument: Codable, Equatable {
+    /// Grows when a key changes its meaning or goes.
+    static let currentSchema = 1
+
+    var schema = currentSchema
+    var command: String
+    var status: String
+    var errorDesc: String?
+    var totalTimeNs: UInt64?
+    var downtimeNs: UInt64?
+    var ram: RAMFigures
+    var postcopyBlocktimeNs: UInt64?
+    var postcopyVcpuBlocktimeNs: [UInt64]?
+    var postcopyLatencyNs: LatencyFigures?
+    var verify: VerifyFigures?
+    /// Pages that the destination never got.
+    var missing: [MissingFigures]?
+    /// Those of the source where both sides are known.
+    var phases: [PhaseFigures]
+    var channels: ChannelFigures
+    var workload: WorkloadFigures?
+    /// Long accesses as the vCPUs themselves saw them, one entry for each.
+    var workloadStalls: [StallFigures]?
+    var machine: MachineFigures
+    var source: SideFigures?
+    var destination: SideFigures?
+}
+
+extension ReportDocument {
+    func encoded() -> Data {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.keyEncodingStrategy = .custom { path in
+            NameKey(KebabCase.kebab(path.last?.stringValue ?? ""))
+        }
+        // Numbers, texts and optionals only: nothing here that JSON cannot hold.
+        guard let data = try? encoder.encode(self) else { fatalError("a report did not encode") }
+        return data + Data("\n".utf8)
+    }
+
+    init(decoding data: Data) throws {
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .custom { path in
+            NameKey(KebabCase.camel(path.last?.stringValue ?? ""))
+        }
+        self = try decoder.decode(ReportDocument.self, from: data)
+    }
+}
+
+struct RAMFigures: Codable, Equatable {
+    var total: UInt64
+    var pageSize: UInt64
+    /// Target pages sent as content, and as zero.
+    var normal: UInt64?
+    var duplicate: UInt64?
+    var transferred: UInt64?
+    var remaining: UInt64?
+    var precopyBytes: UInt64?
+    var downtimeBytes: UInt64?
+    var postcopyBytes: UInt64?
+    var postcopyRequests: UInt64?
+    /// Host pages placed by the urgent channel, and by the stream.
+    var urgentPages: UInt64?
+    var backgroundPages: UInt64?
+}
+
+struct LatencyFigures: Codable, Equatable {
+    var count: UInt64
+    var mean: UInt64
+    var p50: UInt64
+    var p90: UInt64
+    var p99: UInt64
+    var p999: UInt64
+    var max: UInt64
+}
+
+struct VerifyFigures: Codable, Equatable {
+    var pages: Int
+    /// Pages that differ in at least one byte, and the words of 8 bytes that do.
+    var mismatches: Int
+    var mismatchedWords: Int
+    /// vCPUs whose own state is not where their steps lead.
+    var vcpuMismatches: Int
+    var steps: UInt64
+    /// Which side's memory it is.
+    var side: String
+
+    var isClean: Bool { mismatches == 0 && vcpuMismatches == 0 }
+}
+
+struct MissingFigures: Codable, Equatable {
+    var block: String
+    var hostPages: Int
+    var bytes: UInt64
+}
+
+struct PhaseFigures: Codable, Equatable {
+    var status: String
+    /// From the start of the side's migration.
+    var atNs: UInt64
+    var durationNs: UInt64
+}
+
+struct ChannelFigures: Codable, Equatable {
+    var uri: String
+    var transport: String
+    /// Known at the source, which decides.
+    var preempt: Bool?
+}
+
+struct WorkloadFigures: Codable, Equatable {
+    var memory: UInt64
+    var backing: String
+    var pageSize: UInt64
+    var vcpus: Int
+    var pattern: String
+    var writeFraction: Double
+    var hotSet: UInt64
+    var fill: String
+    var rate: UInt64
+    var seed: UInt64
+}
+
+struct StallFigures: Codable, Equatable {
+    var count: UInt64
+    var totalNs: UInt64
+    var maxNs: UInt64
+}
+
+struct MachineFigures: Codable, Equatable {
+    var cpus: Int
+    var kernel: String
+    var loadAverage: [Double]
+}
+
+/// What one side says of itself; instants are of this host's `CLOCK_MONOTONIC`.
+struct SideFigures: Codable, Equatable {
+    var pid: Int32
+    var status: String
+    var errorDesc: String?
+    var guestRunsHere: Bool
+    var startedAtNs: UInt64
+    var endedAtNs: UInt64
+    var guestStoppedAtNs: UInt64?
+    var guestRunningAtNs: UInt64?
+    var phases: [PhaseFigures]
+    var faults: UInt64?
+    var requests: UInt64?
+    var zeroPages: UInt64?
+    var receivedBytes: UInt64?
+    var faultOrigin: String?
+    var peakResidentBytes: UInt64?
+}
+
+/// Swift's names and QMP's: `totalTimeNs` and `total-time-ns`.
+enum KebabCase {
+    static func kebab(_ name: String) -> String {
+        var result = ""
+        for character in name {
+            if character.isUppercase { result += "-" }
+            result += character.lowercased()
+        }
+        return result
+    }
+
+    static func camel(_ name: String) -> String {
+        let words = name.split(separator: "-")
+        return words.prefix(1).joined() + words.dropFirst().map(\.capitalized).joined()
+    }
+}
+
+private struct NameKey: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+
+    init(_ name: String) { stringValue = name }
+    init?(stringValue: String) { self.init(stringValue) }
+    init?(intValue: Int) { nil }
+}

@@ -1,0 +1,76 @@
+internal import Postcopy
+internal import Foundation
+
+/// Where the JSON report goes. Tried before anything starts, so that a path that cannot be written
+/// shows at once; a file appears only when it is complete.
+enum ReportFile {
+    case none
+    case standardOutput
+    /// A device or a pipe: nothing there to replace.
+    case special(FileHandle)
+    case file(URL)
+
+    var isStandardOutput: Bool { if case .standardOutput = self { true } else { false } }
+
+    /// - Throws: `Refusal` when `path` cannot be written.
+    init(path: String?) throws {
+        switch path {
+        case nil: self = .none
+        case "-": self = .standardOutput
+        case let path?: self = try Self.tried(path)
+        }
+    }
+
+    /// - Throws: `Refusal` when the disk or the reader does not take it.
+    func write(_ document: ReportDocument) throws {
+        do {
+            switch self {
+            case .none: break
+            case .standardOutput:
+                try FileHandle.standardOutput.write(contentsOf: document.encoded())
+            case .special(let handle): try handle.write(contentsOf: document.encoded())
+            // Atomic: written to a temporary file beside the target, which then takes its name.
+            case .file(let place): try document.encoded().write(to: place, options: .atomic)
+            }
+        } catch {
+            throw Refusal.environment("the JSON report was not written: \(Self.reason(of: error))")
+        }
+    }
+
+    private static func tried(_ path: String) throws -> ReportFile {
+        func refusal(_ reason: String) -> Refusal {
+            .environment("--json \(path) cannot be written: \(reason); give another path")
+        }
+        guard !path.isEmpty, !path.hasSuffix("/") else { throw refusal("it names no file") }
+        // A report goes where a link points, and does not replace the link.
+        let place = URL(fileURLWithPath: path).resolvingSymlinksInPath()
+        let attributes = try? FileManager.default.attributesOfItem(atPath: place.path)
+        let type = attributes?[.type] as? FileAttributeType
+        if type == .typeDirectory { throw refusal("it is a folder") }
+        if let type, type != .typeRegular {
+            guard let handle = FileHandle(forWritingAtPath: place.path) else {
+                throw refusal("it may not be opened")
+            }
+            return .special(handle)
+        }
+        if type != nil, !FileManager.default.isWritableFile(atPath: place.path) {
+            throw refusal("the file that is there is read-only")
+        }
+        let trial = place.appendingPathExtension("\(UInt32.random(in: 0 ... .max)).trial")
+        do {
+            try Data().write(to: trial, options: .withoutOverwriting)
+            try FileManager.default.removeItem(at: trial)
+        } catch {
+            throw refusal(reason(of: error))
+        }
+        return .file(place)
+    }
+
+    /// The kernel's word where there is one: Foundation's names the file and no cause.
+    private static func reason(of error: any Error) -> String {
+        let outer = error as NSError
+        let cause = outer.userInfo[NSUnderlyingErrorKey] as? NSError ?? outer
+        guard cause.domain == NSPOSIXErrorDomain else { return cause.localizedDescription }
+        return Errno(rawValue: Int32(cause.code)).description
+    }
+}

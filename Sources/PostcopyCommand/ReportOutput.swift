@@ -1,0 +1,95 @@
+internal import Postcopy
+internal import ArgumentParser
+internal import Foundation
+internal import Glibc
+
+/// What a command prints while it works and at its end.
+struct ReportOutput {
+    let console: Console
+    private let file: ReportFile
+    private let hasTable: Bool
+
+    /// - Parameter isChild: another process prints the table, with both sides in it.
+    /// - Throws: `Refusal` when the JSON cannot be written where it should.
+    init(_ options: ReportOptions, isChild: Bool = false) throws {
+        file = try ReportFile(path: options.json)
+        console = Console(quiet: options.quiet)
+        hasTable = !options.quiet && !isChild
+    }
+
+    /// Writes the report in both forms.
+    /// - Throws: the exit status unless the migration did all that it should.
+    func finish(_ document: ReportDocument) throws {
+        console.clear()
+        if hasTable, document.hasBegun {
+            // Where only JSON may go, the table goes beside the progress.
+            let stream = file.isStandardOutput ? StandardStream.error : .output
+            let descriptor = file.isStandardOutput ? STDERR_FILENO : STDOUT_FILENO
+            let table = SummaryTable(document).text(columns: Console.columns(of: descriptor))
+            stream.write(table)
+        }
+        try file.write(document)
+        if document.isSuccess { return }
+        ProblemLine.write(document.failureLine)
+        throw ExitCode(
+            Interruption.wasAsked ? Interruption.exitStatus : ExitCode.failure.rawValue)
+    }
+}
+
+extension ReportDocument {
+    /// Takes the word of a destination that could not report it itself.
+    mutating func note(_ destinationProblem: String?) {
+        guard let destinationProblem, destination?.errorDesc == nil else { return }
+        if errorDesc == nil {
+            errorDesc = "destination: \(destinationProblem)"
+        } else if destination == nil {
+            errorDesc?.append("; destination: \(destinationProblem)")
+        }
+    }
+
+    /// Whether the two sides ever met: before that there is one line to say and nothing to list.
+    var hasBegun: Bool { phases.contains { $0.status == MigrationStatus.setup.rawValue } }
+
+    /// What went wrong, in one line that begins with the status.
+    var failureLine: String {
+        var parts = [errorDesc ?? "no reason is known"]
+        if status == "completed", let verify, !verify.isClean {
+            parts = [verify.text]
+        } else if status == "completed", verify == nil, errorDesc == nil {
+            parts = ["the memory was not verified"]
+        }
+        for block in missing ?? [] {
+            parts.append(
+                "block '\(block.block)' misses \(block.hostPages) pages, "
+                    + Readable.bytes(block.bytes))
+        }
+        if status == MigrationStatus.postcopyPaused.rawValue {
+            parts.append(missing == nil ? sourceDebt : "the guest waits there for them")
+        }
+        if let verify, verify.side == "source" {
+            parts.append("the workload ran on at the source (\(verify.text))")
+        }
+        return "\(status): \(parts.joined(separator: "; "))"
+    }
+}
+
+extension ReportDocument {
+    /// What a source can say of a guest that has moved and of whose destination it hears nothing.
+    private var sourceDebt: String {
+        "the guest is at the destination, and at least "
+            + "\(Readable.bytes(ram.remaining ?? 0)) of its memory are only here"
+    }
+}
+
+extension VerifyFigures {
+    var text: String { pieces.joined(separator: ", ") }
+
+    var pieces: [String] {
+        var pieces = [
+            "\(Readable.count(UInt64(pages), "page", "pages")) compared after \(steps) steps",
+            "\(mismatches) mismatches",
+        ]
+        if vcpuMismatches > 0 { pieces.append("\(vcpuMismatches) vCPUs not where they should be") }
+        return pieces
+    }
+}

@@ -1,0 +1,96 @@
+internal import Postcopy
+internal import ArgumentParser
+internal import TestWorkload
+
+/// `postcopy run`: both halves on this machine, in two processes.
+struct RunCommand: ParsableCommand {
+    static let name = "run"
+    static let configuration = CommandConfiguration(
+        commandName: name,
+        abstract: "Migrates a workload to a second process on this machine, and verifies it.")
+
+    enum Transport: String, CaseIterable, Sendable {
+        case tcp
+        case unix
+    }
+
+    @OptionGroup(title: "Memory") var memory: MemoryOptions
+    @OptionGroup(title: "Workload") var workload: WorkloadOptions
+    @OptionGroup var timing: TimingOptions
+    @OptionGroup var side: SideOptions
+    @OptionGroup(title: "Report") var report: ReportOptions
+
+    @Option(
+        help: "How the two talk: \(Choices.text(Transport.self)).",
+        transform: Choices.parser(Transport.self, "transport"))
+    var transport = Transport.tcp
+
+    @Flag(help: "Sends urgent pages in the one channel instead of one of their own.")
+    var noPreempt = false
+
+    func run() throws {
+        let plan = try MemoryPlan(memory)
+        let specification = try workload.specification(memoryBytes: plan.lengthBytes)
+        let options = try side.migrationOptions(preempt: !noPreempt)
+        let output = try ReportOutput(report)
+        try plan.checkRoom(sides: 2)
+        let leftovers = Leftovers()
+        defer { leftovers.remove() }
+        let machine = Machine.figures()
+        let ram = try plan.makeRAM()
+        let destination = try DestinationProcess(arguments: arguments(plan, leftovers))
+        leftovers.add { destination.kill() }
+        let address = try destination.address()
+        output.console.note("destination is process \(destination.processID) at \(address)")
+        let source = SourceSide(
+            plan: plan, specification: specification, options: options, warmUp: timing.warmUp,
+            runOn: side.runOn, console: output.console, leftovers: leftovers)
+        let (sourceReport, ending) = try source.migrate(ram, to: address)
+        let other = conclude(destination, sourceReport, output.console, leftovers)
+        var document = ReportDocument(
+            command: Self.name, source: sourceReport, ending: ending, plan: plan,
+            specification: specification,
+            channels: ChannelFigures(
+                uri: "\(address)", transport: transport.rawValue, preempt: !noPreempt),
+            machine: machine)
+        if let figures = other.document { document.add(destination: figures) }
+        document.note(other.problem)
+        leftovers.remove()
+        try output.finish(document)
+    }
+
+    /// The destination works on after the last page; one that failed ends soon or is ended.
+    private func conclude(
+        _ destination: DestinationProcess, _ source: SourceReport, _ console: Console,
+        _ leftovers: Leftovers
+    ) -> DestinationProcess.Ending {
+        let isDone = source.status == .completed
+        let grace = side.silenceLimit.nanoseconds + 2_000_000_000
+        let asked = Interruption.timesAsked
+        return destination.end(withinNanoseconds: isDone ? nil : grace) {
+            if Interruption.timesAsked > asked {
+                console.clear()
+                ProblemLine.write("interrupted")
+                leftovers.removeAndExit(Interruption.exitStatus)
+            }
+            let word = destination.lastLine ?? "waiting"
+            console.show(Progress(phase: "destination: \(word)", fraction: nil))
+        }
+    }
+
+    private func arguments(_ plan: MemoryPlan, _ leftovers: Leftovers) throws -> [String] {
+        let address =
+            switch transport {
+            case .tcp: ChannelAddress.tcp(host: "127.0.0.1", port: 0)
+            case .unix:
+                ChannelAddress.unix(
+                    path: try PrivateFolder(leftovers: leftovers).socketPath)
+            }
+        return [
+            "\(address)", "--memory", "\(plan.lengthBytes)", "--backing", plan.backing.rawValue,
+            "--page-size", "\(plan.page.bytes)", "--run-on", "\(side.runOn.nanoseconds / 1000)us",
+            "--silence-limit", "\(side.silenceLimit.nanoseconds / 1000)us", "--json", "-",
+            "--child",
+        ]
+    }
+}

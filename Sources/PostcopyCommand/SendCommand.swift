@@ -1,0 +1,59 @@
+internal import ArgumentParser
+internal import Postcopy
+internal import TestWorkload
+
+/// `postcopy send`: the source half.
+struct SendCommand: ParsableCommand {
+    static let name = "send"
+    static let configuration = CommandConfiguration(
+        commandName: name,
+        abstract: "Runs a workload here and migrates it to a 'postcopy receive'.")
+
+    @Argument(
+        help: "Where 'postcopy receive' listens: tcp:HOST:PORT or unix:PATH.",
+        transform: ChannelAddress.init(parsing:))
+    var uri: ChannelAddress
+
+    @OptionGroup(title: "Memory") var memory: MemoryOptions
+    @OptionGroup(title: "Workload") var workload: WorkloadOptions
+    @OptionGroup var timing: TimingOptions
+    @OptionGroup var side: SideOptions
+    @OptionGroup(title: "Report") var report: ReportOptions
+
+    @Flag(help: "Sends urgent pages in the one channel instead of one of their own.")
+    var noPreempt = false
+
+    func run() throws {
+        if case .tcp(_, 0) = uri {
+            throw Refusal.usage("port 0 cannot be connected to: give the port that receive prints")
+        }
+        let plan = try MemoryPlan(memory)
+        let specification = try workload.specification(memoryBytes: plan.lengthBytes)
+        let options = try side.migrationOptions(preempt: !noPreempt)
+        let output = try ReportOutput(report)
+        try plan.checkRoom(sides: 1)
+        let leftovers = Leftovers()
+        defer { leftovers.remove() }
+        let machine = Machine.figures()
+        let source = SourceSide(
+            plan: plan, specification: specification, options: options, warmUp: timing.warmUp,
+            runOn: side.runOn, console: output.console, leftovers: leftovers)
+        let (sourceReport, ending) = try source.migrate(try plan.makeRAM(), to: uri)
+        try output.finish(
+            ReportDocument(
+                command: Self.name, source: sourceReport, ending: ending, plan: plan,
+                specification: specification,
+                channels: ChannelFigures(
+                    uri: "\(uri)", transport: uri.transport, preempt: !noPreempt),
+                machine: machine))
+    }
+}
+
+extension ChannelAddress {
+    var transport: String {
+        switch self {
+        case .tcp: "tcp"
+        case .unix: "unix"
+        }
+    }
+}

@@ -1,0 +1,147 @@
+internal import Postcopy
+internal import TestWorkload
+
+/// The source half of `run` and `send`: a workload that runs here and is handed over.
+struct SourceSide {
+    let plan: MemoryPlan
+    let specification: WorkloadSpecification
+    let options: MigrationOptions
+    let warmUp: TimeSpan
+    let runOn: TimeSpan
+    let console: Console
+    let leftovers: Leftovers
+
+    /// How often the status is looked at until the guest may move: what it adds to the warm-up.
+    private static let lookNanoseconds: UInt64 = 5_000_000
+
+    /// Fills memory, starts the workload, migrates it and sees to it afterwards.
+    func migrate(
+        _ ram: GuestRAM, to address: ChannelAddress
+    ) throws -> (report: SourceReport, ending: WorkloadEnding) {
+        let guest = try WorkloadGuest(ram: ram, specification: specification)
+        let host = WorkloadHost(guest: guest, console: console, leftovers: leftovers)
+        console.note("seed \(specification.seed)")
+        try host.begin()
+        let report: SourceReport
+        do throws(Errno) {
+            report = try handOver(guest, to: address)
+        } catch {
+            _ = host.stop()
+            throw Refusal.environment("migration cannot begin: \(error)")
+        }
+        console.clear()
+        // A destination that was never there has done nothing to the workload either.
+        guard report.guestRunsHere, report.wasConnected else { return (report, host.stop()) }
+        console.note("the workload runs on at the source")
+        return (report, try host.runOnAndVerify(runOn))
+    }
+
+    private func handOver(
+        _ guest: WorkloadGuest, to address: ChannelAddress
+    ) throws(Errno) -> SourceReport {
+        let migration = try MigrationSource(guest: guest, options: options)
+        var steering = Steering(migration: migration, side: self)
+        return try Attendance.run("pc-source", every: Self.lookNanoseconds) {
+            migration.run(to: address)
+        } attend: {
+            steering.look()
+        }
+    }
+
+    /// What the attending thread remembers between two looks.
+    private struct Steering {
+        let migration: MigrationSource
+        let side: SourceSide
+        private var warmUntil: UInt64?
+        private var isStarted = false
+        private var interruptionsSeen = Interruption.timesAsked
+        private var drawnAt: UInt64 = 0
+        private var rate = RateMeter()
+
+        init(migration: MigrationSource, side: SourceSide) {
+            self.migration = migration
+            self.side = side
+        }
+
+        mutating func look() {
+            let now = Monotonic.now()
+            let progress = migration.progress
+            startWhenWarm(progress.status, at: now)
+            heedInterruption(progress.status)
+            guard now - drawnAt >= Attendance.drawNanoseconds else { return }
+            drawnAt = now
+            rate.note(progress.sentBytes.total, at: now)
+            side.console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
+        }
+
+        private mutating func startWhenWarm(_ status: MigrationStatus, at now: UInt64) {
+            guard !isStarted, status != .none, status != .setup else { return }
+            guard let end = warmUntil else {
+                warmUntil = now + side.warmUp.nanoseconds
+                return
+            }
+            guard now >= end else { return }
+            isStarted = true
+            migration.startPostcopy()
+        }
+
+        /// Before the switch a request to stop cancels; afterwards only a second one is obeyed.
+        private mutating func heedInterruption(_ status: MigrationStatus) {
+            let asked = Interruption.timesAsked
+            guard asked > interruptionsSeen else { return }
+            let isFirst = interruptionsSeen == 0
+            interruptionsSeen = asked
+            guard isFirst else {
+                side.console.clear()
+                ProblemLine.write("interrupted again: the migration is abandoned")
+                side.leftovers.removeAndExit(Interruption.exitStatus)
+            }
+            migration.cancel()
+            side.console.note(
+                status.isAfterSwitch
+                    ? "the guest has moved and cannot be called back; "
+                        + "interrupt again to abandon it"
+                    : "cancelling")
+        }
+    }
+}
+
+extension SourceReport {
+    var wasConnected: Bool { changes.contains { $0.status == .setup } }
+}
+
+extension MigrationStatus {
+    /// Whether the guest may live at the destination.
+    var isAfterSwitch: Bool {
+        switch self {
+        case .none, .setup, .active, .device, .failed, .cancelled: false
+        case .postcopyDevice, .postcopyActive, .postcopyPaused, .completed: true
+        }
+    }
+}
+
+extension Progress {
+    init(_ source: SourceProgress, bytesPerSecond: Double) {
+        let total = max(1, source.totalPages)
+        let sent = Double(total - source.remainingPages) / Double(total)
+        self.init(
+            phase: source.status.rawValue, fraction: sent,
+            details: [
+                "\(Readable.bytes(source.sentBytes.total)) sent",
+                "\(source.remainingPages) pages left", "\(source.requests) requests",
+                Readable.rate(bytesPerSecond),
+            ])
+    }
+
+    init(_ destination: DestinationProgress, bytesPerSecond: Double) {
+        let total = max(1, destination.totalHostPages)
+        let placed = Double(total - destination.missingHostPages) / Double(total)
+        self.init(
+            phase: destination.status.rawValue, fraction: placed,
+            details: [
+                "\(Readable.bytes(destination.receivedBytes)) received",
+                "\(destination.missingHostPages) pages missing",
+                "\(destination.requests) requests", Readable.rate(bytesPerSecond),
+            ])
+    }
+}

@@ -1,0 +1,175 @@
+/// The report as people read it: the phases, then one row for each subject.
+struct SummaryTable {
+    private let document: ReportDocument
+
+    init(_ document: ReportDocument) { self.document = document }
+
+    /// Lines of at most `columns` characters, as far as a single number fits.
+    func text(columns: Int) -> String {
+        let rows = subjectRows
+        let label = rows.map(\.label.count).max() ?? 0
+        var lines = phaseLines
+        if !lines.isEmpty { lines.append("") }
+        for row in rows {
+            let wrapped = Self.wrap(row.pieces, into: max(1, columns - label - 4))
+            for (index, value) in wrapped.enumerated() {
+                let head = index == 0 ? row.label : ""
+                lines.append("  \(Self.left(head, label))  \(value)")
+            }
+        }
+        return lines.map { "\($0)\n" }.joined()
+    }
+
+    private struct Row {
+        let label: String
+        /// Joined by commas, broken only between them.
+        let pieces: [String]
+    }
+
+    // MARK: Phases
+
+    private struct PhaseRow {
+        let status: String
+        let side: String
+        let at: UInt64
+        let lasted: UInt64
+    }
+
+    private var phaseLines: [String] {
+        let start = document.source?.startedAtNs ?? document.destination?.startedAtNs ?? 0
+        let rows =
+            Self.rows(document.source, "source", from: start)
+            + Self.rows(document.destination, "destination", from: start)
+        guard !rows.isEmpty else { return [] }
+        let cells =
+            [["phase", "side", "at", "for"]]
+            + rows.sorted { $0.at < $1.at }.map { row in
+                [
+                    row.status, row.side, Readable.time(row.at),
+                    row.lasted == 0 ? "" : Readable.time(row.lasted),
+                ]
+            }
+        let widths = (0..<4).map { column in cells.map { $0[column].count }.max() ?? 0 }
+        return cells.map { row in
+            let line =
+                "  \(Self.left(row[0], widths[0]))  \(Self.left(row[1], widths[1]))"
+                + "  \(Self.right(row[2], widths[2]))  \(Self.right(row[3], widths[3]))"
+            return String(line.reversed().drop { $0 == " " }.reversed())
+        }
+    }
+
+    private static func rows(
+        _ side: SideFigures?, _ name: String, from start: UInt64
+    ) -> [PhaseRow] {
+        guard let side else { return [] }
+        return side.phases.map { phase in
+            let at = side.startedAtNs + phase.atNs
+            return PhaseRow(
+                status: phase.status, side: name, at: at - min(start, at),
+                lasted: phase.durationNs)
+        }
+    }
+
+    // MARK: Subjects
+
+    private var subjectRows: [Row] {
+        var rows = [Row(label: "status", pieces: [document.status])]
+        func add(_ label: String, _ pieces: [String?]) {
+            let known = pieces.compactMap(\.self)
+            if !known.isEmpty { rows.append(Row(label: label, pieces: known)) }
+        }
+        add("total time", [document.totalTimeNs.map(Readable.time)])
+        add("downtime", [document.downtimeNs.map(Readable.time)])
+        add("bytes", bytePieces)
+        add("pages", pagePieces)
+        add("requests", [document.ram.postcopyRequests.map { "\($0)" }])
+        add("vCPU blocktime", blocktimePieces)
+        add("fault latency", latencyPieces)
+        add("long accesses", stallPieces)
+        add(
+            "missing",
+            (document.missing ?? []).map { block in
+                "\(block.hostPages) pages (\(Readable.bytes(block.bytes))) of '\(block.block)'"
+            })
+        add(
+            "resident",
+            [
+                document.source?.peakResidentBytes.map { "source \(Readable.bytes($0))" },
+                document.destination?.peakResidentBytes.map { "destination \(Readable.bytes($0))" },
+            ])
+        add("verified", verifyPieces)
+        return rows
+    }
+
+    private var bytePieces: [String?] {
+        let ram = document.ram
+        return [
+            ram.transferred.map { "\(Readable.bytes($0)) in all" },
+            ram.precopyBytes.map { "precopy \(Readable.bytes($0))" },
+            ram.downtimeBytes.map { "downtime \(Readable.bytes($0))" },
+            ram.postcopyBytes.map { "postcopy \(Readable.bytes($0))" },
+            document.ram.transferred == nil
+                ? document.destination?.receivedBytes.map { "\(Readable.bytes($0)) received" }
+                : nil,
+        ]
+    }
+
+    private var pagePieces: [String?] {
+        let ram = document.ram
+        return [
+            ram.normal.map { "\($0) sent" }, ram.duplicate.map { "\($0) zero" },
+            ram.urgentPages.map { "\($0) placed by request" },
+            ram.backgroundPages.map { "\($0) placed in order" },
+        ]
+    }
+
+    private var blocktimePieces: [String?] {
+        let vcpus = (document.postcopyVcpuBlocktimeNs ?? []).enumerated().map { index, time in
+            "vcpu\(index) \(Readable.time(time))"
+        }
+        return vcpus + [document.postcopyBlocktimeNs.map { "overlapped \(Readable.time($0))" }]
+    }
+
+    private var latencyPieces: [String?] {
+        guard let latency = document.postcopyLatencyNs else { return [] }
+        return [
+            Readable.count(latency.count, "wait", "waits"), "mean \(Readable.time(latency.mean))",
+            "p50 \(Readable.time(latency.p50))", "p90 \(Readable.time(latency.p90))",
+            "p99 \(Readable.time(latency.p99))", "max \(Readable.time(latency.max))",
+        ]
+    }
+
+    private var stallPieces: [String?] {
+        (document.workloadStalls ?? []).enumerated().map { index, stall in
+            "vcpu\(index) \(stall.count), longest \(Readable.time(stall.maxNs))"
+        }
+    }
+
+    private var verifyPieces: [String?] {
+        guard let verify = document.verify else { return ["no"] }
+        return verify.pieces + ["at the \(verify.side)"]
+    }
+
+    // MARK: Layout
+
+    static func wrap(_ pieces: [String], into width: Int) -> [String] {
+        var lines: [String] = []
+        for (index, piece) in pieces.enumerated() {
+            let text = index + 1 < pieces.count ? piece + "," : piece
+            if let last = lines.last, last.count + 1 + text.count <= width {
+                lines[lines.count - 1] = "\(last) \(text)"
+            } else {
+                lines.append(text)
+            }
+        }
+        return lines
+    }
+
+    private static func left(_ text: String, _ width: Int) -> String {
+        text + String(repeating: " ", count: max(0, width - text.count))
+    }
+
+    private static func right(_ text: String, _ width: Int) -> String {
+        String(repeating: " ", count: max(0, width - text.count)) + text
+    }
+}

@@ -1,0 +1,55 @@
+import LinuxKernel
+import Testing
+
+@Suite("UserfaultfdRefusal")
+struct UserfaultfdAccessTests {
+    typealias Cause = UserfaultfdRefusal.Cause
+
+    static let deviceErrors: [Errno] = [
+        .noEntry, .accessDenied, .notPermitted, .noMemory, .invalidArgument,
+    ]
+    static let systemCallErrors: [Errno] = [.noSystemCall, .notPermitted, .noMemory, .accessDenied]
+
+    private func cause(
+        _ device: Errno, _ systemCall: Errno, filtered: Bool, privileged: Bool
+    ) -> Cause {
+        UserfaultfdRefusal.cause(
+            device: device, systemCall: systemCall, filtered: filtered, privileged: privileged)
+    }
+
+    @Test("no system call: a filter hides it or the kernel lacks it", arguments: deviceErrors)
+    func noSystemCall(device: Errno) {
+        for privileged in [false, true] {
+            let filtered = cause(device, .noSystemCall, filtered: true, privileged: privileged)
+            #expect(filtered == .seccomp)
+            let open = cause(device, .noSystemCall, filtered: false, privileged: privileged)
+            #expect(open == .kernelConfiguration)
+        }
+    }
+
+    @Test("not permitted despite the privilege: only a filter does that", arguments: deviceErrors)
+    func privileged(device: Errno) {
+        #expect(cause(device, .notPermitted, filtered: true, privileged: true) == .seccomp)
+        #expect(cause(device, .notPermitted, filtered: false, privileged: true) == .other)
+    }
+
+    @Test("not permitted without privilege: the privilege is missing", arguments: deviceErrors)
+    func unprivileged(device: Errno) {
+        let open = cause(device, .notPermitted, filtered: false, privileged: false)
+        #expect(open == .sysctlAndCapability)
+        // In a container without the device, the filter answers before the sysctl is asked.
+        let filtered = cause(device, .notPermitted, filtered: true, privileged: false)
+        let isShut = device == .accessDenied || device == .notPermitted
+        #expect(filtered == (isShut ? .sysctlAndCapability : .seccomp))
+    }
+
+    @Test("any other answer of the system call leaves the device", arguments: deviceErrors)
+    func other(device: Errno) {
+        for systemCall in Self.systemCallErrors.dropFirst(2) {
+            for state in [(false, false), (false, true), (true, false), (true, true)] {
+                let answer = cause(device, systemCall, filtered: state.0, privileged: state.1)
+                #expect(answer == (device == .accessDenied ? .devicePermission : .other))
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+import Foundation
+import Testing
+
+@testable import PostcopyCommand
+
+/// A report with every field filled.
+func fullReport() -> ReportDocument {
+    let phases = [
+        PhaseFigures(status: "setup", atNs: 0, durationNs: 1_000),
+        PhaseFigures(status: "completed", atNs: 1_000, durationNs: 0),
+    ]
+    let side = SideFigures(
+        pid: 7, status: "completed", errorDesc: "none", guestRunsHere: false, startedAtNs: 5,
+        endedAtNs: 9_000, guestStoppedAtNs: 100, guestRunningAtNs: 400, phases: phases, faults: 2,
+        requests: 3, zeroPages: 4, receivedBytes: 5, faultOrigin: "user only",
+        peakResidentBytes: 6 << 20)
+    return ReportDocument(
+        command: "run", status: "completed", errorDesc: "none", totalTimeNs: 1_000,
+        downtimeNs: 300,
+        ram: RAMFigures(
+            total: 1 << 20, pageSize: 4096, normal: 1, duplicate: 2, transferred: 3, remaining: 4,
+            precopyBytes: 5, downtimeBytes: 6, postcopyBytes: 7, postcopyRequests: 8,
+            urgentPages: 9, backgroundPages: 10),
+        postcopyBlocktimeNs: 11, postcopyVcpuBlocktimeNs: Array(repeating: 1_234_567, count: 9),
+        postcopyLatencyNs: LatencyFigures(
+            count: 12, mean: 13, p50: 14, p90: 15, p99: 16, p999: 17, max: 18),
+        verify: VerifyFigures(
+            pages: 256, mismatches: 0, mismatchedWords: 0, vcpuMismatches: 0, steps: 19,
+            side: "destination"),
+        missing: [MissingFigures(block: "workload.ram", hostPages: 1, bytes: 4096)],
+        phases: phases,
+        channels: ChannelFigures(uri: "tcp:a:1", transport: "tcp", preempt: true),
+        workload: WorkloadFigures(
+            memory: 1 << 20, backing: "anonymous", pageSize: 4096, vcpus: 2, pattern: "zipf",
+            writeFraction: 0.25, hotSet: 4096, fill: "text", rate: 20, seed: 1 << 53),
+        workloadStalls: [StallFigures(count: 21, totalNs: 22, maxNs: 23)],
+        machine: MachineFigures(cpus: 2, kernel: "6.18", loadAverage: [0.5, 1, 2]), source: side,
+        destination: side)
+}
+
+@Suite struct ReportTests {
+    @Test("the keys are those that readers were promised")
+    func keys() throws {
+        let object = try #require(
+            JSONSerialization.jsonObject(with: fullReport().encoded()) as? [String: Any])
+        func keys(_ name: String) -> Set<String> {
+            Set((object[name] as? [String: Any] ?? [:]).keys)
+        }
+        #expect(
+            Set(object.keys) == [
+                "schema", "command", "status", "error-desc", "total-time-ns", "downtime-ns",
+                "ram", "postcopy-blocktime-ns", "postcopy-vcpu-blocktime-ns",
+                "postcopy-latency-ns", "verify", "missing", "phases", "channels", "workload",
+                "workload-stalls", "machine", "source", "destination",
+            ])
+        #expect(
+            keys("ram") == [
+                "total", "page-size", "normal", "duplicate", "transferred", "remaining",
+                "precopy-bytes", "downtime-bytes", "postcopy-bytes", "postcopy-requests",
+                "urgent-pages", "background-pages",
+            ])
+        #expect(
+            keys("postcopy-latency-ns") == ["count", "mean", "p50", "p90", "p99", "p999", "max"])
+        #expect(
+            keys("verify") == [
+                "pages", "mismatches", "mismatched-words", "vcpu-mismatches", "steps", "side",
+            ])
+        #expect(keys("machine") == ["cpus", "kernel", "load-average"])
+        #expect(keys("channels") == ["uri", "transport", "preempt"])
+    }
+
+    @Test("a report that is read again is the same report")
+    func roundTrip() throws {
+        let report = fullReport()
+        #expect(try ReportDocument(decoding: report.encoded()) == report)
+    }
+
+    @Test("the destination's half adds the exact downtime and takes nothing away")
+    func merging() {
+        var report = fullReport()
+        report.postcopyBlocktimeNs = nil
+        report.downtimeNs = 1
+        report.add(destination: fullReport())
+        #expect(report.downtimeNs == 300)
+        #expect(report.postcopyBlocktimeNs == 11)
+        #expect(report.totalTimeNs == 8_995)
+        #expect(report.ram.normal == 1)
+    }
+
+    @Test("only a migration that completed and was found right is a success")
+    func success() {
+        var report = fullReport()
+        #expect(!report.isSuccess, "there is an error")
+        report.errorDesc = nil
+        #expect(report.isSuccess)
+        report.verify?.vcpuMismatches = 1
+        #expect(!report.isSuccess)
+        report.verify = nil
+        #expect(!report.isSuccess)
+        report.command = SendCommand.name
+        #expect(report.isSuccess, "a source alone does not see the verification")
+        report.status = "postcopy-paused"
+        #expect(!report.isSuccess)
+    }
+}
+
+@Suite struct LayoutTests {
+    @Test("no line of the table is wider than the terminal", arguments: 60...140)
+    func table(columns: Int) {
+        let text = SummaryTable(fullReport()).text(columns: columns)
+        let widest = text.split(separator: "\n").map(\.count).max() ?? 0
+        #expect(widest <= columns)
+        #expect(text.contains("vcpu8 1.23 ms"))
+    }
+
+    @Test("the bar never reaches the last column, and keeps the most important", arguments: 1...140)
+    func bar(columns: Int) {
+        for phase in ["active", "postcopy-active"] {
+            let progress = Progress(
+                phase: phase, fraction: 0.5,
+                details: ["1.00 GiB sent", "262144 pages left", "12 requests", "1.00 GiB/s"])
+            let text = progress.bar(columns: columns)
+            #expect(text.count < columns)
+            if columns > 60 { #expect(text.contains("50%") && text.contains("GiB sent")) }
+        }
+    }
+
+    @Test("the bar is empty at 0, full at 1, and grows in between")
+    func gauge() {
+        var before = -1
+        for step in 0...100 {
+            let text = Progress(phase: "a", fraction: Double(step) / 100).bar(columns: 80)
+            let full = text.count { $0 == "#" }
+            #expect(full >= before)
+            before = full
+            if step == 0 { #expect(full == 0) }
+            if step == 100 { #expect(!text.contains("-")) }
+        }
+    }
+
+    @Test("a plain line says the same without a bar")
+    func line() {
+        let progress = Progress(phase: "active", fraction: 0.5, details: ["1 B sent", "2 left"])
+        #expect(progress.line == "active 50%, 1 B sent, 2 left")
+        #expect(Progress(phase: "waiting", fraction: nil).line == "waiting")
+    }
+
+    @Test("a rate settles on what flows and never goes below zero")
+    func rate() {
+        var meter = RateMeter()
+        for tick in 0..<50 as Range<UInt64> {
+            meter.note(tick * 10_000_000, at: tick * 100_000_000)
+        }
+        #expect(abs(meter.bytesPerSecond - 100_000_000) < 1_000_000)
+        meter.note(0, at: 10_000_000_000)
+        #expect(meter.bytesPerSecond >= 0)
+    }
+}
