@@ -1,3 +1,4 @@
+import Glibc
 import LinuxKernel
 import PageModel
 import Synchronization
@@ -82,7 +83,7 @@ private final class SpinBarrier: Sendable {
         while arrivals.load(ordering: .sequentiallyConsistent) < whole {
             spins += 1
             // The other may need this core.
-            if spins % 2000 == 0 { Monotonic.sleep(untilNanoseconds: Monotonic.now() + 1) }
+            if spins % 2000 == 0 { sched_yield() }
         }
     }
 }
