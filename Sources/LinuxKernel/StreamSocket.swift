@@ -70,6 +70,15 @@ public struct StreamSocket: ~Copyable, Sendable {
     /// Ends this side's direction alone: the peer's last words can still be received.
     public func shutDownSending() { _ = Glibc::shutdown(descriptor.raw, Int32(SHUT_WR)) }
 
+    /// Whether the peer has closed its direction or the connection, as far as this host has heard.
+    public var isEndedByPeer: Bool {
+        var entry = pollfd(fd: descriptor.raw, events: Self.peerEnded, revents: 0)
+        return unsafe poll(&entry, 1, 0) > 0
+    }
+
+    /// `POLLRDHUP`, which needs `_GNU_SOURCE` to be imported.
+    private static let peerEnded: Int16 = 0x2000
+
     /// Sends all of `bytes`.
     public func send(_ bytes: Span<UInt8>) throws(Errno) {
         var sent = 0

@@ -66,7 +66,8 @@ struct ReturnPathThread: ~Copyable {
         guard let received else { return }
         guard received > 0 else {
             let unfinished = decoder.endOfInput(unread: buffer.count).map { ": \($0)" } ?? ""
-            throw Trouble(event: .linkLost, problem: "the destination closed the link\(unfinished)")
+            throw Trouble(
+                event: .linkLost, problem: "the link to the destination ended\(unfinished)")
         }
         state.counters.heardAtNanoseconds.store(Monotonic.now(), ordering: .relaxed)
     }

@@ -67,7 +67,8 @@ struct SourceControl: ~Copyable {
         report.guestStoppedAtNanoseconds = times.guestStopped
         report.committedAtNanoseconds = times.committed
         guard log.status != .completed else { return }
-        report.problem = log.problem ?? (log.status == .cancelled ? "cancelled" : nil)
+        // Once cancelled, the end of the link is this side's own doing.
+        report.problem = log.status == .cancelled ? "cancelled" : log.problem
     }
 
     private mutating func takeMessages() {
@@ -101,7 +102,12 @@ struct SourceControl: ~Copyable {
             try send(discards())
             // The last chance of a user who cancels, or of a destination that has gone.
             takeMessages()
-            if phase == .device { apply(.packageStarted) }
+            guard phase == .device else { return }
+            if link.main.isEndedByPeer {
+                apply(.linkLost, problem: "the destination closed the link")
+            } else {
+                apply(.packageStarted)
+            }
         case .sendPackage:
             try sendPackage()
             apply(.packageSent)

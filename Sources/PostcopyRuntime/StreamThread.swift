@@ -55,7 +55,7 @@ struct StreamThread: ~Copyable {
         case .link(let error):
             state.report(.linkLost, problem: "the link to the source failed: \(error)")
         case .closed(let error):
-            state.report(.linkLost, problem: "the source closed the link: \(error)")
+            state.report(.linkLost, problem: "the link to the source ended: \(error)")
         case .refused(let problem):
             state.report(.peerMisbehaved, problem: problem)
         }
