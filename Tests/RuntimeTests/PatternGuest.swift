@@ -19,18 +19,20 @@ final class PatternGuest: Guest {
     let refusesDevices: Bool
     /// Pages that loading the devices touches: block and page.
     let loadTouches: [[Int]]
+    private let devices: [UInt8]
     private let filled = Mutex<Set<[Int]>?>(nil)
 
     init(
         blocks: [(name: String, pages: Int, backing: RAMBacking)], vcpuCount: Int = 2,
         seed: UInt64 = 1, machineType: String = "pattern-1", refusesDevices: Bool = false,
-        loadTouches: [[Int]] = []
+        loadTouches: [[Int]] = [], deviceBytes: Int = 3
     ) throws {
         self.machineType = machineType
         self.vcpuCount = vcpuCount
         self.seed = seed
         self.refusesDevices = refusesDevices
         self.loadTouches = loadTouches
+        devices = [1, 2, 3] + Array(repeating: 4, count: deviceBytes - 3)
         started = try EventFlag()
         memory = try blocks.map { block in
             let size = block.backing == .hugetlb ? PageSize.size2MiB : HostMemory.pageSize
@@ -110,7 +112,7 @@ final class PatternGuest: Guest {
         started.raise()
     }
 
-    func saveDevices() -> [UInt8] { [1, 2, 3] }
+    func saveDevices() -> [UInt8] { devices }
 
     func loadDevices(_ sections: [UInt8]) throws(GuestError) {
         for place in loadTouches {
@@ -119,7 +121,7 @@ final class PatternGuest: Guest {
                 mismatches.add(1, ordering: .relaxed)
             }
         }
-        guard !refusesDevices, sections == [1, 2, 3] else { throw GuestError("not my devices") }
+        guard !refusesDevices, sections == devices else { throw GuestError("not my devices") }
     }
 
     /// Runs the vCPUs, each through every page once, from the first `resume` on.
