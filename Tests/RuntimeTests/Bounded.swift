@@ -15,20 +15,20 @@ final class Bounded<Output: Sendable>: Sendable {
                 defer { ended.raise() }
                 return body()
             })
+        unjoined.withLock { $0[ObjectIdentifier(self)] = self }
     }
 
     /// The output, or `nil` when the work hangs; then its thread is left to itself.
     func output(withinSeconds seconds: UInt64 = 20) -> Output? {
-        guard ended.wait(timeoutNanoseconds: seconds * 1_000_000_000) else {
-            hung.withLock { $0.append(self) }
-            return nil
-        }
+        guard ended.wait(timeoutNanoseconds: seconds * 1_000_000_000) else { return nil }
+        unjoined.withLock { _ = $0.removeValue(forKey: ObjectIdentifier(self)) }
         return thread.withLock { $0.take() }?.join()
     }
 }
 
-/// What hangs is kept, since a thread must not be dropped without `join`.
-private let hung = Mutex<[any AnyObject & Sendable]>([])
+/// What hangs, or was forgotten by a test that failed, is kept: a thread must not be dropped without
+/// `join`.
+private let unjoined = Mutex<[ObjectIdentifier: any AnyObject & Sendable]>([:])
 
 /// Receives until `count` bytes are there; fewer at the peer's end or after the socket's limit.
 struct RawReader: ~Copyable {

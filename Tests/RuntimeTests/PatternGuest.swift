@@ -19,19 +19,22 @@ final class PatternGuest: Guest {
     let refusesDevices: Bool
     /// Pages that loading the devices touches: block and page.
     let loadTouches: [[Int]]
+    /// Every vCPU reads the pages in the same order, so that they fault in the same ones.
+    private let sameOrder: Bool
     private let devices: [UInt8]
     private let filled = Mutex<Set<[Int]>?>(nil)
 
     init(
         blocks: [(name: String, pages: Int, backing: RAMBacking)], vcpuCount: Int = 2,
         seed: UInt64 = 1, machineType: String = "pattern-1", refusesDevices: Bool = false,
-        loadTouches: [[Int]] = [], deviceBytes: Int = 3
+        loadTouches: [[Int]] = [], deviceBytes: Int = 3, sameOrder: Bool = false
     ) throws {
         self.machineType = machineType
         self.vcpuCount = vcpuCount
         self.seed = seed
         self.refusesDevices = refusesDevices
         self.loadTouches = loadTouches
+        self.sameOrder = sameOrder
         devices = [1, 2, 3] + Array(repeating: 4, count: deviceBytes - 3)
         started = try EventFlag()
         memory = try blocks.map { block in
@@ -81,11 +84,13 @@ final class PatternGuest: Guest {
         UInt64(block + 1) << 48 | UInt64(page) << 8 | 0x5a
     }
 
-    func expectedWord(block: Int, page: Int) -> UInt64 {
-        filled.withLock { filled in
-            guard let filled else { return Self.word(block: block, page: page) }
-            return filled.contains([block, page]) ? Self.content(block: block, page: page) : 0
-        }
+    private func expectedWord(block: Int, page: Int) -> UInt64 {
+        Self.expectedWord(block: block, page: page, filled: filled.withLock { $0 })
+    }
+
+    private static func expectedWord(block: Int, page: Int, filled: Set<[Int]>?) -> UInt64 {
+        guard let filled else { return word(block: block, page: page) }
+        return filled.contains([block, page]) ? content(block: block, page: page) : 0
     }
 
     /// Words that differ from what `fill` wrote, over all memory.
@@ -138,13 +143,15 @@ final class PatternGuest: Guest {
         threads.withLock { $0.append(currentThreadID()) }
         registered.raise()
         started.wait()
-        var generator = SplitMix(seed: seed &+ UInt64(index))
+        // Asked for once: hundreds of readers would queue at the lock.
+        let filled = filled.withLock { $0 }
+        var generator = SplitMix(seed: sameOrder ? seed : seed &+ UInt64(index))
         for (block, ram) in memory.enumerated() {
             var pages = Array(0..<ram.geometry.targetPageCount)
             pages.shuffle(using: &generator)
             for page in pages {
                 if stops.load(ordering: .relaxed) { return }
-                let expected = expectedWord(block: block, page: page)
+                let expected = Self.expectedWord(block: block, page: page, filled: filled)
                 if ram.loadWord(at: UInt64(page) << 12) != expected {
                     mismatches.add(1, ordering: .relaxed)
                 }

@@ -1,0 +1,161 @@
+import Glibc
+import LinuxKernel
+import MigrationCore
+import PageModel
+import PostcopyRuntime
+import Synchronization
+import Testing
+
+/// One migration between two sessions of ours.
+struct Pair {
+    typealias Blocks = [(name: String, pages: Int, backing: RAMBacking)]
+
+    var preempt = true
+    var address = "tcp:127.0.0.1:0"
+    var vcpus = 2
+    var sameOrder = false
+    var refuses = false
+    var loadTouches: [[Int]] = []
+    var pagesWithContent: Set<[Int]>?
+    var seed: UInt64 = 1
+    /// Bytes after which a proxy cuts the link; `nil` for none in between.
+    var cutAfter: Int?
+    var silenceMilliseconds: UInt64 = 10_000
+
+    struct Outcome {
+        let source: SourceReport
+        let destination: DestinationReport
+        let sourceRuns: Bool
+        let destinationRuns: Bool
+        let wrong: Int
+    }
+
+    /// Runs it to its end; throws when something hangs.
+    func migrate(_ blocks: Blocks) throws -> Outcome {
+        let options = testOptions(preempt: preempt, silenceMilliseconds: silenceMilliseconds)
+        let from = try PatternGuest(blocks: blocks)
+        let to = try PatternGuest(
+            blocks: blocks, vcpuCount: vcpus, seed: seed, refusesDevices: refuses,
+            loadTouches: loadTouches, sameOrder: sameOrder)
+        if let pagesWithContent {
+            from.fill(only: pagesWithContent)
+            to.expect(only: pagesWithContent)
+        } else {
+            from.fill()
+        }
+        from.resume()
+        let destination = try DestinationUnderTest(to, options: options, vcpus: true, at: address)
+        let proxy = try cutAfter.map { try CuttingProxy(to: destination.address, cutAfter: $0) }
+        let bound = proxy?.address ?? destination.address
+        let sending = try SourceSession(guest: from, options: options)
+        sending.startPostcopy()
+        let run = try Bounded("source") { sending.run(to: bound) }
+        let sent = try #require(run.output(), "the source hangs")
+        // A refused source leaves a destination that still waits for one.
+        if sent.status == .failed, sent.progress.sentBytes.total == 0 { destination.cancel() }
+        let received = try #require(
+            destination.report(), "hangs; source: \(sent.status) \(sent.problem ?? "")")
+        if let proxy { #expect(proxy.stop()) }
+        let isWhole = received.status == .completed
+        return Outcome(
+            source: sent, destination: received, sourceRuns: from.isRunning,
+            destinationRuns: to.isRunning,
+            wrong: to.mismatches.load(ordering: .relaxed) + (isWhole ? to.wrongWords() : 0))
+    }
+
+    /// Runs it and expects it to complete.
+    @discardableResult
+    func complete(
+        _ blocks: Blocks, _ note: Comment? = nil, line: SourceLocation = #_sourceLocation
+    ) throws -> Outcome {
+        let outcome = try migrate(blocks)
+        let problems = [outcome.source.problem, outcome.destination.problem].compactMap(\.self)
+        #expect(problems == [], note, sourceLocation: line)
+        #expect(outcome.source.status == .completed, note, sourceLocation: line)
+        #expect(outcome.destination.status == .completed, note, sourceLocation: line)
+        #expect(outcome.wrong == 0, note, sourceLocation: line)
+        #expect(!outcome.sourceRuns && outcome.destinationRuns, note, sourceLocation: line)
+        return outcome
+    }
+}
+
+extension RuntimeLaws {
+    @Suite("Both sides")
+    struct BothSidesTests {
+        @Test("a refused device state leaves the guest running at the source")
+        func refuses() throws {
+            var pair = Pair()
+            pair.refuses = true
+            let outcome = try pair.migrate([(name: "low", pages: 100, backing: .anonymous)])
+            #expect(outcome.source.status == .failed)
+            #expect(outcome.destination.status == .failed)
+            #expect(outcome.source.guestRunsHere && outcome.sourceRuns)
+            #expect(!outcome.destination.guestRunsHere && !outcome.destinationRuns)
+            #expect(outcome.destination.problem?.contains("not my devices") == true)
+            #expect(outcome.source.problem?.contains("gave up with error 1") == true)
+        }
+
+        @Test(
+            "huge and small pages together",
+            .enabled(if: HugePagePool.canHold(24), "needs 24 free huge pages of 2 MiB"),
+            arguments: [true, false])
+        func huge(preempt: Bool) throws {
+            let pool = HugePagePool(reserving: 24)
+            defer { pool.release() }
+            var pair = Pair()
+            pair.preempt = preempt
+            pair.loadTouches = [[0, 1_000], [1, 5]]
+            try pair.complete([
+                (name: "huge", pages: 10, backing: .hugetlb),
+                (name: "small", pages: 257, backing: .anonymous),
+            ])
+        }
+
+        @Test("64 vCPUs fault in the same pages in the same order", arguments: [true, false])
+        func crowd(preempt: Bool) throws {
+            var pair = Pair()
+            pair.preempt = preempt
+            pair.vcpus = 64
+            pair.sameOrder = true
+            try pair.complete([(name: "low", pages: 500, backing: .anonymous)])
+            try pair.complete([(name: "low", pages: 1, backing: .memfd)])
+        }
+
+        @Test("600 vCPUs fault at once over a unix socket", arguments: [true, false])
+        func multitude(preempt: Bool) throws {
+            var pair = Pair()
+            pair.preempt = preempt
+            pair.vcpus = 600
+            pair.address = "unix:/tmp/postcopy-test-\(getpid()).sock"
+            pair.silenceMilliseconds = 3_000
+            try pair.complete([(name: "low", pages: 2_000, backing: .anonymous)])
+        }
+
+        @Test("devices that touch memory while they load", arguments: [true, false])
+        func loads(preempt: Bool) throws {
+            var pair = Pair()
+            pair.preempt = preempt
+            pair.loadTouches = [[0, 3_999], [0, 0], [1, 2], [0, 2_000]]
+            try pair.complete([
+                (name: "low", pages: 4_000, backing: .anonymous),
+                (name: "high", pages: 3, backing: .memfd),
+            ])
+        }
+
+        @Test("all zeros, one page, one page in each of many blocks")
+        func shapes() throws {
+            var pair = Pair()
+            pair.pagesWithContent = []
+            try pair.complete([
+                (name: "low", pages: 300, backing: .anonymous),
+                (name: "high", pages: 300, backing: .memfd),
+            ])
+            pair.pagesWithContent = nil
+            try pair.complete([(name: "only", pages: 1, backing: .anonymous)])
+            let many: Pair.Blocks = (0..<40).map { index in
+                (name: "b\(index)", pages: 1, backing: index % 2 == 0 ? .anonymous : .memfd)
+            }
+            try pair.complete(many)
+        }
+    }
+}

@@ -1,0 +1,78 @@
+import LinuxKernel
+import Synchronization
+
+/// Stands between two sessions, forwards every channel, and cuts all of them after so many bytes from
+/// the source.
+final class CuttingProxy: Sendable {
+    let address: ChannelAddress
+    private let target: ChannelAddress
+    private let bytesLeft: Atomic<Int>
+    private let stops: EventFlag
+    private let sockets = Mutex<[SocketBox]>([])
+    private let pumps = Mutex<[Bounded<Void>]>([])
+    private let accepting = Mutex<Bounded<Void>?>(nil)
+
+    init(to target: ChannelAddress, cutAfter bytes: Int) throws {
+        self.target = target
+        bytesLeft = Atomic(bytes)
+        stops = try EventFlag()
+        let listener = ListenerBox(try Listener(at: ChannelAddress(parsing: "tcp:127.0.0.1:0")))
+        address = listener.address
+        let thread = try Bounded("proxy") { self.accept(on: listener.take()) }
+        accepting.withLock { $0 = thread }
+    }
+
+    /// Ends all and answers whether every thread of the proxy ended.
+    func stop() -> Bool {
+        stops.raise()
+        cut()
+        guard accepting.withLock({ $0.take() })?.output() != nil else { return false }
+        let pumps = pumps.withLock { pumps in
+            defer { pumps = [] }
+            return pumps
+        }
+        sockets.withLock { $0 = [] }
+        return pumps.allSatisfy { $0.output() != nil }
+    }
+
+    private func accept(on listener: consuming Listener) {
+        while true {
+            var poller = Poller(capacity: 2)
+            let flag = poller.watch(stops)
+            poller.watch(listener)
+            _ = poller.wait(timeoutNanoseconds: .max)
+            guard !poller.isReady(flag), let near = try? listener.accept(),
+                let far = try? StreamSocket.connect(to: target)
+            else { return }
+            let (source, destination) = (SocketBox(near), SocketBox(far))
+            sockets.withLock { $0 += [source, destination] }
+            if bytesLeft.load(ordering: .relaxed) <= 0 { cut() }
+            let started = [
+                try? Bounded("proxy") { self.pump(source, destination, isCounted: true) },
+                try? Bounded("proxy") { self.pump(destination, source, isCounted: false) },
+            ]
+            pumps.withLock { $0 += started.compactMap(\.self) }
+        }
+    }
+
+    private func pump(_ from: SocketBox, _ to: SocketBox, isCounted: Bool) {
+        var reader = RawReader()
+        while true {
+            let bytes = reader.readSome(from: from.socket)
+            guard !bytes.isEmpty else { break }
+            guard isCounted else {
+                if !to.send(bytes) { break }
+                continue
+            }
+            let before = bytesLeft.subtract(bytes.count, ordering: .relaxed).oldValue
+            let isSent = to.send(Array(bytes.prefix(max(0, before))))
+            if before <= bytes.count { return cut() }
+            if !isSent { break }
+        }
+        to.socket.shutDownSending()
+    }
+
+    private func cut() {
+        sockets.withLock { sockets in for socket in sockets { socket.socket.shutDown() } }
+    }
+}
