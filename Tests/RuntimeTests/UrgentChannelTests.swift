@@ -1,0 +1,126 @@
+import LinuxKernel
+import MigrationCore
+import PageModel
+import PostcopyRuntime
+import StreamWire
+import Testing
+
+extension RuntimeLaws.ScriptedSourceTests {
+    /// A destination with both channels open that has the guest.
+    private func running(
+        _ body: (DestinationUnderTest, SocketBox, SocketBox) throws -> Void
+    ) throws -> DestinationReport {
+        let destination = try destination(testOptions(silenceMilliseconds: 500), vcpus: true)
+        let main = SocketBox(try StreamSocket.connect(to: destination.address))
+        main.send(script.head)
+        let urgent = SocketBox(try StreamSocket.connect(to: destination.address))
+        main.send(Array((script.beforePackage + script.package).dropFirst(script.head.count)))
+        var reader = RawReader()
+        _ = reader.readCommit(from: main.socket)
+        try body(destination, main, urgent)
+        return try #require(destination.report(withinSeconds: 5))
+    }
+
+    @Test("an urgent channel that is closed early pauses")
+    func urgentClosed() throws {
+        let report = try running { _, _, urgent in urgent.socket.shutDown() }
+        #expect(report.status == .postcopyPaused)
+        #expect(report.problem?.contains("closed the urgent channel") == true)
+    }
+
+    @Test("garbage on the urgent channel pauses")
+    func urgentGarbage() throws {
+        let report = try running { _, _, urgent in urgent.send(Array("GET / HTTP/1.1\r\n".utf8)) }
+        #expect(report.status == .postcopyPaused)
+        #expect(report.problem?.contains("the urgent channel: ") == true)
+    }
+
+    @Test("a third connection changes nothing")
+    func thirdConnection() throws {
+        let report = try running { destination, main, urgent in
+            let stranger = try? StreamSocket.connect(to: destination.address)
+            main.send(script.postcopy + script.end)
+            urgent.send(script.urgent)
+            _ = stranger
+        }
+        #expect(report.status == .completed, "\(report.problem ?? "")")
+    }
+
+    @Test("garbage on the urgent channel before the package fails, and the source is told")
+    func urgentGarbageEarly() throws {
+        let destination = try destination()
+        let main = SocketBox(try StreamSocket.connect(to: destination.address))
+        main.send(script.head + script.setup)
+        let urgent = SocketBox(try StreamSocket.connect(to: destination.address))
+        urgent.send(Array("GET / HTTP/1.1\r\n".utf8))
+        var reader = RawReader()
+        var answers: [UInt8] = []
+        while !answers.contains([0, 1, 0, 4, 0, 0, 0, 1]) {
+            let more = reader.readSome(from: main.socket)
+            if more.isEmpty { break }
+            answers += more
+        }
+        #expect(answers.suffix(8) == [0, 1, 0, 4, 0, 0, 0, 1])
+        main.socket.shutDown()
+        let report = try #require(destination.report(withinSeconds: 5))
+        #expect(report.status == .failed)
+        #expect(report.problem?.contains("the urgent channel: ") == true)
+    }
+
+    @Test("devices that wait for a page when the link goes do not hold the end up")
+    func linkLostWhileLoading() throws {
+        let guest = try PatternGuest(
+            blocks: SourceScript.blocks, vcpuCount: 1, loadTouches: [[1, 15]])
+        guest.expect(only: [])
+        let destination = try DestinationUnderTest(guest, vcpus: true)
+        let main = SocketBox(try StreamSocket.connect(to: destination.address))
+        main.send(script.beforePackage + script.package)
+        var reader = RawReader()
+        var answers: [UInt8] = []
+        // The request for the page that loading needs.
+        while !answers.contains([4] + Array("high".utf8)) {
+            let more = reader.readSome(from: main.socket)
+            if more.isEmpty { break }
+            answers += more
+        }
+        main.socket.shutDown()
+        let report = try #require(destination.report(withinSeconds: 2))
+        #expect(report.status == .failed)
+        #expect(!guest.isRunning)
+    }
+
+    @Test(
+        "half a huge page and then another is refused",
+        .enabled(if: HugePagePool.canHold(4), "needs 4 free huge pages of 2 MiB"))
+    func halfHugePage() throws {
+        let pool = HugePagePool(reserving: 4)
+        defer { pool.release() }
+        let guest = try PatternGuest(
+            blocks: [(name: "huge", pages: 2, backing: .hugetlb)], vcpuCount: 1)
+        let geometries = guest.memory.map(\.geometry)
+        var bytes: [UInt8] = []
+        StreamEncoder.appendHead(machineType: guest.machineType, to: &bytes)
+        bytes += SourceScript.commands(
+            [
+                .openReturnPath,
+                .postcopyAdvise(pageSizeSummary: 0x200000, targetPageBytes: 4096),
+            ], geometries)
+        StreamEncoder.appendSectionStart(id: 1, to: &bytes)
+        StreamEncoder.appendBlockList(geometries, to: &bytes)
+        StreamEncoder.appendSectionEnd(id: 1, to: &bytes)
+        bytes += SourceScript.package([1, 2, 3])
+        StreamEncoder.appendSectionResumed(id: 1, last: false, to: &bytes)
+        var encoder = RAMRecordEncoder(blocks: geometries)
+        for offset in [0, 4096, 0x200000] as [UInt64] {
+            encoder.appendZeroPage(
+                block: BlockIndex(rawValue: 0), offset: RAMOffset(rawValue: offset), to: &bytes)
+        }
+        let destination = try DestinationUnderTest(guest, vcpus: true)
+        let main = SocketBox(try StreamSocket.connect(to: destination.address))
+        main.send(bytes)
+        let report = try #require(destination.report(withinSeconds: 5))
+        #expect(report.status == .postcopyPaused || report.status == .failed)
+        #expect(report.problem?.contains("is unfinished") == true, "\(report.problem ?? "")")
+        #expect(report.missing.map(\.hostPages) == [2])
+    }
+}
