@@ -86,6 +86,8 @@ struct DestinationControl: ~Copyable {
     }
 
     private mutating func startGuest() {
+        let threads = state.guest.vcpuThreads
+        state.vcpuThreads.withLock { $0 = threads }
         state.guest.resume()
         guestRunningAtNanoseconds = Monotonic.now()
     }

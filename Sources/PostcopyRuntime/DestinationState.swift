@@ -32,6 +32,8 @@ final class DestinationState: Sendable {
     /// Changed by the fault thread alone, read by placers.
     let requested: [RequestedPages]
     let counters = DestinationCounters()
+    /// The guest's, asked for by the control thread before it starts the guest.
+    let vcpuThreads = Mutex<[Int32]?>(nil)
     private let phase = Mutex(Phase())
 
     /// Wakes the control thread.

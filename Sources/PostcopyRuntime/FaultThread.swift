@@ -186,10 +186,11 @@ struct FaultThread: ~Copyable {
         blocktime.placed(page: page, at: instant)
     }
 
-    /// The guest has its vCPU threads once its devices are loaded, which is before they run.
+    /// The guest has its vCPU threads once its devices are loaded, which is before they run. It is not
+    /// asked here: a vCPU may wait for a page with the lock that its answer needs.
     private mutating func noteVCPUs() {
-        guard !knowsVCPUs, state.currentPhase.mayRunGuestHere else { return }
-        blocktime.setVCPUThreads(state.guest.vcpuThreads, at: Monotonic.now())
+        guard !knowsVCPUs, let threads = state.vcpuThreads.withLock({ $0 }) else { return }
+        blocktime.setVCPUThreads(threads, at: Monotonic.now())
         knowsVCPUs = true
     }
 

@@ -51,10 +51,11 @@ extension RuntimeLaws.ScriptedSourceTests {
         let destination = try destination()
         let main = SocketBox(try StreamSocket.connect(to: destination.address))
         main.send(script.head + script.setup)
+        var reader = RawReader()
+        // The return path is open, so that there is a way to say what went wrong.
+        var answers = reader.read(8, from: main.socket)
         let urgent = SocketBox(try StreamSocket.connect(to: destination.address))
         urgent.send(Array("GET / HTTP/1.1\r\n".utf8))
-        var reader = RawReader()
-        var answers: [UInt8] = []
         while !answers.contains([0, 1, 0, 4, 0, 0, 0, 1]) {
             let more = reader.readSome(from: main.socket)
             if more.isEmpty { break }
