@@ -1,3 +1,4 @@
+internal import CShims
 internal import Glibc
 
 /// A connected stream socket. Each direction has one owner among the threads; any thread may end both

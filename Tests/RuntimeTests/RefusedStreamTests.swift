@@ -147,7 +147,6 @@ extension RuntimeLaws.ScriptedSourceTests {
         let main = try StreamSocket.connect(to: destination.address)
         // The destination may have gone before all is written.
         try? main.send(refused.make(&script).span)
-        main.shutDownSending()
         let report = try #require(destination.report(withinSeconds: 5))
         #expect(report.status == .failed)
         #expect(!report.guestRunsHere)
