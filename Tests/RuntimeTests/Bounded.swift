@@ -54,8 +54,19 @@ struct RawReader: ~Copyable {
 
     /// What a destination says up to its PONG 0x42.
     mutating func readCommit(from socket: borrowing StreamSocket) -> [UInt8] {
+        read(upTo: [0, 2, 0, 4, 0, 0, 0, 0x42], from: socket)
+    }
+
+    /// What a destination says up to its SHUT 1, or to its end.
+    mutating func readShut(from socket: borrowing StreamSocket) -> [UInt8] {
+        read(upTo: [0, 1, 0, 4, 0, 0, 0, 1], from: socket)
+    }
+
+    private mutating func read(
+        upTo word: [UInt8], from socket: borrowing StreamSocket
+    ) -> [UInt8] {
         var bytes: [UInt8] = []
-        while !bytes.contains([0, 2, 0, 4, 0, 0, 0, 0x42]) {
+        while !bytes.contains(word) {
             let more = readSome(from: socket)
             if more.isEmpty { break }
             bytes += more

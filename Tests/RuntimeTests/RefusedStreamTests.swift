@@ -147,6 +147,10 @@ extension RuntimeLaws.ScriptedSourceTests {
         let main = try StreamSocket.connect(to: destination.address)
         // The destination may have gone before all is written.
         try? main.send(refused.make(&script).span)
+        main.limitWaits(nanoseconds: 5_000_000_000)
+        var reader = RawReader()
+        _ = reader.readShut(from: main)
+        main.shutDownSending()
         let report = try #require(destination.report(withinSeconds: 5))
         #expect(report.status == .failed)
         #expect(!report.guestRunsHere)

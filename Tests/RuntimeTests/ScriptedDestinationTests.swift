@@ -52,8 +52,7 @@ extension RuntimeLaws {
         func closed() throws {
             let source = try Self.source()
             _ = try source.accept()
-            // An end or a reset, by who comes first.
-            try Self.check(source, .failed, "the link to the destination", withinSeconds: 1)
+            try Self.check(source, .failed, "the link to the destination ", withinSeconds: 1)
         }
 
         @Test("PING 1 is never answered")

@@ -31,7 +31,7 @@ extension RuntimeLaws.ScriptedDestinationTests {
     @Test("the package is answered by a close: nobody knows where the guest runs")
     func closesAfterPackage() throws {
         let source = try afterPackage([], closes: true)
-        try Self.check(source, .postcopyPaused, "the link to the destination ended")
+        try Self.check(source, .postcopyPaused, "the link to the destination ")
     }
 
     @Test("the guest is refused: it goes on here")
