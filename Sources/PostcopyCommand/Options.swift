@@ -6,11 +6,12 @@ internal import TestWorkload
 /// What the guest's memory is; both sides need the same.
 struct MemoryOptions: ParsableArguments {
     @Option(
-        parsing: .unconditional, help: "The guest's memory.", transform: ByteCount.init(parsing:))
+        parsing: .unconditional, help: "The guest's memory. (default: 256M)",
+        transform: ByteCount.init(parsing:))
     var memory = ByteCount(256 << 20)
 
     @Option(
-        help: "Where memory lies: \(Choices.text(RAMBacking.self)).",
+        help: "Where memory lies: \(Choices.text(RAMBacking.self)). (default: anonymous)",
         transform: Choices.parser(RAMBacking.self, "backing"))
     var backing = RAMBacking.anonymous
 
@@ -27,7 +28,7 @@ struct WorkloadOptions: ParsableArguments {
     var vcpus = 2
 
     @Option(
-        help: "How a vCPU walks: \(Choices.text(AccessPattern.self)).",
+        help: "How a vCPU walks: \(Choices.text(AccessPattern.self)). (default: uniform)",
         transform: Choices.parser(AccessPattern.self, "pattern"))
     var pattern = AccessPattern.uniform
 
@@ -41,7 +42,7 @@ struct WorkloadOptions: ParsableArguments {
     var hotSet: ByteCount?
 
     @Option(
-        help: "What memory holds at first: \(Choices.text(InitialFill.self)).",
+        help: "What memory holds at first: \(Choices.text(InitialFill.self)). (default: random)",
         transform: Choices.parser(InitialFill.self, "fill"))
     var fill = InitialFill.random
 
@@ -82,7 +83,8 @@ struct WorkloadOptions: ParsableArguments {
 struct TimingOptions: ParsableArguments {
     @Option(
         parsing: .unconditional,
-        help: "How long the workload runs at the source after the connection is made.",
+        help:
+            "How long the workload runs at the source after the connection is made. (default: 500ms)",
         transform: TimeSpan.init(parsing:))
     var warmUp = TimeSpan(nanoseconds: 500_000_000)
 }
@@ -91,12 +93,15 @@ struct TimingOptions: ParsableArguments {
 struct SideOptions: ParsableArguments {
     @Option(
         parsing: .unconditional,
-        help: "How long the workload runs on where it stays, before it is verified.",
+        help:
+            "How long the workload runs on where it stays, before it is verified. (default: 200ms)",
         transform: TimeSpan.init(parsing:))
     var runOn = TimeSpan(nanoseconds: 200_000_000)
 
     @Option(
-        parsing: .unconditional, help: "How long the other side may say nothing when it should.",
+        parsing: .unconditional,
+        help:
+            "How long the other side may say nothing when it should. (default: 10s)",
         transform: TimeSpan.init(parsing:))
     var silenceLimit = TimeSpan(nanoseconds: MigrationOptions().silenceNanosecondsMax)
 

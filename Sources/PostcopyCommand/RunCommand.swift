@@ -21,7 +21,7 @@ struct RunCommand: ParsableCommand {
     @OptionGroup(title: "Report") var report: ReportOptions
 
     @Option(
-        help: "How the two talk: \(Choices.text(Transport.self)).",
+        help: "How the two talk: \(Choices.text(Transport.self)). (default: tcp)",
         transform: Choices.parser(Transport.self, "transport"))
     var transport = Transport.tcp
 

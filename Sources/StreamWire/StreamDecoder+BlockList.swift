@@ -16,8 +16,12 @@ extension StreamDecoder {
             }
         }
         let total = word & ~RAMFlags.mask
-        guard total > 0, total <= records.blocks.totalBytes else {
+        guard total > 0 else {
             throw cursor.refusal(.blockListTotalMismatch(totalBytes: total))
+        }
+        let ours = records.blocks.totalBytes
+        guard total <= ours else {
+            throw cursor.refusal(.memoryTooLarge(ours: ours, theirs: total))
         }
         stage = .blockList(totalBytes: total, remainingBytes: total, count: 0)
         return .memorySize(totalBytes: total)

@@ -14,8 +14,8 @@ extension WireError: CustomStringConvertible {
             .footerIDMismatch:
             sectionText
         case .unknownBlock, .blockLengthMismatch, .blockPageSizeMismatch, .repeatedBlock,
-            .blockListTotalMismatch, .badPageFlags, .continueWithoutBlock, .offsetOutsideBlock,
-            .nonZeroFill:
+            .blockListTotalMismatch, .memoryTooLarge, .badPageFlags, .continueWithoutBlock,
+            .offsetOutsideBlock, .nonZeroFill:
             memoryText
         case .unknownCommand, .unsupportedCommand, .badCommandLength, .discardBadVersion,
             .discardMissingTerminator, .discardEmpty, .discardMisaligned, .discardOutsideBlock:
@@ -103,6 +103,9 @@ extension WireError: CustomStringConvertible {
             "RAM block \(quoted(name)) is listed for the second time"
         case .blockListTotalMismatch(let total):
             "a list of RAM blocks said to total \(total) bytes, which its blocks do not"
+        case .memoryTooLarge(let ours, let theirs):
+            "the source has \(theirs) bytes of RAM, expected \(ours) or less: "
+                + "give both sides the same memory"
         case .badPageFlags(let flags):
             "RAM record flags \(hex(flags))\(capability(of: flags)), "
                 + "expected a page, a zero page or the end"

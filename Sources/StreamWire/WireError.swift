@@ -41,6 +41,7 @@ public struct WireError: Error, Equatable, Sendable {
         case blockPageSizeMismatch(block: String, ours: UInt64, theirs: UInt64)
         case repeatedBlock(String)
         case blockListTotalMismatch(totalBytes: UInt64)
+        case memoryTooLarge(ours: UInt64, theirs: UInt64)
 
         // RAM records.
         case badPageFlags(UInt64)

@@ -87,7 +87,7 @@ extension RuntimeLaws.ScriptedSourceTests {
         .early("unknown block", "'middle'") {
             $0.head + blockList([("middle", 65536), ("high", 65536)])
         },
-        .early("block list larger than ours", "total") {
+        .early("block list larger than ours", "give both sides the same memory") {
             $0.head + blockList([("low", 65536), ("high", 65536), ("third", 65536)])
         },
         .early("block list smaller than ours", "1 of this side's 2 RAM blocks") {

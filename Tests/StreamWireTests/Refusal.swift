@@ -118,7 +118,7 @@ private let listRefusals: [Refusal] = [
     Refusal(.sectionStart, word(0, 4), .blockListTotalMismatch(totalBytes: 0), field: 0),
     Refusal(
         .sectionStart, word(totalBytes + 4096, 4),
-        .blockListTotalMismatch(totalBytes: totalBytes + 4096), field: 0),
+        .memoryTooLarge(ours: totalBytes, theirs: totalBytes + 4096), field: 0),
     Refusal(
         .sectionStart, word(0x1000, 4) + name("pc.ram") + bigEndian(UInt64(0x10000)),
         .blockListTotalMismatch(totalBytes: 0x1000), field: 15),
