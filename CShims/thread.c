@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -27,6 +28,13 @@ int pc_thread_set_name(const char *name)
     char kept[16] = {0};
     strncpy(kept, name, sizeof kept - 1);
     return -pthread_setname_np(pthread_self(), kept);
+}
+
+int pc_thread_block_signals(void)
+{
+    sigset_t all;
+    sigfillset(&all);
+    return -pthread_sigmask(SIG_BLOCK, &all, NULL);
 }
 
 int pc_thread_set_slice(uint64_t nanoseconds)

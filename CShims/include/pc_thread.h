@@ -11,6 +11,10 @@ int pc_thread_id(void);
 /* Names the calling thread; at most 15 bytes are kept. Returns 0, or -errno. */
 int pc_thread_set_name(const char *name);
 
+/* Leaves signals to other threads: a handler that touches guest memory must not run on a thread that
+ * serves its faults. Returns 0, or -errno. */
+int pc_thread_block_signals(void);
+
 /* Asks the scheduler for time slices of `nanoseconds` (Linux 6.12; 100 us to 100 ms): a thread with
  * short slices runs sooner after it is woken. Returns 0, or -errno. */
 int pc_thread_set_slice(uint64_t nanoseconds);

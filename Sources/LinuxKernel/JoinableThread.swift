@@ -12,7 +12,7 @@ public func preferShortSlices() { _ = pc_thread_set_slice(shortSliceNanoseconds)
 /// The shortest slice that the kernel grants.
 private let shortSliceNanoseconds: UInt64 = 100_000
 
-/// A thread that must be joined, and gives its result back by that.
+/// A thread that must be joined, and gives its result back by that. Signals go to other threads.
 public struct JoinableThread<Output: Sendable>: ~Copyable, Sendable {
     private let handle: ThreadHandle
     private let work: Work
@@ -30,6 +30,7 @@ public struct JoinableThread<Output: Sendable>: ~Copyable, Sendable {
         }
 
         func run() {
+            _ = pc_thread_block_signals()
             _ = unsafe pc_thread_set_name(name)
             output = body()
         }

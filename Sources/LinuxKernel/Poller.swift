@@ -26,6 +26,12 @@ public struct Poller {
         watchReadable(uffd.descriptor.raw)
     }
 
+    /// Watches for room to send; an end or an error makes it ready too.
+    @discardableResult
+    public mutating func watchRoom(in socket: borrowing StreamSocket) -> Int {
+        watch(socket.descriptor.raw, for: POLLOUT)
+    }
+
     /// Stops watching what was watched at `place`; other places keep their number.
     public mutating func ignore(_ place: Int) { entries[place].fd = -1 }
 
@@ -45,11 +51,13 @@ public struct Poller {
         }
     }
 
-    /// Whether the last `wait` found something to read, an end or an error there.
+    /// Whether the last `wait` found there what was watched for, an end or an error.
     public func isReady(_ place: Int) -> Bool { entries[place].revents != 0 }
 
-    private mutating func watchReadable(_ raw: Int32) -> Int {
-        entries.append(pollfd(fd: raw, events: Int16(POLLIN), revents: 0))
+    private mutating func watchReadable(_ raw: Int32) -> Int { watch(raw, for: POLLIN) }
+
+    private mutating func watch(_ raw: Int32, for events: Int32) -> Int {
+        entries.append(pollfd(fd: raw, events: Int16(events), revents: 0))
         return entries.count - 1
     }
 }

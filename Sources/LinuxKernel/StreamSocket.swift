@@ -83,17 +83,28 @@ public struct StreamSocket: ~Copyable, Sendable {
     /// Sends all of `bytes`.
     public func send(_ bytes: Span<UInt8>) throws(Errno) {
         var sent = 0
-        while sent < bytes.count {
+        while sent < bytes.count { sent += try send(bytes, from: sent, flags: 0) }
+    }
+
+    /// Sends what the socket has room for of `bytes` from `start` on.
+    /// - Returns: the bytes sent, 0 when there is no room.
+    public func sendWithoutWaiting(_ bytes: Span<UInt8>, from start: Int) throws(Errno) -> Int {
+        do { return try send(bytes, from: start, flags: Int32(MSG_DONTWAIT)) } catch {
+            guard error == .again else { throw error }
+            return 0
+        }
+    }
+
+    private func send(_ bytes: Span<UInt8>, from start: Int, flags: Int32) throws(Errno) -> Int {
+        precondition(start >= 0 && start <= bytes.count)
+        while true {
             let answer = unsafe bytes.withUnsafeBytes { buffer in
-                unsafe Glibc::send(
-                    descriptor.raw, buffer.baseAddress! + sent, buffer.count - sent,
-                    Int32(MSG_NOSIGNAL))
+                let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[start...])
+                return unsafe Glibc::send(
+                    descriptor.raw, rest.baseAddress, rest.count, Int32(MSG_NOSIGNAL) | flags)
             }
-            if answer >= 0 {
-                sent += answer
-            } else if Errno.last.rawValue != EINTR {
-                throw .last
-            }
+            if answer >= 0 { return answer }
+            if Errno.last.rawValue != EINTR { throw .last }
         }
     }
 

@@ -166,11 +166,30 @@ struct FaultThread: ~Copyable {
     }
 
     private mutating func sendOutgoing() throws(Trouble) {
-        guard !outgoing.isEmpty else { return }
         defer { outgoing.removeAll(keepingCapacity: true) }
-        do { try link.main.send(outgoing.span) } catch {
-            throw Trouble(event: .linkLost, problem: "the link to the source failed: \(error)")
+        var sent = 0
+        while sent < outgoing.count {
+            do { sent += try link.main.sendWithoutWaiting(outgoing.span, from: sent) } catch {
+                throw Trouble(event: .linkLost, problem: "the link to the source failed: \(error)")
+            }
+            if sent < outgoing.count { try waitForRoom() }
         }
+    }
+
+    /// The source reads no request while it writes urgent pages: take those, or both sides wait for
+    /// each other.
+    private mutating func waitForRoom() throws(Trouble) {
+        var poller = Poller(capacity: 2)
+        poller.watchRoom(in: link.main)
+        var pages: Int?
+        switch urgent {
+        case .some(let channel): pages = poller.watch(channel.socket)
+        case .none: pages = nil
+        }
+        guard poller.wait(timeoutNanoseconds: state.options.silenceNanosecondsMax) > 0 else {
+            throw Trouble(event: .linkLost, problem: "the source reads nothing")
+        }
+        if let pages, poller.isReady(pages) { try takeUrgentPages() }
     }
 
     /// Ends the waits for what was placed.

@@ -26,6 +26,31 @@ struct StreamSocketTests {
         try near.socket.send(nothing.span)
     }
 
+    @Test(
+        "a send that must not wait sends what fits, and room is told",
+        arguments: ConnectedPair.Kind.allCases)
+    func sendWithoutWaiting(kind: ConnectedPair.Kind) throws {
+        let (near, far) = try ConnectedPair(kind).ends()
+        let bytes = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 4) }
+        var sent = 0
+        var full = Poller(capacity: 1)
+        let room = full.watchRoom(in: near.socket)
+        near.socket.boundBuffers(bytes: 4096, unsentBytes: 4096)
+        while case let more = try near.socket.sendWithoutWaiting(bytes.span, from: sent), more > 0 {
+            sent += more
+        }
+        #expect(sent > 0 && sent < bytes.count)
+        #expect(full.wait(timeoutNanoseconds: 0) == 0 && !full.isReady(room))
+        let reader = try JoinableThread(name: "reader") { far.drain() }
+        while sent < bytes.count {
+            let ready = full.wait(timeoutNanoseconds: HostUnderTest.patienceNanoseconds)
+            try #require(ready == 1 && full.isReady(room))
+            sent += try near.socket.sendWithoutWaiting(bytes.span, from: sent)
+        }
+        near.socket.shutDown()
+        #expect(try reader.join().get() == bytes)
+    }
+
     @Test("a peer that is gone is an error and no signal")
     func peerGone() async {
         await #expect(processExitsWith: .success) {
