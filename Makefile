@@ -7,12 +7,9 @@ ARGS ?=
 # Folders that do not exist yet are left out, so that linting is strict about those that do.
 SWIFT_SOURCES := $(wildcard Sources Tests examples Package.swift)
 
-# Concurrency lives in these; the rest is single-threaded and only slower under the sanitizer.
-TSAN_TESTS := MigrationCore|TestWorkload|Runtime
-
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test tsan bench lint format build clean deps
+.PHONY: help run test bench lint format build clean deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,9 +20,6 @@ run: deps ## build and migrate a running workload on this machine
 
 test: deps lint ## lint, build and run every test; the last line counts them
 	@.ci/test $(ARGS)
-
-tsan: deps ## run the threaded tests under ThreadSanitizer
-	@.ci/test --sanitize=thread --scratch-path .build/tsan --filter '$(TSAN_TESTS)' $(ARGS)
 
 bench: deps ## measure, beside the floor of this machine
 	@swift build -c release --product postcopy-bench
