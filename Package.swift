@@ -62,30 +62,36 @@ let package = Package(
         .executableTarget(
             name: "PostcopyBench",
             dependencies: [
+                "TestSupport",
                 "CShims", "PostcopyRuntime", "LinuxKernel", "PageModel", "MigrationCore",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], path: "Tests/Performance", swiftSettings: house),
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: house),
         .testTarget(
-            name: "PageModelTests", dependencies: ["PageModel", "LinuxKernel"],
+            name: "PageModelTests", dependencies: ["TestSupport", "PageModel", "LinuxKernel"],
             swiftSettings: house),
         .testTarget(
-            name: "KernelTests", dependencies: ["LinuxKernel", "PageModel", "CShims"],
+            name: "KernelTests",
+            dependencies: ["TestSupport", "LinuxKernel", "PageModel", "CShims"],
             swiftSettings: house),
         .testTarget(
-            name: "StreamWireTests", dependencies: ["StreamWire", "PageModel"],
+            name: "StreamWireTests", dependencies: ["TestSupport", "StreamWire", "PageModel"],
             swiftSettings: house),
         .testTarget(
             name: "MigrationCoreTests",
             dependencies: [
+                "TestSupport",
                 "MigrationCore", "StreamWire", "PageModel",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: house),
         .testTarget(
-            name: "TestWorkloadTests", dependencies: ["TestWorkload", "LinuxKernel", "PageModel"],
+            name: "TestWorkloadTests",
+            dependencies: ["TestSupport", "TestWorkload", "LinuxKernel", "PageModel"],
             swiftSettings: house),
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
+                "TestSupport",
                 "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel", "PageModel",
             ], swiftSettings: house),
         .testTarget(

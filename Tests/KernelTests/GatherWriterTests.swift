@@ -1,6 +1,7 @@
 import LinuxKernel
 import PageModel
 import Testing
+import TestSupport
 
 @Suite("GatherWriter and ReceiveBuffer")
 struct GatherWriterTests {

@@ -2,6 +2,7 @@ import Histogram
 import MigrationCore
 import PageModel
 import Testing
+import TestSupport
 
 @Suite("Blocktime")
 struct BlocktimeTests {
@@ -9,7 +10,7 @@ struct BlocktimeTests {
 
     @Test("every seed agrees with a sweep over all waits", arguments: 0..<60 as Range<UInt64>)
     func againstModel(seed: UInt64) {
-        var generator = SeededGenerator(seed: seed)
+        var generator = SeededRandom(seed: seed)
         let vcpus = (0..<Int32.random(in: 1...4, using: &generator)).map { 100 - $0 }
         let others: [Int32] = [7, 8]
         var blocktime = Blocktime(vcpuThreads: vcpus)

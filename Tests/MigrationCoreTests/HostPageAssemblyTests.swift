@@ -1,6 +1,7 @@
 import MigrationCore
 import PageModel
 import Testing
+import TestSupport
 
 @Suite("HostPageAssembly")
 struct HostPageAssemblyTests {
@@ -32,7 +33,7 @@ struct HostPageAssemblyTests {
 
     @Test("512 target pages in any order make a host page", arguments: 0..<20 as Range<UInt64>)
     func anyOrder(seed: UInt64) throws {
-        var generator = SeededGenerator(seed: seed)
+        var generator = SeededRandom(seed: seed)
         var assembly = HostPageAssembly(blocks: try Self.makeBlocks())
         for hostPage in [3, 0, 2] {
             let page = HostPage(block: Self.huge, page: HostPageIndex(rawValue: hostPage))

@@ -1,6 +1,7 @@
 import MigrationCore
 import PageModel
 import Testing
+import TestSupport
 
 @Suite("PageRequestQueue")
 struct PageRequestQueueTests {
@@ -25,7 +26,7 @@ struct PageRequestQueueTests {
 
     @Test("does what a plain array does", arguments: 1...17, 0..<8 as Range<UInt64>)
     func againstModel(capacity: Int, seed: UInt64) {
-        var generator = SeededGenerator(seed: seed)
+        var generator = SeededRandom(seed: seed)
         var queue = PageRequestQueue(capacity: capacity)
         var model = Model(capacity: capacity)
         var differences = 0

@@ -1,6 +1,7 @@
 import LinuxKernel
 import PageModel
 import Testing
+import TestSupport
 
 @Suite("DirtyBitmap")
 struct DirtyBitmapTests {

@@ -1,5 +1,6 @@
 import PageModel
 import Testing
+import TestSupport
 
 @Suite("PageBitmap")
 struct PageBitmapTests {

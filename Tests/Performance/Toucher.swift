@@ -2,6 +2,7 @@ import Glibc
 import Histogram
 import LinuxKernel
 import PageModel
+import TestSupport
 
 /// A thread that touches every page once in a seeded random order and times the touches that fault, as
 /// the faulting thread itself sees them.
@@ -31,7 +32,7 @@ struct Toucher {
     func run() -> Result {
         var result = Result()
         result.latency.reserveCapacity(faultsMax)
-        var generator = SeededGenerator(state: seed)
+        var generator = SeededRandom(seed: seed)
         let pages = Array(0..<ram.geometry.targetPageCount).shuffled(using: &generator)
         for page in pages where !isPresent(page) {
             let start = Monotonic.now()
@@ -49,16 +50,5 @@ struct Toucher {
         let address = UInt(ram.address.rawValue) + UInt(page) << 12
         _ = unsafe mincore(UnsafeMutableRawPointer(bitPattern: address), 4096, &present)
         return present & 1 != 0
-    }
-}
-
-struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-        var mixed = state
-        mixed = (mixed ^ mixed >> 33) &* 0xff51_afd7_ed55_8ccd
-        return mixed ^ mixed >> 33
     }
 }

@@ -4,6 +4,7 @@ import PageModel
 import PostcopyRuntime
 import Synchronization
 import Testing
+import TestSupport
 
 extension RuntimeLaws.BothSidesTests {
     private static let blocks: Pair.Blocks = [
@@ -64,7 +65,7 @@ extension RuntimeLaws.BothSidesTests {
 
     @Test("migrations of any shape", arguments: 0..<200 as Range<UInt64>)
     func soak(seed: UInt64) throws {
-        var generator = SplitMix(seed: seed)
+        var generator = SeededRandom(seed: seed)
         var pair = Pair()
         pair.seed = seed
         pair.preempt = Bool.random(using: &generator)

@@ -2,6 +2,7 @@ import LinuxKernel
 import PageModel
 import PostcopyRuntime
 import Synchronization
+import TestSupport
 
 /// A guest whose memory says where it came from, and whose vCPUs read it in a seeded order.
 final class PatternGuest: Guest {
@@ -145,7 +146,7 @@ final class PatternGuest: Guest {
         started.wait()
         // Asked for once: hundreds of readers would queue at the lock.
         let filled = filled.withLock { $0 }
-        var generator = SplitMix(seed: sameOrder ? seed : seed &+ UInt64(index))
+        var generator = SeededRandom(seed: sameOrder ? seed : seed &+ UInt64(index))
         for (block, ram) in memory.enumerated() {
             var pages = Array(0..<ram.geometry.targetPageCount)
             pages.shuffle(using: &generator)
@@ -179,19 +180,5 @@ final class JoinableReader: Sendable {
     @discardableResult
     func join(withinSeconds seconds: UInt64 = 20) -> Bool {
         thread.output(withinSeconds: seconds) != nil
-    }
-}
-
-struct SplitMix: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ mixed >> 31
     }
 }

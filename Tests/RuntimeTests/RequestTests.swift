@@ -5,6 +5,7 @@ import PostcopyRuntime
 import StreamWire
 import Synchronization
 import Testing
+import TestSupport
 
 extension RuntimeLaws.ScriptedDestinationTests {
     struct Requests: CustomTestStringConvertible, Sendable {
@@ -56,7 +57,7 @@ extension RuntimeLaws.ScriptedDestinationTests {
         }
         #expect(counter.packageCame.wait(timeoutNanoseconds: 10_000_000_000))
         var answers = Answers(guest)
-        var generator = SplitMix(seed: 7)
+        var generator = SeededRandom(seed: 7)
         for number in 0..<requests {
             let block = number % 16 == 0 ? 1 : 0
             let count = guest.memory[block].geometry.hostPageCount

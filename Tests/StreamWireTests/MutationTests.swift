@@ -1,6 +1,7 @@
 import PageModel
 import StreamWire
 import Testing
+import TestSupport
 
 /// A million damaged streams: each step goes forward by a whole item inside its bounds, asks for a
 /// bounded number of bytes, or throws in place.
@@ -35,7 +36,7 @@ struct MutationTests {
         let windows = steps.map { step in
             Array(stream[step.range.lowerBound...].prefix(step.range.count + 48))
         }
-        var random = SplitMix64(seed: UInt64(seed))
+        var random = SeededRandom(seed: UInt64(seed))
         for run in 0..<runs {
             let index = random.below(steps.count)
             var bytes = windows[index]
@@ -77,7 +78,7 @@ struct MutationTests {
 }
 
 /// Flips, inserts, deletes, cuts, or writes the numbers that parsers fear.
-private func mutate(_ bytes: inout [UInt8], with random: inout SplitMix64) {
+private func mutate(_ bytes: inout [UInt8], with random: inout SeededRandom) {
     guard !bytes.isEmpty else { return }
     // Fields stand in front; a page's bytes mean nothing.
     let near = random.below(8) == 0 ? bytes.count : min(bytes.count, 64)
@@ -167,7 +168,7 @@ private func faultOfRange(_ block: BlockIndex, _ start: RAMOffset, _ length: UIn
 struct PackageMutationTests {
     @Test("100,000 packages: parts and devices stay inside, or it throws")
     func packages() {
-        var random = SplitMix64(seed: 5)
+        var random = SeededRandom(seed: 5)
         for run in 0..<100_000 {
             var blob = package
             for _ in 0...random.below(2) { mutate(&blob, with: &random) }

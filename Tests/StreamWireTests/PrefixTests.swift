@@ -1,6 +1,7 @@
 import PageModel
 import StreamWire
 import Testing
+import TestSupport
 
 @Suite("input that ends early, or comes in pieces")
 struct PrefixTests {
@@ -123,7 +124,7 @@ struct PrefixTests {
 
     @Test("the same items come whole, byte by byte and in any pieces", arguments: 0..<12)
     func chunks(seed: Int) throws {
-        var random = SplitMix64(seed: UInt64(seed))
+        var random = SeededRandom(seed: UInt64(seed))
         let longest = seed == 0 ? 1 : 1 << seed
         for stream in [postcopyStream, precopyStream] {
             try expectSame(stream, mainChannel(), longest: longest, random: &random)
@@ -133,7 +134,7 @@ struct PrefixTests {
     }
 
     private func expectSame<Decoder: ChannelDecoder>(
-        _ stream: [UInt8], _ start: Decoder, longest: Int, random: inout SplitMix64
+        _ stream: [UInt8], _ start: Decoder, longest: Int, random: inout SeededRandom
     ) throws {
         var whole: [Observation] = []
         for step in try steps(stream, start) { observe(step.item, in: stream, into: &whole) }

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import TestWorkload
+import TestSupport
 
 /// Counts the accesses per page instead of keeping content.
 struct TouchedPages: WorkloadMemory {
@@ -75,7 +76,7 @@ struct AccessGeneratorTests {
         #expect((0..<100).allSatisfy { (120...290).contains(even.writes[$0] ?? 0) })
 
         let ranks = ZipfRanks(count: 1000)
-        var random = SeededGenerator(state: 1)
+        var random = SeededRandom(seed: 1)
         var counts = [Int](repeating: 0, count: 1000)
         for _ in 0..<50_000 { counts[Int(ranks.rank(random.next()))] += 1 }
         // The continuous law gives rank 0 about 9.6 % and rank 9 about 1.3 % of all draws.

@@ -3,6 +3,7 @@ import PageModel
 import Testing
 
 @testable import TestWorkload
+import TestSupport
 
 @Suite("Replay and verification")
 struct ReplayTests {
@@ -49,7 +50,7 @@ struct ReplayTests {
     @Test("one flipped byte anywhere is reported as just that")
     func flip() throws {
         let (state, ram) = try sample()
-        var random = SeededGenerator(state: 4)
+        var random = SeededRandom(seed: 4)
         for round in 0..<60 {
             var offset = random.next(upperBound: 40 * 512 as UInt64)
             if round == 0 { offset = 0 }

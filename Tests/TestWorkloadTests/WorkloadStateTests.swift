@@ -1,6 +1,7 @@
 import Testing
 
 @testable import TestWorkload
+import TestSupport
 
 @Suite("Workload state")
 struct WorkloadStateTests {
@@ -115,7 +116,7 @@ struct WorkloadStateTests {
         let sources = try [1, 3].map {
             try sample(vcpus: $0, pattern: .sequential, fill: .random).encoded()
         }
-        var random = SeededGenerator(state: 77)
+        var random = SeededRandom(seed: 77)
         var accepted = 0
         for round in 0..<100_000 {
             var bytes = sources[round & 1]

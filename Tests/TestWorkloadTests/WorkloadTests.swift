@@ -3,6 +3,7 @@ import Synchronization
 import Testing
 
 @testable import TestWorkload
+import TestSupport
 
 @Suite("Workload")
 struct WorkloadTests {
@@ -10,7 +11,7 @@ struct WorkloadTests {
         "paused at random, moved to a copy, resumed there, and right in the end",
         arguments: AccessPattern.allCases, [0, 300_000] as [UInt64])
     func moves(pattern: AccessPattern, rate: UInt64) throws {
-        var random = SeededGenerator(state: rate + UInt64(pattern.code))
+        var random = SeededRandom(seed: rate + UInt64(pattern.code))
         let specification = try specification(vcpus: 3, pattern: pattern, rate: rate)
         let unit: UInt64 = pattern == .idle ? 3 : 3000
         var (workload, ram) = try filled(specification)
