@@ -40,13 +40,18 @@ public struct MigrationDestination: Sendable {
     }
 
     /// Waits for a source, takes the guest over and runs it. Blocking: until every page is placed, or
-    /// the migration has ended otherwise.
+    /// the migration has ended otherwise. A guest that was paused waits in its missing pages until the
+    /// process ends or `abandonGuest` is called, whether or not this value is kept.
     public func run(on listener: consuming Listener) -> DestinationReport {
         session.run(on: listener)
     }
 
     /// Ends a wait for a source, or a migration that has not yet moved the guest.
     public func cancel() { session.cancel() }
+
+    /// Gives up a paused guest that is thrown away: its threads go on and read zeros where pages are
+    /// missing, so that they can be ended.
+    public func abandonGuest() { session.abandonGuest() }
 
     public var progress: DestinationProgress { session.progress }
 }

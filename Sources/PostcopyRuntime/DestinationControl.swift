@@ -11,8 +11,6 @@ struct DestinationControl: ~Copyable {
     private var messages: [DestinationMessage] = []
     private var isDone = false
     private var tellsSource = false
-    private var lastMissing = Int.max
-    private var lastProgressAt: UInt64 = 0
     private(set) var guestRunningAtNanoseconds: UInt64?
     private(set) var endedAtNanoseconds: UInt64 = 0
 
@@ -32,14 +30,12 @@ struct DestinationControl: ~Copyable {
     /// Does what the phases ask for until the migration has ended.
     mutating func run(_ link: DestinationLink, isCancelled: borrowing Atomic<Bool>) {
         while !isDone {
-            let limit = state.options.silenceNanosecondsMax
-            let isConnection = (try? waitForConnection(timeoutNanoseconds: limit)) ?? false
-            if isConnection { acceptUrgent(link) }
-            if isCancelled.load(ordering: .acquiring), !state.currentPhase.mayRunGuestHere {
-                state.report(.peerMisbehaved, problem: "cancelled")
-            }
+            let isConnection = (try? waitForConnection(timeoutNanoseconds: .max)) ?? false
+            if isConnection { accept(link) }
+            // Whoever else connects is no part of this migration.
+            if link.hasUrgent.load(ordering: .acquiring) { listener = nil }
+            if isCancelled.load(ordering: .acquiring) { state.cancel() }
             takeMessages()
-            checkProgress()
         }
         endedAtNanoseconds = Monotonic.now()
     }
@@ -98,28 +94,15 @@ struct DestinationControl: ~Copyable {
         isDone = true
     }
 
-    /// A source that ended its stream and still owes pages may be lying or lost: the urgent channel
-    /// must bring something within the time that silence may last.
-    private mutating func checkProgress() {
-        let now = Monotonic.now()
-        let missing = state.counters.missingPages.load(ordering: .relaxed)
-        guard case .streamEnded = state.currentPhase, missing == lastMissing else {
-            lastMissing = missing
-            lastProgressAt = now
+    private mutating func accept(_ link: DestinationLink) {
+        guard let socket = try? listener?.accept() else {
+            // With no descriptor left the listener would stay ready for ever; the source is refused.
+            listener = nil
             return
         }
-        guard now - lastProgressAt >= state.options.silenceNanosecondsMax else { return }
-        state.report(
-            .linkLost, problem: "the source ended its stream and still owes \(missing) pages")
-    }
-
-    private mutating func acceptUrgent(_ link: DestinationLink) {
-        guard let socket = try? listener?.accept() else { return }
         ChannelTuning.prepare(socket, state.options)
-        link.deliver(urgent: socket)
+        link.deliver(ArrivedSocket(socket))
         state.faultFlag.raise()
-        // Whoever else connects is no part of this migration.
-        listener = nil
     }
 
     private mutating func waitForConnection(timeoutNanoseconds: UInt64) throws(Errno) -> Bool {

@@ -5,8 +5,11 @@ internal import Synchronization
 final class DestinationLink: Sendable {
     /// Read by the stream thread, written by the fault thread.
     let main: StreamSocket
-    /// On its way from the control thread, which accepts it, to the fault thread, which owns it.
-    private let arrivingUrgent = Mutex<StreamSocket?>(nil)
+    /// On their way from the control thread, which accepts them, to the fault thread. Whoever
+    /// connects may be the source's urgent channel, or a stranger.
+    private let arrived = Mutex<[ArrivedSocket]>([])
+    /// Whether one of them brought a page, so that nobody else is listened for.
+    let hasUrgent = Atomic(false)
     /// Tells the fault thread to end once its outbox is empty.
     let isEnding = Atomic(false)
     /// Raised when the stream thread has nothing left to read.
@@ -20,10 +23,19 @@ final class DestinationLink: Sendable {
         lastWordSent = try EventFlag()
     }
 
-    func deliver(urgent: consuming StreamSocket) {
-        var urgent: StreamSocket? = urgent
-        arrivingUrgent.withLock { slot in slot = urgent.take() }
-    }
+    func deliver(_ socket: ArrivedSocket) { arrived.withLock { $0.append(socket) } }
 
-    func takeUrgent() -> StreamSocket? { arrivingUrgent.withLock { $0.take() } }
+    func takeArrived() -> [ArrivedSocket] {
+        arrived.withLock { sockets in
+            defer { sockets = [] }
+            return sockets
+        }
+    }
+}
+
+/// A connection that somebody made and nobody has read yet.
+final class ArrivedSocket: Sendable {
+    let socket: StreamSocket
+
+    init(_ socket: consuming StreamSocket) { self.socket = socket }
 }

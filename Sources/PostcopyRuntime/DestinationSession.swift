@@ -19,7 +19,21 @@ public final class DestinationSession: Sendable {
     /// Ends a wait for a source, or a migration that has not yet moved the guest.
     public func cancel() {
         isCancelled.store(true, ordering: .releasing)
+        // The control thread may be waiting in a guest that loads its devices.
+        if state.currentPhase != .none { state.cancel() }
         state.controlFlag.raise()
+    }
+
+    /// Paused migrations of guests that run: with its userfaultfd gone a guest would read zeros where
+    /// pages are missing, so they are kept until the process ends or the guest is given up.
+    private static let pausedGuests = Mutex<[DestinationState]>([])
+
+    /// Gives up a paused guest that is thrown away: its threads go on and read zeros where pages are
+    /// missing, so that they can be ended.
+    public func abandonGuest() {
+        state.endFaults()
+        let state = state
+        Self.pausedGuests.withLock { paused in paused.removeAll { $0 === state } }
     }
 
     public var progress: DestinationProgress {
@@ -114,6 +128,7 @@ public final class DestinationSession: Sendable {
             for ram in state.blocks { try? state.uffd.unregister(ram) }
             return
         }
+        if report.guestRunsHere { Self.pausedGuests.withLock { $0.append(state) } }
         for (ram, received) in zip(state.blocks, state.received) {
             let missing = ram.geometry.hostPageCount - received.placedCount
             guard missing > 0 else { continue }

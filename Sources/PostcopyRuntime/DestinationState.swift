@@ -130,6 +130,17 @@ final class DestinationState: Sendable {
         control.post(.perform(advance(event, problem: problem)))
     }
 
+    /// Gives up a guest that does not run here yet; afterwards it has no effect.
+    func cancel() {
+        let action: DestinationAction? = phase.withLock { phase in
+            guard !phase.current.mayRunGuestHere else { return nil }
+            return phase.apply(.peerMisbehaved, problem: "cancelled", at: nil)
+        }
+        guard let action, action != .none else { return }
+        endFaults()
+        control.post(.perform(action))
+    }
+
     /// Wakes whoever waits for pages of a guest that will not run here; they read zeros.
     func endFaults() {
         // A block that is not registered yet has nobody waiting in it.

@@ -11,7 +11,10 @@ internal import Synchronization
 struct FaultThread: ~Copyable {
     private let state: DestinationState
     private let link: DestinationLink
-    private var urgent: UrgentChannel?
+    /// Whoever connected and was not yet found to be a stranger; once a channel brought a record, it
+    /// alone.
+    private var channels: [UrgentChannel] = []
+    private var hasUrgent = false
     private var placer: PagePlacer
     private var encoder: ReturnPathEncoder
     private var blocktime = Blocktime(vcpuThreads: [])
@@ -39,7 +42,7 @@ struct FaultThread: ~Copyable {
         preferShortSlices()
         do throws(Trouble) { try serve() } catch {
             // The source may be writing an urgent page that nobody will read.
-            urgent = nil
+            channels = []
             state.report(error.event, problem: error.problem)
             // Blocktime goes on by the stream's notices, and the source is still due its last word.
             waitForEnd()
@@ -49,7 +52,7 @@ struct FaultThread: ~Copyable {
     }
 
     private mutating func serve() throws(Trouble) {
-        var waits = Waits(state: state, urgent: nil)
+        var waits = Waits(state: state, channels)
         while true {
             _ = waits.poller.wait(timeoutNanoseconds: .max)
             if waits.poller.isReady(waits.flag) {
@@ -59,16 +62,22 @@ struct FaultThread: ~Copyable {
                 takeMail()
                 try sendOutgoing()
                 if isEnding { return }
-                if let socket = link.takeUrgent() {
-                    urgent = UrgentChannel(socket, blocks: state.geometries)
-                    waits = Waits(state: state, urgent: urgent)
-                }
+                takeArrived()
             }
             if waits.poller.isReady(waits.faults) { try takeFaults() }
-            if let place = waits.urgent, waits.poller.isReady(place) {
-                try takeUrgentPages()
-                if urgent == nil { waits = Waits(state: state, urgent: nil) }
+            for (place, channel) in waits.channels where waits.poller.isReady(place) {
+                try takeUrgentPages(from: channel)
             }
+            if !waits.areFor(channels) { waits = Waits(state: state, channels) }
+        }
+    }
+
+    /// Strangers beyond these are turned away: a source opens one channel.
+    private static let channelsMax = 4
+
+    private mutating func takeArrived() {
+        for socket in link.takeArrived() where !hasUrgent && channels.count < Self.channelsMax {
+            channels.append(UrgentChannel(socket, blocks: state.geometries))
         }
     }
 
@@ -114,46 +123,63 @@ struct FaultThread: ~Copyable {
         state.counters.requests.add(1, ordering: .relaxed)
     }
 
-    private mutating func takeUrgentPages() throws(Trouble) {
-        var isOpen = true
-        while isOpen {
+    private mutating func takeUrgentPages(from channel: UrgentChannel) throws(Trouble) {
+        // It may have been dropped since it was found ready.
+        guard channels.contains(where: { $0 === channel }) else { return }
+        do throws(Trouble) {
+            guard try !placeWhatCame(on: channel) else { return }
+            let isComplete = state.counters.missingPages.load(ordering: .relaxed) == 0
+            guard (channel.hasEnded && placer.isIdle) || isComplete else {
+                throw Trouble(
+                    event: .peerMisbehaved, problem: "the source closed the urgent channel")
+            }
+        } catch {
+            // The main channel holds: the source can be told, and so run its guest again. Whoever
+            // brought no page yet is no part of this migration, and its end no trouble.
+            if hasUrgent { throw error }
+        }
+        channels.removeAll { $0 === channel }
+    }
+
+    /// Places all that is there; `false` once the channel's end was read.
+    private mutating func placeWhatCame(on channel: UrgentChannel) throws(Trouble) -> Bool {
+        while true {
             let received: Int?
-            do { received = try urgent?.fill() } catch {
-                // The main channel holds: the source can be told, and so run its guest again.
+            do { received = try channel.fill() } catch {
                 throw Trouble(
                     event: .peerMisbehaved, problem: "the urgent channel failed: \(error)")
             }
-            guard let received else { return }
+            guard let received else { return true }
             state.counters.receivedBytes.add(UInt64(received), ordering: .relaxed)
-            isOpen = received > 0 ? try placeUrgentPages() : false
-        }
-        let isComplete = state.counters.missingPages.load(ordering: .relaxed) == 0
-        let isProper = urgent?.hasEnded == true && placer.isIdle
-        urgent = nil
-        guard isProper || isComplete else {
-            throw Trouble(event: .peerMisbehaved, problem: "the source closed the urgent channel")
+            guard received > 0, try placeRecords(of: channel) else { return false }
         }
     }
 
     /// Places the pages that arrived whole; `false` once the channel's end was read.
-    private mutating func placeUrgentPages() throws(Trouble) -> Bool {
+    private mutating func placeRecords(of channel: UrgentChannel) throws(Trouble) -> Bool {
         while true {
             let step: UrgentChannel.Step
-            do {
-                guard let next = try urgent?.next(into: &placer) else { return false }
-                step = next
-            } catch {
+            do { step = try channel.next(into: &placer) } catch {
                 throw Trouble(event: .peerMisbehaved, problem: "the urgent channel: \(error)")
             }
+            if case .needMoreBytes = step { return true }
+            choose(channel)
             switch step {
             case .placed(let placed):
                 state.settle(placed)
                 close(placed)
-            case .kept: break
-            case .needMoreBytes: return true
+            case .kept, .needMoreBytes: break
             case .ended: return false
             }
         }
+    }
+
+    private mutating func choose(_ channel: UrgentChannel) {
+        guard !hasUrgent else { return }
+        hasUrgent = true
+        channels = [channel]
+        link.hasUrgent.store(true, ordering: .releasing)
+        state.controlFlag.raise()
     }
 
     private mutating func takeMail() {
@@ -181,15 +207,13 @@ struct FaultThread: ~Copyable {
     private mutating func waitForRoom() throws(Trouble) {
         var poller = Poller(capacity: 2)
         poller.watchRoom(in: link.main)
-        var pages: Int?
-        switch urgent {
-        case .some(let channel): pages = poller.watch(channel.socket)
-        case .none: pages = nil
-        }
+        let places = channels.map { ($0.isWatched(by: &poller), $0) }
         guard poller.wait(timeoutNanoseconds: state.options.silenceNanosecondsMax) > 0 else {
             throw Trouble(event: .linkLost, problem: "the source reads nothing")
         }
-        if let pages, poller.isReady(pages) { try takeUrgentPages() }
+        for (place, channel) in places where poller.isReady(place) {
+            try takeUrgentPages(from: channel)
+        }
     }
 
     /// Ends the waits for what was placed.
@@ -227,18 +251,22 @@ struct FaultThread: ~Copyable {
 
     /// What the thread waits for.
     private struct Waits {
-        var poller = Poller(capacity: 3)
+        var poller: Poller
         let flag: Int
         let faults: Int
-        let urgent: Int?
+        let channels: [(place: Int, channel: UrgentChannel)]
 
-        init(state: DestinationState, urgent channel: borrowing UrgentChannel?) {
+        init(state: DestinationState, _ channels: [UrgentChannel]) {
+            var poller = Poller(capacity: 2 + FaultThread.channelsMax)
             flag = poller.watch(state.faultFlag)
             faults = poller.watch(state.uffd)
-            switch channel {
-            case .some(let channel): urgent = poller.watch(channel.socket)
-            case .none: urgent = nil
-            }
+            self.channels = channels.map { ($0.isWatched(by: &poller), $0) }
+            self.poller = poller
+        }
+
+        func areFor(_ current: [UrgentChannel]) -> Bool {
+            channels.count == current.count
+                && zip(channels, current).allSatisfy { $0.channel === $1 }
         }
     }
 }

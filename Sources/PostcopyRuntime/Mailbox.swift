@@ -15,9 +15,16 @@ final class Mailbox<Message: Sendable>: Sendable {
         messages = Mutex(storage)
     }
 
-    /// Hands a message over and wakes the reader; `false` when the mailbox is full.
+    /// Hands over what the runtime itself has to say: few messages in a migration's life, and none of
+    /// them may be lost.
+    func post(_ message: Message) {
+        messages.withLock { $0.append(message) }
+        flag.raise()
+    }
+
+    /// Hands over what a peer, a user or a page may cause any number of; `false` when full.
     @discardableResult
-    func post(_ message: Message) -> Bool {
+    func offer(_ message: Message) -> Bool {
         let isTaken = messages.withLock { messages in
             guard messages.count < capacity else { return false }
             messages.append(message)

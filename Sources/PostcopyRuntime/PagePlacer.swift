@@ -146,13 +146,17 @@ struct PagePlacer: ~Copyable {
         _ block: BlockIndex, _ start: RAMOffset, lengthBytes: Int, isZero: Bool
     ) throws(PlacingError) -> PlacedRange {
         let ram = state.blocks[block.rawValue]
+        let placement: Placement
         do throws(Errno) {
-            _ =
+            placement =
                 isZero
                 ? try state.uffd.placeZeros(lengthBytes: lengthBytes, at: start, of: ram)
                 : try state.uffd.place(staging, lengthBytes: lengthBytes, at: start, of: ram)
         } catch {
             throw .kernel(error, block: ram.geometry.name, offset: start)
+        }
+        guard placement.alreadyPresentPages == 0 else {
+            throw .secondCopy(block: ram.geometry.name, offset: start)
         }
         let first = ram.geometry.hostPage(containing: start)
         let pageCount = lengthBytes >> ram.geometry.hostPage.shift

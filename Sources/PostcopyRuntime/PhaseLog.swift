@@ -17,4 +17,7 @@ struct PhaseLog {
     mutating func note(_ problem: String) {
         if self.problem == nil { self.problem = problem }
     }
+
+    /// The peer's own word explains more than the broken link that was noticed before it was read.
+    mutating func replace(with problem: String) { self.problem = problem }
 }

@@ -112,7 +112,10 @@ struct ReturnPathThread: ~Copyable {
         switch known {
         case .returnPathOpened: state.report(.returnPathAnswered)
         case .committedToRun: state.report(.committed)
-        case .beforePackage, .devicesLoaded, .afterPackage: break
+        case .beforePackage:
+            link.isDestinationReady.store(true, ordering: .releasing)
+            state.controlFlag.raise()
+        case .devicesLoaded, .afterPackage: break
         }
     }
 

@@ -81,6 +81,7 @@ struct SourceControl: ~Copyable {
     private mutating func apply(_ event: SourceEvent, problem: String? = nil) {
         if event == .committed, times.committed == nil { times.committed = Monotonic.now() }
         let (next, action) = phase.after(event)
+        if case .shut = event, next != phase, let problem { log.replace(with: problem) }
         if let problem { log.note(problem) }
         if case .failed(let failure) = next { log.note(failure.description) }
         if next != phase { times.waitingSince = Monotonic.now() }
@@ -97,13 +98,13 @@ struct SourceControl: ~Copyable {
         case .none, .refuse, .refuseCancel, .awaitCommit: break
         case .sendSetup: try sendSetup()
         case .awaitStart: connectUrgent()
-        case .stopGuest: stopGuest()
+        case .stopGuest: try stopGuest()
         case .sendDiscards:
             try send(discards())
             // The last chance of a user who cancels, or of a destination that has gone.
             takeMessages()
             guard phase == .device else { return }
-            if link.main.isEndedByPeer {
+            if link.isEndedByPeer {
                 apply(.linkLost, problem: "the destination closed the link")
             } else {
                 apply(.packageStarted)
@@ -156,13 +157,34 @@ struct SourceControl: ~Copyable {
         }
     }
 
-    private mutating func stopGuest() {
+    private mutating func stopGuest() throws(Errno) {
         connectUrgent()
+        try awaitAnswer()
         guard phase == .stopping else { return }
         state.counters.enter(.downtime)
         times.guestStopped = Monotonic.now()
         state.guest.pause()
         apply(.guestStopped)
+    }
+
+    /// Asks the destination whether it is there before the guest stops: one that has died or hangs
+    /// would leave the guest nowhere.
+    private mutating func awaitAnswer() throws(Errno) {
+        try send(ping: .beforePackage)
+        let deadline = Monotonic.now() + state.options.silenceNanosecondsMax
+        while phase == .stopping, !link.isDestinationReady.load(ordering: .acquiring) {
+            let now = Monotonic.now()
+            guard now < deadline else { return giveUpWaiting() }
+            _ = state.controlFlag.wait(timeoutNanoseconds: deadline - now)
+            state.controlFlag.clear()
+            takeMessages()
+        }
+    }
+
+    private func send(ping value: PingValue) throws(Errno) {
+        var bytes: [UInt8] = []
+        StreamEncoder.appendCommand(.ping(value.rawValue), blocks: [], to: &bytes)
+        try send(bytes)
     }
 
     private func discards() -> [UInt8] {
@@ -187,8 +209,6 @@ struct SourceControl: ~Copyable {
         state.mayServe.store(true, ordering: .releasing)
         let blocks = state.geometries
         var bytes: [UInt8] = []
-        StreamEncoder.appendCommand(
-            .ping(PingValue.beforePackage.rawValue), blocks: blocks, to: &bytes)
         StreamEncoder.appendPackage(package, to: &bytes)
         StreamEncoder.appendCommand(
             .ping(PingValue.afterPackage.rawValue), blocks: blocks, to: &bytes)
@@ -245,25 +265,27 @@ struct SourceControl: ~Copyable {
         let now = Monotonic.now()
         let limit = state.options.silenceNanosecondsMax
         switch phase {
-        case .setup, .active:
+        case .setup, .active, .postcopyDevice(allPagesSent: true), .completing:
+            // A destination that loads its devices for long still answers PINGs meanwhile.
             if now - times.lastPing >= pingNanoseconds { ping(at: now) }
-            let heard = state.counters.heardAtNanoseconds.load(ordering: .relaxed)
+            let heard = max(
+                times.waitingSince, state.counters.heardAtNanoseconds.load(ordering: .relaxed))
             if now > heard, now - heard >= limit { giveUpWaiting() }
-        case .postcopyDevice, .completing:
-            if now - times.waitingSince >= limit { giveUpWaiting() }
-        case .none, .stopping, .device, .sendingPackage, .postcopyActive, .completed, .paused,
-            .failed, .cancelled:
+        case .none, .stopping, .device, .sendingPackage, .postcopyDevice(allPagesSent: false),
+            .postcopyActive, .completed, .paused, .failed, .cancelled:
+            // While pages are written, a destination that takes none ends the write.
             break
         }
     }
 
     private mutating func ping(at now: UInt64) {
         times.lastPing = now
-        guard phase == .active else { return }
-        var bytes: [UInt8] = []
-        StreamEncoder.appendCommand(
-            .ping(PingValue.returnPathOpened.rawValue), blocks: [], to: &bytes)
-        do { try send(bytes) } catch {
+        switch phase {
+        case .active, .postcopyDevice: break
+        // PING 1 is on its way already, or the stream has ended.
+        default: return
+        }
+        do { try send(ping: .returnPathOpened) } catch {
             apply(.linkLost, problem: "the link to the destination failed: \(error)")
         }
     }

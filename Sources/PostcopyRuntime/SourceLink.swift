@@ -9,6 +9,8 @@ final class SourceLink: Sendable {
     /// On its way from the control thread, which connects it, to the return-path thread.
     private let arrivingUrgent = Mutex<StreamSocket?>(nil)
     private let urgentExists = Atomic(false)
+    /// Whether the destination answered the PING that precedes the guest's stop.
+    let isDestinationReady = Atomic(false)
     /// Tells the return-path thread that no page is owed and the urgent channel ends.
     let endsUrgent = Atomic(false)
     /// Raised when the return path has nothing left to read.
@@ -28,6 +30,18 @@ final class SourceLink: Sendable {
         var urgent: StreamSocket? = urgent
         arrivingUrgent.withLock { slot in slot = urgent.take() }
         urgentExists.store(true, ordering: .relaxed)
+    }
+
+    /// Whether the destination has closed a channel, as far as this host has heard; asked while the
+    /// urgent one waits for its first page.
+    var isEndedByPeer: Bool {
+        if main.isEndedByPeer { return true }
+        return arrivingUrgent.withLock { slot in
+            switch slot {
+            case .some(let urgent): urgent.isEndedByPeer
+            case .none: false
+            }
+        }
     }
 
     func takeUrgent() -> StreamSocket? { arrivingUrgent.withLock { $0.take() } }

@@ -13,10 +13,10 @@ public final class SourceSession: Sendable {
     }
 
     /// Lets the guest move as soon as the destination is ready.
-    public func startPostcopy() { state.report(.startPostcopy) }
+    public func startPostcopy() { state.wish(.startPostcopy) }
 
     /// Ends a migration whose guest has not moved yet; later it has no effect.
-    public func cancel() { state.report(.cancel) }
+    public func cancel() { state.wish(.cancel) }
 
     public var progress: SourceProgress {
         let counters = state.counters

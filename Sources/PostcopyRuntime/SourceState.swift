@@ -34,7 +34,7 @@ final class SourceState: Sendable {
     /// Wakes the return-path thread.
     let returnPathFlag: EventFlag
 
-    /// Two answers, a SHUT, the ends of two threads, and the user's wishes.
+    /// For the user's wishes, each of which says the same the second time.
     private static let controlCapacity = 64
 
     init(guest: any Guest, options: MigrationOptions) throws(Errno) {
@@ -54,6 +54,8 @@ final class SourceState: Sendable {
     func report(_ event: SourceEvent, problem: String? = nil) {
         control.post(SourceMessage(event: event, problem: problem))
     }
+
+    func wish(_ event: SourceEvent) { control.offer(SourceMessage(event: event, problem: nil)) }
 
     /// Takes a requested host page for sending; `false` when it was sent or is on its way.
     func claim(_ page: HostPage) -> Bool {

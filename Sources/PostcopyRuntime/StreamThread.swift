@@ -9,6 +9,10 @@ private enum StreamTrouble: Error {
     case wire(WireError)
     case link(Errno)
     case closed(WireError)
+    /// The stream has ended and pages are missing.
+    case owing(String)
+    /// The phases ended the migration and said why.
+    case over
     /// The migration cannot go on, and the source can be told so.
     case refused(String)
 }
@@ -23,6 +27,8 @@ struct StreamThread: ~Copyable {
     private var packagePosition: UInt64 = 0
     private var isListening = false
     private var hasEnded = false
+    /// Pages that were missing when the stream was last heard after its end.
+    private var missingBefore = Int.max
     private var isReturnPathOpen = false
     /// Where the item that is being obeyed begins.
     private var itemPosition: UInt64 = 0
@@ -56,8 +62,11 @@ struct StreamThread: ~Copyable {
             state.report(.linkLost, problem: "the link to the source failed: \(error)")
         case .closed(let error):
             state.report(.linkLost, problem: "the link to the source ended: \(error)")
+        case .owing(let problem):
+            state.report(.linkLost, problem: problem)
         case .refused(let problem):
             state.report(.peerMisbehaved, problem: problem)
+        case .over: break
         }
     }
 
@@ -66,13 +75,14 @@ struct StreamThread: ~Copyable {
         while true {
             let received: Int
             do { received = try buffer.fill(from: link.main, wait: true) ?? 0 } catch {
-                // After the end of the stream only the source's own closing is of interest.
-                if hasEnded { return }
-                throw .link(error)
+                guard hasEnded else { throw .link(error) }
+                try checkPagesAfterEnd(error)
+                continue
             }
             guard received > 0 else {
                 if let error = decoder.endOfInput(unread: buffer.count) { throw .closed(error) }
-                return
+                if state.currentPhase == .completed { return }
+                throw .owing("the source closed the link and still owes \(missingPages) pages")
             }
             state.counters.receivedBytes.add(UInt64(received), ordering: .relaxed)
             let consumed = try buffer.withBytes { bytes throws(StreamTrouble) in
@@ -81,6 +91,19 @@ struct StreamThread: ~Copyable {
             buffer.consume(consumed)
             try settle { placer throws(PlacingError) in try placer.flush() }
         }
+    }
+
+    private var missingPages: Int { state.counters.missingPages.load(ordering: .relaxed) }
+
+    /// Silence after the end of the stream: pages that are missing must be coming on the urgent
+    /// channel. With none missing the source owes nothing more.
+    private mutating func checkPagesAfterEnd(_ error: Errno) throws(StreamTrouble) {
+        guard error == .again else { throw .link(error) }
+        let missing = missingPages
+        guard missing == 0 || missing < missingBefore else {
+            throw .owing("the source ended its stream and still owes \(missing) pages")
+        }
+        missingBefore = missing
     }
 
     private mutating func decode(_ bytes: Span<UInt8>) throws(StreamTrouble) -> Int {
@@ -104,7 +127,7 @@ struct StreamThread: ~Copyable {
             try takePage(bytes, payload, at: offset, of: block)
         case .zeroPage(let block, let offset):
             try takePage(bytes, nil, at: offset, of: block)
-        case .head: advance(.headReceived)
+        case .head: try advance(.headReceived)
         case .command(let command): try obey(command, at: position)
         case .blockList(let count):
             guard count == state.blocks.count else {
@@ -112,7 +135,7 @@ struct StreamThread: ~Copyable {
                     "the source has \(count) of this side's \(state.blocks.count) RAM blocks; give "
                         + "both guests the same memory")
             }
-            advance(.blockList)
+            try advance(.blockList)
         case .packageBytes(let range, let isLast):
             if package.isEmpty { packagePosition = position }
             for index in range { package.append(bytes[index]) }
@@ -123,7 +146,8 @@ struct StreamThread: ~Copyable {
                 throw .wire(WireError(kind: .truncated(reading: .ramRecord), position: position))
             }
             hasEnded = true
-            advance(.endOfStream)
+            missingBefore = missingPages
+            try advance(.endOfStream)
         case .sectionStart, .sectionResumed, .memorySize, .blockListed, .sectionEnd, .trailing:
             break
         }
@@ -133,14 +157,14 @@ struct StreamThread: ~Copyable {
         switch command {
         case .openReturnPath:
             isReturnPathOpen = true
-            advance(.returnPathOpened)
+            try advance(.returnPathOpened)
         case .ping(let value):
             guard isReturnPathOpen else {
                 throw .refused(
                     "the source broke the protocol: PING before OPEN_RETURN_PATH at byte "
                         + "\(position)")
             }
-            guard state.outbox.post(.pong(value)) else {
+            guard state.outbox.offer(.pong(value)) else {
                 throw .refused("the source sends PINGs faster than it takes the answers")
             }
         case .postcopyAdvise(let summary, let targetPage):
@@ -194,15 +218,20 @@ struct StreamThread: ~Copyable {
         state.settle(placed)
         guard state.requested[placed.block.rawValue].first(in: placed.pages) != nil else { return }
         // Full: the waiters run already, and only their blocktime closes late.
-        state.notices.post(placed)
+        state.notices.offer(placed)
     }
 }
 
 // Commands that change memory.
 extension StreamThread {
-    private func advance(_ event: DestinationEvent) {
-        let action = state.advance(event, at: itemPosition)
+    private func advance(_ event: DestinationEvent) throws(StreamTrouble) {
+        try leave(state.advance(event, at: itemPosition))
+    }
+
+    /// Leaves an action to the control thread; after one that ends the migration nothing more is read.
+    private func leave(_ action: DestinationAction) throws(StreamTrouble) {
         if action != .none { state.control.post(.perform(action)) }
+        if state.currentPhase.isTrouble { throw .over }
     }
 
     private func advise(summary: UInt64, targetPageBytes: UInt64) throws(StreamTrouble) {
@@ -213,7 +242,7 @@ extension StreamThread {
                     + "\(ours) and \(PageSize.target.bytes); give both the same --page-size")
         }
         let action = state.advance(.advise, at: itemPosition)
-        guard action == .prepareMemory else { return post(action) }
+        guard action == .prepareMemory else { return try leave(action) }
         for ram in state.blocks {
             do {
                 try ram.drop(
@@ -228,7 +257,7 @@ extension StreamThread {
     private func drop(_ discard: DiscardRanges) throws(StreamTrouble) {
         let action = state.advance(
             .discard(ranges: UInt16(clamping: discard.ranges.count)), at: itemPosition)
-        guard action == .dropRanges else { return post(action) }
+        guard action == .dropRanges else { return try leave(action) }
         let ram = state.blocks[discard.block.rawValue]
         for range in discard.ranges {
             let first = ram.geometry.hostPage(containing: range.start)
@@ -251,7 +280,7 @@ extension StreamThread {
             throw .wire(error)
         }
         let action = state.advance(.listen, at: packagePosition)
-        guard action == .startListening else { return post(action) }
+        guard action == .startListening else { return try leave(action) }
         for ram in state.blocks {
             do { try state.uffd.register(ram) } catch {
                 throw .refused("registering RAM block '\(ram.geometry.name)': \(error)")
@@ -260,11 +289,9 @@ extension StreamThread {
         // Whoever failed meanwhile ended only the faults of blocks that were registered by then.
         guard !state.currentPhase.hasFailed else { return state.endFaults() }
         isListening = true
-        if state.counters.missingPages.load(ordering: .relaxed) == 0 { advance(.allPagesPlaced) }
+        if missingPages == 0 { try advance(.allPagesPlaced) }
         let devices = Array(package[parts.devices])
         package = []
         state.control.post(.devices(devices, pings: parts.pings))
     }
-
-    private func post(_ action: DestinationAction) { state.control.post(.perform(action)) }
 }

@@ -4,8 +4,9 @@ internal import PageModel
 internal import StreamWire
 
 /// The destination's end of the preempt channel: bare page records, ended by an end-of-section record.
-struct UrgentChannel: ~Copyable {
-    let socket: StreamSocket
+/// Until the first valid record it is only somebody who connected. The fault thread owns it.
+final class UrgentChannel {
+    private let arrived: ArrivedSocket
     private var buffer: ReceiveBuffer
     private var decoder: RAMRecordDecoder
     private var position: UInt64 = 0
@@ -35,17 +36,19 @@ struct UrgentChannel: ~Copyable {
         }
     }
 
-    init(_ socket: consuming StreamSocket, blocks: [BlockGeometry]) {
-        self.socket = socket
+    init(_ arrived: ArrivedSocket, blocks: [BlockGeometry]) {
+        self.arrived = arrived
         buffer = ReceiveBuffer(capacityBytes: Self.bufferBytes)
         decoder = RAMRecordDecoder(blocks: blocks)
     }
 
     /// Receives what is there: its bytes, 0 at the source's end, `nil` when nothing is.
-    mutating func fill() throws(Errno) -> Int? { try buffer.fill(from: socket, wait: false) }
+    func fill() throws(Errno) -> Int? { try buffer.fill(from: arrived.socket, wait: false) }
+
+    func isWatched(by poller: inout Poller) -> Int { poller.watch(arrived.socket) }
 
     /// Decodes one record and hands its page to `placer`.
-    mutating func next(into placer: inout PagePlacer) throws(Trouble) -> Step {
+    func next(into placer: inout PagePlacer) throws(Trouble) -> Step {
         var (step, consumed) = (Step.needMoreBytes, 0)
         try buffer.withBytes { bytes throws(Trouble) in
             let decoded: Decoded<RAMRecord>

@@ -57,6 +57,11 @@ struct RawReader: ~Copyable {
         read(upTo: [0, 2, 0, 4, 0, 0, 0, 0x42], from: socket)
     }
 
+    /// What a destination says up to its SHUT 0, or to its end.
+    mutating func readSuccess(from socket: borrowing StreamSocket) -> [UInt8] {
+        read(upTo: [0, 1, 0, 4, 0, 0, 0, 0], from: socket)
+    }
+
     /// What a destination says up to its SHUT 1, or to its end.
     mutating func readShut(from socket: borrowing StreamSocket) -> [UInt8] {
         read(upTo: [0, 1, 0, 4, 0, 0, 0, 1], from: socket)

@@ -47,7 +47,7 @@ extension RuntimeLaws.ScriptedDestinationTests {
         guest.fill()
         let source = try SourceUnderTest(guest, options: testOptions(preempt: way.preempt))
         let main = try source.accept()
-        main.send(Answers.pong(1))
+        main.send(Answers.ready)
         let counter = try PageCounter(guest)
         let readingMain = try Bounded("main") { counter.readMain(main) }
         var readingUrgent: Bounded<Void>?

@@ -177,5 +177,7 @@ struct Answers {
     }
 
     static func pong(_ value: UInt8) -> [UInt8] { [0, 2, 0, 4, 0, 0, 0, value] }
+    /// What a destination has said by the time the guest may stop.
+    static let ready = pong(1) + pong(2)
     static func shut(_ error: UInt8) -> [UInt8] { [0, 1, 0, 4, 0, 0, 0, error] }
 }

@@ -122,7 +122,7 @@ extension RuntimeLaws {
             let garbage = Self.garbage[index]
             let source = try Self.source()
             let main = try source.accept()
-            main.send(Answers.pong(1))
+            main.send(Answers.ready)
             let counter = try PageCounter(source.guest)
             let reading = try Bounded("main") { counter.readMain(main) }
             #expect(counter.packageCame.wait(timeoutNanoseconds: 5_000_000_000))

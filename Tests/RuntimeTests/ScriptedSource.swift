@@ -206,7 +206,8 @@ final class DestinationUnderTest: Sendable {
     func report(withinSeconds seconds: UInt64 = 20) -> DestinationReport? {
         let report = run.output(withinSeconds: seconds)
         if report?.status != .completed { guest.stop() }
-        session.withLock { $0 = nil }
+        let session = session.withLock { $0.take() }
+        session?.abandonGuest()
         guard report != nil else { return nil }
         for reader in readers where !reader.join(withinSeconds: 5) { return nil }
         return report

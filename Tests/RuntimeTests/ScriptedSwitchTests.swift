@@ -13,7 +13,7 @@ extension RuntimeLaws.ScriptedDestinationTests {
     ) throws -> SourceUnderTest {
         let source = try Self.source(options)
         let main = try source.accept()
-        main.send(Answers.pong(1))
+        main.send(Answers.ready)
         let counter = try PageCounter(source.guest)
         let reading = try Bounded("main") {
             counter.readMain(main)
@@ -59,7 +59,7 @@ extension RuntimeLaws.ScriptedDestinationTests {
         let main = try source.accept()
         var reader = RawReader()
         _ = reader.readSome(from: main.socket)
-        main.send(Answers.pong(1))
+        main.send(Answers.ready)
         main.socket.shutDown()
         source.session.startPostcopy()
         try Self.check(source, .failed, "", withinSeconds: 2)
@@ -71,7 +71,7 @@ extension RuntimeLaws.ScriptedDestinationTests {
         let main = try source.accept()
         source.session.startPostcopy()
         source.session.cancel()
-        main.send(Answers.pong(1))
+        main.send(Answers.ready)
         try Self.check(source, .cancelled, "cancelled")
     }
 
@@ -80,7 +80,7 @@ extension RuntimeLaws.ScriptedDestinationTests {
         let options = testOptions(preempt: preempt, silenceMilliseconds: 400)
         let source = try Self.source(options, pages: 8192)
         let main = try source.accept()
-        main.send(Answers.pong(1))
+        main.send(Answers.ready)
         let urgent = preempt ? try source.accept() : nil
         let counter = try PageCounter(source.guest, stopsAfter: 4000)
         counter.readMain(main)
@@ -101,7 +101,7 @@ extension RuntimeLaws.ScriptedDestinationTests {
             blocks: [(name: "low", pages: 8192, backing: .anonymous)], deviceBytes: 16 << 20)
         let source = try SourceUnderTest(guest, options: options)
         let main = try source.accept()
-        main.send(Answers.pong(1))
+        main.send(Answers.ready)
         // What was written of the package allows requests; the rest of it blocks the source.
         let counter = try PageCounter(guest, stopsAtPackage: true)
         counter.readMain(main)
