@@ -11,8 +11,8 @@
 public struct MigrationSource: Sendable {
     private let session: SourceSession
 
-    /// - Throws: `EMFILE` or `ENOMEM` when the process may open no more descriptors.
-    public init(guest: any Guest, options: MigrationOptions = MigrationOptions()) throws(Errno) {
+    /// - Throws: `ConfigurationError`, or `Errno` when the process may open no more descriptors.
+    public init(guest: any Guest, options: MigrationOptions = MigrationOptions()) throws {
         session = try SourceSession(guest: guest, options: options)
     }
 
@@ -34,7 +34,8 @@ public struct MigrationSource: Sendable {
 public struct MigrationDestination: Sendable {
     private let session: DestinationSession
 
-    /// - Throws: `UserfaultfdRefusal`, which names what this host refused and the remedy, or `Errno`.
+    /// - Throws: `ConfigurationError`; `UserfaultfdRefusal`, which names what this host refused and the
+    ///   remedy; or `Errno`.
     public init(guest: any Guest, options: MigrationOptions = MigrationOptions()) throws {
         session = try DestinationSession(guest: guest, options: options)
     }

@@ -23,7 +23,7 @@ struct SourceSide {
         console.note("seed \(specification.seed)")
         try host.begin()
         let report: SourceReport
-        do throws(Errno) {
+        do {
             report = try handOver(guest, to: address)
         } catch {
             _ = host.stop()
@@ -38,7 +38,7 @@ struct SourceSide {
 
     private func handOver(
         _ guest: WorkloadGuest, to address: ChannelAddress
-    ) throws(Errno) -> SourceReport {
+    ) throws -> SourceReport {
         let migration = try MigrationSource(guest: guest, options: options)
         var steering = Steering(migration: migration, side: self)
         return try Attendance.run("pc-source", every: Self.lookNanoseconds) {

@@ -11,8 +11,9 @@ public final class DestinationSession: Sendable {
     /// How long the source may take to close after it was told that all is well.
     private static let closingNanosecondsMax: UInt64 = 2_000_000_000
 
-    /// - Throws: `UserfaultfdRefusal`, or `Errno` when no descriptor is left.
+    /// - Throws: `ConfigurationError`; `UserfaultfdRefusal`; or `Errno` when no descriptor is left.
     public init(guest: any Guest, options: MigrationOptions) throws {
+        try ConfigurationError.check(guest)
         state = try DestinationState(guest: guest, options: options)
     }
 

@@ -7,8 +7,9 @@ public final class SourceSession: Sendable {
     private let state: SourceState
     private let status = Mutex(MigrationStatus.none)
 
-    /// - Throws: when no descriptor is left.
-    public init(guest: any Guest, options: MigrationOptions) throws(Errno) {
+    /// - Throws: `ConfigurationError`, or `Errno` when no descriptor is left.
+    public init(guest: any Guest, options: MigrationOptions) throws {
+        try ConfigurationError.check(guest)
         state = try SourceState(guest: guest, options: options)
     }
 

@@ -9,6 +9,24 @@ extension RuntimeLaws {
     /// Both sides in one process, over a real socket and a real userfaultfd.
     @Suite("A migration between two guests")
     struct MigrationTests {
+        @Test("a guest that cannot be described on the wire is refused before anything starts")
+        func refusesGuests() throws {
+            let block = (name: "a", pages: 1, backing: RAMBacking.anonymous)
+            let options = MigrationOptions()
+            #expect(throws: ConfigurationError.noMemory) {
+                try SourceSession(guest: PatternGuest(blocks: []), options: options)
+            }
+            #expect(throws: ConfigurationError.repeatedBlock("a")) {
+                try DestinationSession(
+                    guest: PatternGuest(blocks: [block, block]), options: options)
+            }
+            let name = String(repeating: "m", count: 256)
+            #expect(throws: ConfigurationError.machineTypeTooLong(bytes: 256)) {
+                try SourceSession(
+                    guest: PatternGuest(blocks: [block], machineType: name), options: options)
+            }
+        }
+
         struct Way: CustomTestStringConvertible, Sendable {
             let address: String
             let preempt: Bool
