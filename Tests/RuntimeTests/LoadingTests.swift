@@ -52,7 +52,10 @@ extension RuntimeLaws.ScriptedSourceTests {
         if way == 2 { main.socket.shutDownSending() }
         let report = try #require(destination.report(withinSeconds: 5))
         #expect(report.status == .failed)
-        #expect(report.problem?.contains("still owes") == true, "\(report.problem ?? "")")
+        let problem = report.problem ?? ""
+        // A close with answers unread resets the connection, if the reset is the first to be heard.
+        let isReset = way == 1 && problem.contains("Connection reset")
+        #expect(problem.contains("still owes") || isReset, "\(problem)")
         #expect(!destination.guest.isRunning)
     }
 
