@@ -50,8 +50,6 @@ int pc_advise(uint64_t address, uint64_t length, enum pc_advice advice)
         [PC_ADVICE_DROP] = MADV_DONTNEED,
         [PC_ADVICE_REMOVE] = MADV_REMOVE,
         [PC_ADVICE_NO_HUGE_PAGES] = MADV_NOHUGEPAGE,
-        [PC_ADVICE_HUGE_PAGES] = MADV_HUGEPAGE,
-        [PC_ADVICE_DONT_FORK] = MADV_DONTFORK,
         [PC_ADVICE_DONT_DUMP] = MADV_DONTDUMP,
     };
     return madvise((void *)(uintptr_t)address, length, advices[advice]) == 0 ? 0 : -errno;

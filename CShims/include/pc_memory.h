@@ -8,8 +8,6 @@ enum pc_advice {
     PC_ADVICE_DROP,          /* MADV_DONTNEED: anonymous pages fault again */
     PC_ADVICE_REMOVE,        /* MADV_REMOVE: also out of the backing file */
     PC_ADVICE_NO_HUGE_PAGES, /* MADV_NOHUGEPAGE */
-    PC_ADVICE_HUGE_PAGES,    /* MADV_HUGEPAGE */
-    PC_ADVICE_DONT_FORK,     /* MADV_DONTFORK */
     PC_ADVICE_DONT_DUMP,     /* MADV_DONTDUMP */
 };
 

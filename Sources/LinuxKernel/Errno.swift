@@ -17,7 +17,6 @@ public struct Errno: Error, Hashable, Sendable, CustomStringConvertible {
     public static let accessDenied = Errno(rawValue: EACCES)
     public static let noEntry = Errno(rawValue: ENOENT)
     public static let noSystemCall = Errno(rawValue: ENOSYS)
-    public static let noProcess = Errno(rawValue: ESRCH)
     public static let timedOut = Errno(rawValue: ETIMEDOUT)
     public static let timerExpired = Errno(rawValue: ETIME)
     public static let nameTooLong = Errno(rawValue: ENAMETOOLONG)

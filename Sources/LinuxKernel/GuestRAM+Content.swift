@@ -3,8 +3,8 @@ internal import Glibc
 public import PageModel
 
 extension GuestRAM {
-    /// Whether the target page at `offset` holds only zeros. Reading memory that was never touched
-    /// leaves it unallocated.
+    /// Whether the target page at `offset` holds only zeros. Reading anonymous memory that was
+    /// never touched leaves it unallocated.
     /// - Precondition: `offset` is a multiple of the target page, inside the block.
     public func isZeroPage(at offset: RAMOffset) -> Bool {
         let length = Int(PageSize.target.bytes)

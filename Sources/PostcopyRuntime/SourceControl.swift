@@ -139,7 +139,7 @@ struct SourceControl: ~Copyable {
             StreamEncoder.appendCommand(command, blocks: blocks, to: &bytes)
         }
         StreamEncoder.appendSectionStart(id: SourceLink.ramSection, to: &bytes)
-        StreamEncoder.appendBlockList(blocks, to: &bytes)
+        StreamEncoder.appendBlockList(blocks, basePage: HostMemory.pageSize, to: &bytes)
         StreamEncoder.appendSectionEnd(id: SourceLink.ramSection, to: &bytes)
         try send(bytes)
     }

@@ -41,7 +41,8 @@ struct StreamThread: ~Copyable {
         self.state = state
         self.link = link
         decoder = StreamDecoder(
-            blocks: state.geometries, machineType: state.guest.machineType)
+            blocks: state.geometries, machineType: state.guest.machineType,
+            basePage: HostMemory.pageSize)
         placer = PagePlacer(state: state, channel: .background)
     }
 

@@ -32,7 +32,7 @@ extension StreamDecoder {
     /// than theirs: the list cannot be longer than ours. It may be shorter.
     ///
     /// Layout: name (length: u8; bytes); length in bytes: u64; and only for a block whose host
-    /// page is no target page, page size: u64.
+    /// page is not `basePage`, page size: u64.
     /// Source: `parse_ramblock` (`migration/ram.c`).
     mutating func decodeListEntry(
         totalBytes: UInt64, remainingBytes: UInt64, count: Int,
@@ -51,7 +51,7 @@ extension StreamDecoder {
             throw cursor.refusal(.blockListTotalMismatch(totalBytes: totalBytes))
         }
         let page = blocks.hostPages[block]
-        if page != .target {
+        if page != basePage {
             let size = try cursor.u64(in: bytes)
             guard size == page.bytes else {
                 throw cursor.refusal(

@@ -29,6 +29,8 @@ public struct StreamDecoder: Sendable {
     }
 
     let machineType: String?
+    /// The page of the host's ordinary memory: a block of such pages is listed without a page size.
+    let basePage: PageSize
     let packageBytesMax: UInt32
     var stage = Stage.head
     var section = RAMSection.unbound
@@ -46,10 +48,11 @@ public struct StreamDecoder: Sendable {
     ///   that names only the beginning of it is accepted.
     /// - Precondition: no two blocks have the same name.
     public init(
-        blocks: [BlockGeometry], machineType: String?,
+        blocks: [BlockGeometry], machineType: String?, basePage: PageSize = .target,
         packageBytesMax: UInt32 = StreamDecoder.packageBytesMaxDefault
     ) {
         self.machineType = machineType
+        self.basePage = basePage
         self.packageBytesMax = packageBytesMax
         records = RAMRecordDecoder(blocks: blocks)
         listed = Array(repeating: false, count: blocks.count)

@@ -58,15 +58,18 @@ public enum StreamEncoder {
     /// Appends the list of all blocks: the body of a section's start, but for its end.
     ///
     /// Layout: word: u64, the bytes of all blocks with MEM_SIZE in its low bits; then per block
-    /// name (length: u8; bytes); length in bytes: u64; and page size: u64 unless it is 4096.
+    /// name (length: u8; bytes); length in bytes: u64; and page size: u64 unless it is
+    /// `basePage`, the page of the host's ordinary memory.
     /// Source: `ram_save_setup` (`migration/ram.c`).
-    public static func appendBlockList(_ blocks: [BlockGeometry], to output: inout [UInt8]) {
+    public static func appendBlockList(
+        _ blocks: [BlockGeometry], basePage: PageSize = .target, to output: inout [UInt8]
+    ) {
         let total = blocks.reduce(UInt64(0)) { $0 + $1.lengthBytes }
         output.appendBigEndian(total | RAMFlags.memorySize)
         for block in blocks {
             output.appendName(block.name.utf8)
             output.appendBigEndian(block.lengthBytes)
-            if block.hostPage != .target { output.appendBigEndian(block.hostPage.bytes) }
+            if block.hostPage != basePage { output.appendBigEndian(block.hostPage.bytes) }
         }
     }
 

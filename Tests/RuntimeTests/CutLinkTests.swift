@@ -1,3 +1,4 @@
+import Glibc
 import LinuxKernel
 import MigrationCore
 import PageModel
@@ -71,7 +72,9 @@ extension RuntimeLaws.BothSidesTests {
         pair.preempt = Bool.random(using: &generator)
         pair.vcpus = Int.random(in: 1...6, using: &generator)
         pair.sameOrder = Bool.random(using: &generator)
-        if Bool.random(using: &generator) { pair.address = "unix:/tmp/postcopy-soak.sock" }
+        if Bool.random(using: &generator) {
+            pair.address = "unix:/tmp/postcopy-soak-\(getpid()).sock"
+        }
         let blocks: Pair.Blocks = (0..<Int.random(in: 1...5, using: &generator)).map { index in
             (
                 name: "block\(index)", pages: Int.random(in: 1...200, using: &generator),

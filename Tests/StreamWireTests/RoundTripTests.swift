@@ -24,6 +24,26 @@ struct RoundTripTests {
         }
     }
 
+    @Test(
+        "a page size is listed only where it is not the host's ordinary one", arguments: [12, 16])
+    func basePage(shift: UInt64) throws {
+        let base = try #require(PageSize(bytes: 1 << shift))
+        let blocks = try [base, .size2MiB].map { page in
+            try BlockGeometry(name: "p\(page.shift)", lengthBytes: 4 << 20, hostPage: page)
+        }
+        var bytes: [UInt8] = []
+        StreamEncoder.appendHead(machineType: "m", to: &bytes)
+        StreamEncoder.appendSectionStart(id: 1, to: &bytes)
+        let head = bytes.count
+        StreamEncoder.appendBlockList(blocks, basePage: base, to: &bytes)
+        #expect(bytes.count - head == 8 + (1 + 3 + 8) * 2 + 8)
+        StreamEncoder.appendSectionEnd(id: 1, to: &bytes)
+        let decoder = StreamDecoder(blocks: blocks, machineType: nil, basePage: base)
+        let items = try steps(bytes, decoder).map(\.item)
+        #expect(items.contains(.blockList(count: 2)))
+        #expect(items.last == .sectionEnd(id: 1))
+    }
+
     private func entry(_ block: BlockIndex) -> [UInt8] {
         var bytes: [UInt8] = []
         StreamEncoder.appendBlockList([blocks[block.rawValue]], to: &bytes)
