@@ -56,23 +56,38 @@ public struct UserfaultfdRefusal: Error, Equatable, Sendable, CustomStringConver
     }
 
     /// Asks the process for its state and says what that and the two errors mean.
-    static func classify(device: Errno, systemCall: Errno) -> UserfaultfdRefusal {
+    /// - Parameter userModeOnly: the answer when only faults of user mode were asked for, or `nil`.
+    static func classify(
+        device: Errno, systemCall: Errno, userModeOnly: Errno?
+    ) -> UserfaultfdRefusal {
         let filtered = SystemText.field("Seccomp", of: "/proc/self/status") == 2
         let capabilities = SystemText.field("CapEff", of: "/proc/self/status", radix: 16) ?? 0
         let traceCapability: UInt64 = 1 << 19  // CAP_SYS_PTRACE
         let openToAll = SystemText.number("/proc/sys/vm/unprivileged_userfaultfd") == 1
         let cause = cause(
-            device: device, systemCall: systemCall, filtered: filtered,
+            device: device, systemCall: systemCall,
+            userModeOnly: isUserModeFree ? userModeOnly : nil, filtered: filtered,
             privileged: openToAll || capabilities & traceCapability != 0)
         return UserfaultfdRefusal(cause: cause, deviceError: device, systemCallError: systemCall)
     }
 
-    /// What the two errors and the state of the process say together.
+    /// Whether this kernel lets anybody have the faults of user mode: since 5.11.
+    private static var isUserModeFree: Bool {
+        let release = SystemText.read("/proc/sys/kernel/osrelease") ?? ""
+        let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
+        return !numbers.lexicographicallyPrecedes([5, 11])
+    }
+
+    /// What the errors and the state of the process say together.
+    /// - Parameter userModeOnly: what a kernel answered that asks no privilege for faults of user
+    ///   mode; `nil` where it asks for one, or was not asked.
     package static func cause(
-        device: Errno, systemCall: Errno, filtered: Bool, privileged: Bool
+        device: Errno, systemCall: Errno, userModeOnly: Errno?, filtered: Bool, privileged: Bool
     ) -> Cause {
         switch systemCall {
         case .noSystemCall: filtered ? .seccomp : .kernelConfiguration
+        // The kernel itself would not have refused that: no privilege helps.
+        case .notPermitted where userModeOnly == .notPermitted: filtered ? .seccomp : .other
         case .notPermitted where privileged: filtered ? .seccomp : .other
         case .notPermitted:
             device == .accessDenied || device == .notPermitted || !filtered
@@ -98,11 +113,15 @@ extension Userfaultfd {
         if device >= 0 { return try shakeHands(FileDescriptor(owning: device), .userAndKernel) }
         let full = pc_uffd_open_syscall(0)
         if full >= 0 { return try shakeHands(FileDescriptor(owning: full), .userAndKernel) }
+        var userModeOnly: Errno?
         if origin == .userOnly {
             let limited = pc_uffd_open_syscall(1)
             if limited >= 0 { return try shakeHands(FileDescriptor(owning: limited), .userOnly) }
+            userModeOnly = Errno(rawValue: -limited)
         }
-        throw .classify(device: Errno(rawValue: -device), systemCall: Errno(rawValue: -full))
+        throw .classify(
+            device: Errno(rawValue: -device), systemCall: Errno(rawValue: -full),
+            userModeOnly: userModeOnly)
     }
 
     private static func shakeHands(

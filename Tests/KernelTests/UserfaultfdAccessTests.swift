@@ -10,11 +10,45 @@ struct UserfaultfdAccessTests {
     ]
     static let systemCallErrors: [Errno] = [.noSystemCall, .notPermitted, .noMemory, .accessDenied]
 
+    /// `nil` where the kernel asks a privilege for user mode too, or was not asked.
+    static let userModeErrors: [Errno?] = [nil, .notPermitted, .noMemory, .invalidArgument]
+
     private func cause(
-        _ device: Errno, _ systemCall: Errno, filtered: Bool, privileged: Bool
+        _ device: Errno, _ systemCall: Errno, userModeOnly: Errno? = nil, filtered: Bool,
+        privileged: Bool
     ) -> Cause {
         UserfaultfdRefusal.cause(
-            device: device, systemCall: systemCall, filtered: filtered, privileged: privileged)
+            device: device, systemCall: systemCall, userModeOnly: userModeOnly,
+            filtered: filtered, privileged: privileged)
+    }
+
+    @Test("user mode needs no privilege: a refusal is a filter's", arguments: deviceErrors)
+    func userModeRefused(device: Errno) {
+        for privileged in [false, true] {
+            for filtered in [false, true] {
+                let answer = cause(
+                    device, .notPermitted, userModeOnly: .notPermitted, filtered: filtered,
+                    privileged: privileged)
+                #expect(answer == (filtered ? .seccomp : .other))
+            }
+        }
+    }
+
+    @Test("any other answer for user mode changes nothing", arguments: deviceErrors)
+    func userModeOther(device: Errno) {
+        for systemCall in Self.systemCallErrors {
+            for userModeOnly in Self.userModeErrors
+            where systemCall != .notPermitted || userModeOnly != .notPermitted {
+                for state in [(false, false), (false, true), (true, false), (true, true)] {
+                    let answer = cause(
+                        device, systemCall, userModeOnly: userModeOnly, filtered: state.0,
+                        privileged: state.1)
+                    let plain = cause(
+                        device, systemCall, filtered: state.0, privileged: state.1)
+                    #expect(answer == plain)
+                }
+            }
+        }
     }
 
     @Test("no system call: a filter hides it or the kernel lacks it", arguments: deviceErrors)
