@@ -22,8 +22,7 @@ enum Attendance {
     /// Lets time pass, until somebody asks to stop.
     static func pass(_ span: TimeSpan) {
         let end = Monotonic.now() + span.nanoseconds
-        let asked = Interruption.timesAsked
-        while Interruption.timesAsked == asked {
+        while !Interruption.isWaiting {
             let now = Monotonic.now()
             guard now < end else { return }
             Monotonic.sleep(untilNanoseconds: min(end, now + drawNanoseconds))

@@ -58,12 +58,12 @@ struct DestinationSide {
         _ migration: MigrationDestination, _ place: ListenerPlace
     ) throws(Errno) -> DestinationReport {
         var rate = RateMeter()
-        var interruptionsSeen = 0
+        var isCancelled = false
         return try Attendance.run("pc-destination") {
             place.run(migration)
         } attend: {
             let progress = migration.progress
-            heedInterruption(migration, progress.status, &interruptionsSeen)
+            heedInterruption(migration, progress.status, &isCancelled)
             guard progress.status != .none, progress.status != .setup else { return }
             rate.note(progress.receivedBytes, at: Monotonic.now())
             console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
@@ -72,17 +72,16 @@ struct DestinationSide {
 
     /// Before the switch a request to stop cancels; afterwards only a second one is obeyed.
     private func heedInterruption(
-        _ migration: MigrationDestination, _ status: MigrationStatus, _ seen: inout Int
+        _ migration: MigrationDestination, _ status: MigrationStatus,
+        _ isCancelled: inout Bool
     ) {
-        let asked = Interruption.timesAsked
-        guard asked > seen else { return }
-        let isFirst = seen == 0
-        seen = asked
-        guard isFirst else {
+        guard Interruption.heed() else { return }
+        guard !isCancelled else {
             console.clear()
             ProblemLine.write("interrupted again: the guest is abandoned")
             leftovers.removeAndExit(Interruption.exitStatus)
         }
+        isCancelled = true
         migration.cancel()
         if status.isAfterSwitch {
             console.note("the guest lives here now; interrupt again to abandon it")

@@ -3,12 +3,15 @@ internal import Foundation
 internal import Glibc
 internal import Synchronization
 
-/// Ctrl-C and SIGTERM: counted by a signal handler, looked at by whoever waits.
+/// Ctrl-C and SIGTERM: counted by a signal handler, heeded once each by whoever works just then, also
+/// when nobody had begun to look.
 enum Interruption {
     static let exitStatus: Int32 = 130
 
     /// Relaxed: a number that only grows, read by one thread.
     private static let count = Atomic<Int>(0)
+    /// How many somebody has acted on. Relaxed: used by the main thread.
+    private static let heeded = Atomic<Int>(0)
 
     /// Catches both signals from now on. A reader of our output that goes away shows as an error
     /// of the write instead of ending the process.
@@ -24,8 +27,18 @@ enum Interruption {
 
     static func raise() { count.add(1, ordering: .relaxed) }
 
-    static var timesAsked: Int { count.load(ordering: .relaxed) }
-    static var wasAsked: Bool { timesAsked > 0 }
+    static var wasAsked: Bool { count.load(ordering: .relaxed) > 0 }
+
+    /// Somebody asked, and nobody has acted on it yet.
+    static var isWaiting: Bool {
+        count.load(ordering: .relaxed) > heeded.load(ordering: .relaxed)
+    }
+
+    /// Takes what waits on oneself; answers whether anything did.
+    static func heed() -> Bool {
+        let asked = count.load(ordering: .relaxed)
+        return heeded.exchange(asked, ordering: .relaxed) < asked
+    }
 
     /// Treats the end of standard input as a request to stop: the process that started this one
     /// closes it, or is gone.

@@ -66,9 +66,8 @@ struct RunCommand: ParsableCommand {
     ) -> DestinationProcess.Ending {
         let isDone = source.status == .completed
         let grace = side.silenceLimit.nanoseconds + 2_000_000_000
-        let asked = Interruption.timesAsked
         return destination.end(withinNanoseconds: isDone ? nil : grace) {
-            if Interruption.timesAsked > asked {
+            if Interruption.heed() {
                 console.clear()
                 ProblemLine.write("interrupted")
                 leftovers.removeAndExit(Interruption.exitStatus)

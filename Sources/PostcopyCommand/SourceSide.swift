@@ -54,7 +54,7 @@ struct SourceSide {
         let side: SourceSide
         private var warmUntil: UInt64?
         private var isStarted = false
-        private var interruptionsSeen = Interruption.timesAsked
+        private var isCancelled = false
         private var drawnAt: UInt64 = 0
         private var rate = RateMeter()
 
@@ -87,15 +87,13 @@ struct SourceSide {
 
         /// Before the switch a request to stop cancels; afterwards only a second one is obeyed.
         private mutating func heedInterruption(_ status: MigrationStatus) {
-            let asked = Interruption.timesAsked
-            guard asked > interruptionsSeen else { return }
-            let isFirst = interruptionsSeen == 0
-            interruptionsSeen = asked
-            guard isFirst else {
+            guard Interruption.heed() else { return }
+            guard !isCancelled else {
                 side.console.clear()
                 ProblemLine.write("interrupted again: the migration is abandoned")
                 side.leftovers.removeAndExit(Interruption.exitStatus)
             }
+            isCancelled = true
             migration.cancel()
             side.console.note(
                 status.isAfterSwitch

@@ -58,11 +58,10 @@ struct WorkloadHost {
         _ work: @escaping @Sendable (@escaping WorkloadProgressHandler) -> Output
     ) throws -> Output {
         let latest = LatestProgress()
-        let asked = Interruption.timesAsked
         return try Attendance.run(name) {
             work { progress in latest.set(progress) }
         } attend: {
-            if Interruption.timesAsked > asked {
+            if Interruption.heed() {
                 console.clear()
                 ProblemLine.write("interrupted")
                 leftovers.removeAndExit(Interruption.exitStatus)
