@@ -99,6 +99,12 @@ final class DestinationProcess: Sendable {
         }
     }
 
+    /// Why it is no more, when it ended before its work began.
+    var earlyEnd: String? {
+        guard isOver else { return nil }
+        return "destination: \(end(withinNanoseconds: 0).problem ?? "the process has ended")"
+    }
+
     /// Waits for its end while `attend` is called; `nil` lasts as long as it works.
     func end(withinNanoseconds limit: UInt64?, attend: () -> Void = {}) -> Ending {
         let deadline = limit.map { Monotonic.now() + $0 }

@@ -44,7 +44,8 @@ struct RunCommand: ParsableCommand {
         output.console.note("destination is process \(destination.processID) at \(address)")
         let source = SourceSide(
             plan: plan, specification: specification, options: options, warmUp: timing.warmUp,
-            runOn: side.runOn, console: output.console, leftovers: leftovers)
+            runOn: side.runOn, console: output.console, leftovers: leftovers,
+            destinationProblem: { destination.earlyEnd })
         let (sourceReport, ending) = try source.migrate(ram, to: address)
         let other = conclude(destination, sourceReport, output.console, leftovers)
         var document = ReportDocument(

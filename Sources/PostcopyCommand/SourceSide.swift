@@ -10,6 +10,8 @@ struct SourceSide {
     let runOn: TimeSpan
     let console: Console
     let leftovers: Leftovers
+    /// Why the destination will not be there, where this process can know.
+    var destinationProblem: () -> String? = { nil }
 
     /// How often the status is looked at until the guest may move: what it adds to the warm-up.
     private static let lookNanoseconds: UInt64 = 5_000_000
@@ -21,7 +23,7 @@ struct SourceSide {
         let guest = try WorkloadGuest(ram: ram, specification: specification)
         let host = WorkloadHost(guest: guest, console: console, leftovers: leftovers)
         console.note("seed \(specification.seed)")
-        try host.begin()
+        try host.begin(unless: destinationProblem)
         let report: SourceReport
         do {
             report = try handOver(guest, to: address)

@@ -1,3 +1,4 @@
+internal import ArgumentParser
 internal import Postcopy
 internal import TestWorkload
 
@@ -17,9 +18,11 @@ struct WorkloadHost {
     let leftovers: Leftovers
 
     /// Writes the initial content and starts the vCPUs.
-    func begin() throws {
+    /// - Parameter obstacle: asked meanwhile; its answer says why there is nothing to begin for, and
+    ///   ends the process.
+    func begin(unless obstacle: () -> String?) throws {
         guard let workload = guest.workload else { return }
-        try long("pc-fill") { progress in
+        try long("pc-fill", unless: obstacle) { progress in
             workload.fill(threads: Machine.cpuCount, progress: progress)
         }
         do {
@@ -54,7 +57,7 @@ struct WorkloadHost {
 
     /// Nothing here can be cut short, so that a request to stop ends the process.
     private func long<Output: Sendable>(
-        _ name: String,
+        _ name: String, unless obstacle: () -> String? = { nil },
         _ work: @escaping @Sendable (@escaping WorkloadProgressHandler) -> Output
     ) throws -> Output {
         let latest = LatestProgress()
@@ -65,6 +68,11 @@ struct WorkloadHost {
                 console.clear()
                 ProblemLine.write("interrupted")
                 leftovers.removeAndExit(Interruption.exitStatus)
+            }
+            if let reason = obstacle() {
+                console.clear()
+                ProblemLine.write(reason)
+                leftovers.removeAndExit(ExitCode.failure.rawValue)
             }
             if let progress = latest.value { console.show(progress) }
         }
