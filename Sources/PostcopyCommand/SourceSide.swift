@@ -34,7 +34,13 @@ struct SourceSide {
         console.clear()
         // A destination that was never there has done nothing to the workload either.
         guard report.guestRunsHere, report.wasConnected else { return (report, host.stop()) }
-        console.note("the workload runs on at the source")
+        let consequence = "the workload runs on at the source"
+        if report.status == .failed, let problem = report.problem {
+            // Verification comes first and takes a while; what happened is known now.
+            ProblemLine.write("\(problem); \(consequence)")
+        } else {
+            console.note(consequence)
+        }
         return (report, try host.runOnAndVerify(runOn))
     }
 

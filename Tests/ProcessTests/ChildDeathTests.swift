@@ -21,6 +21,29 @@ import Testing
         }
     }
 
+    @Test("a source says at once why its workload stays, quiet or not")
+    func whileWarming() throws {
+        try inPlace { place in
+            let uri = "unix:\(place.path("socket"))"
+            let receiver = try RunningCommand(["receive", uri, "--memory", "64M"], in: place)
+            _ = try #require(receiver.line(containing: "listening", within: 10))
+            let command = try RunningCommand(
+                [
+                    "send", uri, "--memory", "64M", "--warm-up", "60s", "--run-on", "30s",
+                    "--quiet",
+                ], in: place)
+            _ = try #require(receiver.line(containing: "active", within: 10))
+            let killedAt = Date()
+            receiver.signal(SIGKILL)
+            let line = try #require(command.line(containing: "runs on", within: 10))
+            #expect(Date().timeIntervalSince(killedAt) < 1)
+            #expect(line.hasPrefix("postcopy: the "), "\(line)")
+            command.signal(SIGTERM)
+            _ = (command.end(within: 10), receiver.end(within: 5))
+            #expect(place.leftovers() == [])
+        }
+    }
+
     private func destination(of command: RunningCommand) throws -> Int32 {
         let line = try #require(command.line(containing: "destination is process", within: 10))
         return try #require(line.split(separator: " ").compactMap { Int32($0) }.first)
