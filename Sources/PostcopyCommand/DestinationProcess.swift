@@ -15,6 +15,15 @@ final class DestinationProcess: Sendable {
         let problem: String?
     }
 
+    /// How long it may take to end before it is made to.
+    enum Patience {
+        case none
+        /// From now on.
+        case total(nanoseconds: UInt64)
+        /// Since it last said anything.
+        case silence(nanoseconds: UInt64)
+    }
+
     private struct State {
         var lines: [String] = []
         var isErrorClosed = false
@@ -80,7 +89,7 @@ final class DestinationProcess: Sendable {
             if let announced { return try ChannelAddress(parsing: announced) }
             let now = Monotonic.now()
             if isClosed || Interruption.wasAsked || now >= deadline {
-                let ending = end(withinNanoseconds: 0)
+                let ending = end(.none)
                 let problem = ending.problem ?? "it does not say where it listens"
                 throw Interruption.wasAsked
                     ? Refusal(
@@ -102,18 +111,12 @@ final class DestinationProcess: Sendable {
     /// Why it is no more, when it ended before its work began.
     var earlyEnd: String? {
         guard isOver else { return nil }
-        return "destination: \(end(withinNanoseconds: 0).problem ?? "the process has ended")"
+        return "destination: \(end(.none).problem ?? "the process has ended")"
     }
 
-    /// Waits for its end while `attend` is called; `nil` lasts as long as it works.
-    func end(withinNanoseconds limit: UInt64?, attend: () -> Void = {}) -> Ending {
-        let deadline = limit.map { Monotonic.now() + $0 }
-        while !isOver {
-            if let deadline, Monotonic.now() >= deadline { break }
-            _ = heard.wait(timeoutNanoseconds: Attendance.drawNanoseconds)
-            heard.clear()
-            attend()
-        }
+    /// Waits for its end while `attend` is called.
+    func end(_ patience: Patience, attend: () -> Void = {}) -> Ending {
+        let overdue = wait(patience, attend)
         if !isOver { kill() }
         let process = process.withLock { $0 }
         process.waitUntilExit()
@@ -124,7 +127,30 @@ final class DestinationProcess: Sendable {
             process.terminationReason == .uncaughtSignal
             ? "the process was ended by signal \(process.terminationStatus)" : nil
         let document = report.flatMap { try? ReportDocument(decoding: $0) }
-        return Ending(document: document, problem: died ?? said)
+        return Ending(document: document, problem: overdue ?? died ?? said)
+    }
+
+    /// Answers what it failed to do in time; nothing when it ended, or when no time was given.
+    private func wait(_ patience: Patience, _ attend: () -> Void) -> String? {
+        // Summed up look by look: time in which this process itself was stopped does not count.
+        var waited: UInt64 = 0
+        while !isOver {
+            switch patience {
+            case .none: return nil
+            case .total(let limit) where waited >= limit:
+                return "the process did not end within \(Readable.time(limit)) and was killed"
+            case .silence(let limit) where waited >= limit:
+                return "the process said nothing for \(Readable.time(limit)) and was killed"
+            case .total, .silence: break
+            }
+            let lookedAt = Monotonic.now()
+            let isHeard = heard.wait(timeoutNanoseconds: Attendance.drawNanoseconds)
+            heard.clear()
+            waited += min(Monotonic.now() - lookedAt, Attendance.drawNanoseconds)
+            if isHeard, case .silence = patience { waited = 0 }
+            attend()
+        }
+        return nil
     }
 
     /// Makes it end now: by its input's end, then by a signal that it heeds, then by one that it

@@ -47,7 +47,7 @@ struct RunCommand: ParsableCommand {
             runOn: side.runOn, console: output.console, leftovers: leftovers,
             destinationProblem: { destination.earlyEnd })
         let (sourceReport, ending) = try source.migrate(ram, to: address)
-        let other = conclude(destination, sourceReport, output.console, leftovers)
+        let other = conclude(destination, sourceReport, plan, output.console, leftovers)
         var document = ReportDocument(
             command: Self.name, source: sourceReport, ending: ending, plan: plan,
             specification: specification,
@@ -62,12 +62,19 @@ struct RunCommand: ParsableCommand {
 
     /// The destination works on after the last page; one that failed ends soon or is ended.
     private func conclude(
-        _ destination: DestinationProcess, _ source: SourceReport, _ console: Console,
-        _ leftovers: Leftovers
+        _ destination: DestinationProcess, _ source: SourceReport, _ plan: MemoryPlan,
+        _ console: Console, _ leftovers: Leftovers
     ) -> DestinationProcess.Ending {
-        let isDone = source.status == .completed
         let grace = side.silenceLimit.nanoseconds + 2_000_000_000
-        return destination.end(withinNanoseconds: isDone ? nil : grace) {
+        let patience: DestinationProcess.Patience =
+            switch source.status {
+            case .completed:
+                .silence(nanoseconds: grace + Self.quietNanosecondsMax(side.runOn, plan))
+            // It waits for a source that never came.
+            case .cancelled where !source.wasConnected: .none
+            default: .total(nanoseconds: grace)
+            }
+        return destination.end(patience) {
             if Interruption.heed() {
                 console.clear()
                 ProblemLine.write("interrupted")
@@ -76,6 +83,13 @@ struct RunCommand: ParsableCommand {
             let word = destination.lastLine ?? "waiting"
             console.show(Progress(phase: "destination: \(word)", fraction: nil))
         }
+    }
+
+    /// How long a destination that works may say nothing. Verification speaks every second; the
+    /// workload that runs on does not, nor does the kernel when it gives memory back at the end,
+    /// for which a second per GiB is generous.
+    private static func quietNanosecondsMax(_ runOn: TimeSpan, _ plan: MemoryPlan) -> UInt64 {
+        runOn.nanoseconds + (plan.lengthBytes >> 30) * 1_000_000_000
     }
 
     private func arguments(_ plan: MemoryPlan, _ leftovers: Leftovers) throws -> [String] {

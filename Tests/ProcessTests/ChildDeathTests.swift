@@ -44,6 +44,25 @@ import Testing
         }
     }
 
+    @Test("a run whose destination stops after the last page gives it up and says so")
+    func whileVerifying() throws {
+        try inPlace { place in
+            let command = try RunningCommand(
+                [
+                    "run", "--memory", "16M", "--warm-up", "0", "--run-on", "1s",
+                    "--silence-limit", "100ms",
+                ], in: place)
+            let child = try destination(of: command)
+            _ = try #require(command.line(containing: "every page is here", within: 10))
+            #expect(kill(child, SIGSTOP) == 0)
+            let ended = command.end(within: 20)
+            #expect(ended.status == 1, "\(ended)")
+            let line = ended.errorLines.last ?? ""
+            #expect(line.contains("said nothing") && line.contains("killed"), "\(ended)")
+            #expect(place.leftovers() == [])
+        }
+    }
+
     private func destination(of command: RunningCommand) throws -> Int32 {
         let line = try #require(command.line(containing: "destination is process", within: 10))
         return try #require(line.split(separator: " ").compactMap { Int32($0) }.first)
