@@ -92,9 +92,7 @@ final class DestinationProcess: Sendable {
                 let ending = end(.none)
                 let problem = ending.problem ?? "it does not say where it listens"
                 throw Interruption.wasAsked
-                    ? Refusal(
-                        description: "interrupted", exitStatus: Interruption.exitStatus)
-                    : Refusal.environment("destination: \(problem)")
+                    ? .interrupted : Refusal.environment("destination: \(problem)")
             }
             _ = heard.wait(timeoutNanoseconds: min(deadline - now, Attendance.drawNanoseconds))
             heard.clear()

@@ -67,6 +67,9 @@ struct Refusal: Error, Equatable, CustomStringConvertible {
         Refusal(description: text, exitStatus: ExitCode.validationFailure.rawValue)
     }
 
+    static let interrupted = Refusal(
+        description: "interrupted", exitStatus: Interruption.exitStatus)
+
     /// This host, or the other side, does not allow it.
     static func environment(_ text: String) -> Refusal {
         Refusal(description: text, exitStatus: ExitCode.failure.rawValue)

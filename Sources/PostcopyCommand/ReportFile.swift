@@ -1,5 +1,6 @@
 internal import Postcopy
 internal import Foundation
+internal import Synchronization
 
 /// Where the JSON report goes. Tried before anything starts, so that a path that cannot be written
 /// shows at once; a file appears only when it is complete.
@@ -48,9 +49,8 @@ enum ReportFile {
         let type = attributes?[.type] as? FileAttributeType
         if type == .typeDirectory { throw refusal("it is a folder") }
         if let type, type != .typeRegular {
-            guard let handle = FileHandle(forWritingAtPath: place.path) else {
-                throw refusal("it may not be opened")
-            }
+            guard let opened = try open(place.path) else { throw refusal("nobody reads it") }
+            guard let handle = opened.handle else { throw refusal("it may not be opened") }
             return .special(handle)
         }
         if type != nil, !FileManager.default.isWritableFile(atPath: place.path) {
@@ -64,6 +64,35 @@ enum ReportFile {
             throw refusal(reason(of: error))
         }
         return .file(place)
+    }
+
+    /// Opening a pipe waits for a reader; one that was started beside this process needs no longer.
+    private static let readerNanosecondsMax: UInt64 = 1_000_000_000
+
+    /// What became of opening a file; no handle when it is refused.
+    private struct Opened: Sendable {
+        let handle: FileHandle?
+    }
+
+    /// Opens a device or a pipe; `nil` when it does not open in time. The thread that waits in the
+    /// kernel then stays there, for the little that this process still lives.
+    private static func open(_ path: String) throws -> Opened? {
+        let result = ResultPlace()
+        let done = try EventFlag()
+        Thread.detachNewThread {
+            result.opened.withLock { $0 = Opened(handle: FileHandle(forWritingAtPath: path)) }
+            done.raise()
+        }
+        let deadline = Monotonic.now() + readerNanosecondsMax
+        while !done.wait(timeoutNanoseconds: Attendance.drawNanoseconds) {
+            if Interruption.heed() { throw Refusal.interrupted }
+            if Monotonic.now() >= deadline { return nil }
+        }
+        return result.opened.withLock { $0 }
+    }
+
+    private final class ResultPlace: Sendable {
+        let opened = Mutex<Opened?>(nil)
     }
 
     /// The kernel's word where there is one: Foundation's names the file and no cause.

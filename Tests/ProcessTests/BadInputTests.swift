@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import LinuxKernel
 import Testing
 
@@ -90,6 +91,21 @@ import Testing
         let line = try onlyLine(["send", uri, "--memory", "4M", "--quiet"])
         #expect(line.contains(uri) && line.contains("refused"))
         #expect(line.contains("postcopy receive"))
+    }
+
+    @Test("a pipe that nobody reads is refused, and no report is lost in it")
+    func pipeWithoutReader() throws {
+        try inPlace { place in
+            let made = unsafe mkfifo(place.path("pipe"), 0o600)
+            #expect(made == 0)
+            let command = try RunningCommand(
+                ["run", "--memory", "4M", "--json", place.path("pipe")], in: place)
+            let ended = command.end(within: 10)
+            #expect(ended.status == 1, "\(ended)")
+            #expect(ended.errorLines.count == 1, "\(ended)")
+            #expect(ended.errorLines.last?.contains("nobody reads it") == true, "\(ended)")
+            #expect(place.leftovers(expecting: ["pipe"]) == [])
+        }
     }
 
     @Test("a host that does not exist is named")
