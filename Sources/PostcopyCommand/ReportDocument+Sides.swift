@@ -98,10 +98,16 @@ extension ReportDocument {
         }
     }
 
-    /// Whether the migration did all that it should. A source alone cannot see the verification.
+    /// A source alone cannot see the verification of a workload that left.
+    var isVerifiedElsewhere: Bool {
+        command == SendCommand.name && status == MigrationStatus.completed.rawValue
+            && verify == nil
+    }
+
+    /// Whether the migration did all that it should, as far as this process can know.
     var isSuccess: Bool {
         guard status == MigrationStatus.completed.rawValue, errorDesc == nil else { return false }
-        return command == SendCommand.name || verify?.isClean == true
+        return isVerifiedElsewhere || verify?.isClean == true
     }
 }
 

@@ -7,7 +7,12 @@ struct SendCommand: ParsableCommand {
     static let name = "send"
     static let configuration = CommandConfiguration(
         commandName: name,
-        abstract: "Runs a workload here and migrates it to a 'postcopy receive'.")
+        abstract: "Runs a workload here and migrates it to a 'postcopy receive'.",
+        discussion: """
+            The exit status is 0 when the destination has every page and runs the workload. The \
+            memory is verified there afterwards: 'postcopy receive' reports it, by its exit status \
+            as well. A workload that stays here is verified here.
+            """)
 
     @Argument(
         help: "Where 'postcopy receive' listens: tcp:HOST:PORT or unix:PATH.",

@@ -146,7 +146,9 @@ struct SummaryTable {
     }
 
     private var verifyPieces: [String?] {
-        guard let verify = document.verify else { return ["no"] }
+        guard let verify = document.verify else {
+            return [document.isVerifiedElsewhere ? "at the destination, which reports it" : "no"]
+        }
         return verify.pieces + ["at the \(verify.side)"]
     }
 

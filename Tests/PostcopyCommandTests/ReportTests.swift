@@ -102,6 +102,23 @@ func fullReport() -> ReportDocument {
         report.status = "postcopy-paused"
         #expect(!report.isSuccess)
     }
+
+    @Test("who verifies is said where this process does not know the outcome")
+    func verifiedElsewhere() {
+        func verified(_ change: (inout ReportDocument) -> Void) -> Bool {
+            var report = fullReport()
+            report.verify = nil
+            change(&report)
+            return SummaryTable(report).text(columns: 80).contains("at the destination, which")
+        }
+        #expect(verified { $0.command = "send" })
+        #expect(!verified { _ in })
+        #expect(
+            !verified {
+                $0.command = "send"
+                $0.status = "postcopy-paused"
+            })
+    }
 }
 
 @Suite struct LayoutTests {
