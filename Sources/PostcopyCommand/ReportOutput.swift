@@ -76,7 +76,13 @@ extension ReportDocument {
 extension ReportDocument {
     /// What a source can say of a guest that has moved and of whose destination it hears nothing.
     private var sourceDebt: String {
-        "the guest is at the destination, and at least "
+        // The downtime is known once the destination has said that it runs the guest.
+        guard downtimeNs != nil else {
+            return "the destination did not confirm that it runs the guest; its memory is whole "
+                + "only in this process, which ends now and cannot take it back: the guest may "
+                + "be lost"
+        }
+        return "the guest is at the destination, and at least "
             + "\(Readable.bytes(ram.remaining ?? 0)) of its memory are only here"
     }
 }

@@ -103,6 +103,17 @@ func fullReport() -> ReportDocument {
         #expect(!report.isSuccess)
     }
 
+    @Test("a paused source says where the guest is only when it was told")
+    func paused() {
+        var report = fullReport()
+        report.status = "postcopy-paused"
+        report.missing = nil
+        #expect(report.failureLine.contains("the guest is at the destination"))
+        report.downtimeNs = nil
+        #expect(!report.failureLine.contains("the guest is at the destination"))
+        #expect(report.failureLine.contains("the guest may be lost"))
+    }
+
     @Test("who verifies is said where this process does not know the outcome")
     func verifiedElsewhere() {
         func verified(_ change: (inout ReportDocument) -> Void) -> Bool {
