@@ -22,6 +22,23 @@ enum Machine {
         return nil
     }
 
+    /// What one side has open at most, both channels and the pipes of a child included, is half of
+    /// this; libraries that cannot open something end the process without a word.
+    static let descriptorsMin = 64
+
+    /// - Throws: `Refusal` when this process may not open as many files as it may need.
+    static func checkDescriptors(limits: String = text("/proc/self/limits")) throws {
+        let name = "Max open files"
+        let line = limits.split(separator: "\n").first { $0.hasPrefix(name) }
+        // The soft limit comes first; "unlimited" is no number.
+        guard let word = line?.dropFirst(name.count).split(separator: " ").first,
+            let limit = Int(word), limit < descriptorsMin
+        else { return }
+        throw Refusal.environment(
+            "only \(limit) files may be open, and a migration needs up to \(descriptorsMin): raise "
+                + "the limit with 'ulimit -n \(descriptorsMin)' or more")
+    }
+
     private static func text(_ path: String) -> String {
         (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
     }

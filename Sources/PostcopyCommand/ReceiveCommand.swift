@@ -23,6 +23,7 @@ struct ReceiveCommand: ParsableCommand {
     var child = false
 
     func run() throws {
+        try Machine.checkDescriptors()
         let plan = try MemoryPlan(memory)
         let options = try side.migrationOptions(preempt: true)
         let output = try ReportOutput(report, isChild: child)

@@ -29,6 +29,7 @@ struct RunCommand: ParsableCommand {
     var noPreempt = false
 
     func run() throws {
+        try Machine.checkDescriptors()
         let plan = try MemoryPlan(memory)
         let specification = try workload.specification(memoryBytes: plan.lengthBytes)
         let options = try side.migrationOptions(preempt: !noPreempt)

@@ -29,6 +29,7 @@ struct SendCommand: ParsableCommand {
     var noPreempt = false
 
     func run() throws {
+        try Machine.checkDescriptors()
         if case .tcp(_, 0) = uri {
             throw Refusal.usage("port 0 cannot be connected to: give the port that receive prints")
         }
