@@ -40,7 +40,8 @@ import Testing
             #expect(line.hasPrefix("postcopy: the "), "\(line)")
             command.signal(SIGTERM)
             _ = (command.end(within: 10), receiver.end(within: 5))
-            #expect(place.leftovers() == [])
+            // Who is killed cannot remove its socket; the next who listens there replaces it.
+            #expect(place.leftovers() == ["socket"])
         }
     }
 
