@@ -56,7 +56,8 @@ final class DestinationProcess: Sendable {
         do {
             try process.run()
         } catch {
-            throw Refusal.environment("the destination process does not start: \(error)")
+            throw Refusal.environment(
+                "the destination process does not start: \(PlainReason.of(error))")
         }
         processID = process.processIdentifier
         self.heard = heard

@@ -13,14 +13,15 @@ struct PrivateFolder {
     init(leftovers: Leftovers) throws {
         let base = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
         let name = "\(Self.prefix)\(String(UInt64.random(in: 0 ... .max), radix: 36))"
-        let path = URL(fileURLWithPath: base).appendingPathComponent(name).path
+        let place = URL(fileURLWithPath: base).appendingPathComponent(name)
+        let path = place.path
         do {
             try FileManager.default.createDirectory(
                 atPath: path, withIntermediateDirectories: false,
                 attributes: [.posixPermissions: 0o700])
         } catch {
             throw Refusal.environment(
-                "no folder for the socket in \(base): \(error.localizedDescription); "
+                "no folder for the socket in \(base): \(PlainReason.of(error, at: place)); "
                     + "set TMPDIR to a folder that you may write to")
         }
         self.path = path

@@ -34,7 +34,7 @@ enum ReportFile {
             case .file(let place): try document.encoded().write(to: place, options: .atomic)
             }
         } catch {
-            throw Refusal.environment("the JSON report was not written: \(Self.reason(of: error))")
+            throw Refusal.environment("the JSON report was not written: \(PlainReason.of(error))")
         }
     }
 
@@ -61,7 +61,7 @@ enum ReportFile {
             try Data().write(to: trial, options: .withoutOverwriting)
             try FileManager.default.removeItem(at: trial)
         } catch {
-            throw refusal(reason(of: error))
+            throw refusal(PlainReason.of(error, at: place))
         }
         return .file(place)
     }
@@ -93,13 +93,5 @@ enum ReportFile {
 
     private final class ResultPlace: Sendable {
         let opened = Mutex<Opened?>(nil)
-    }
-
-    /// The kernel's word where there is one: Foundation's names the file and no cause.
-    private static func reason(of error: any Error) -> String {
-        let outer = error as NSError
-        let cause = outer.userInfo[NSUnderlyingErrorKey] as? NSError ?? outer
-        guard cause.domain == NSPOSIXErrorDomain else { return cause.localizedDescription }
-        return Errno(rawValue: Int32(cause.code)).description
     }
 }
