@@ -58,6 +58,13 @@ struct WorkloadOptions: ParsableArguments {
 
     /// - Throws: `Refusal` for the first value that no workload can have.
     func specification(memoryBytes: UInt64) throws -> WorkloadSpecification {
+        let least = UInt64(max(0, vcpus)) * WorkloadSpecification.pageBytes
+        guard hotSet != nil || memoryBytes >= least || vcpus > WorkloadSpecification.vcpuCountMax
+        else {
+            throw Refusal.usage(
+                "--memory \(memoryBytes) has no page for each of \(vcpus) vCPUs: give at least "
+                    + "--memory \(least), or fewer --vcpus")
+        }
         // Small enough to be exact in every reader of JSON, and to be typed again.
         let seed = seed ?? UInt64.random(in: 0..<1 << 32)
         do throws(WorkloadError) {
