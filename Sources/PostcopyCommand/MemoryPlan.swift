@@ -39,10 +39,10 @@ struct MemoryPlan: Equatable {
         }
         let allowed: [PageSize] = isHuge ? [.size2MiB, .size1GiB] : [HostMemory.pageSize]
         guard let page = PageSize(bytes: bytes), allowed.contains(page) else {
-            let sizes = allowed.map { "\($0.bytes >> 10)K" }.joined(separator: " or ")
+            let sizes = allowed.map { ByteCount($0.bytes).text }.joined(separator: " or ")
             let remedy = isHuge ? "" : ", and larger ones need --backing hugetlb"
             throw Refusal.usage(
-                "--page-size \(bytes) cannot be had with --backing \(options.backing.rawValue): "
+                "--page-size \(ByteCount(bytes).text) cannot be had with --backing \(options.backing.rawValue): "
                     + "it has \(sizes)\(remedy)")
         }
         return page

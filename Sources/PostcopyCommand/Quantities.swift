@@ -4,6 +4,15 @@ struct ByteCount: Equatable, Sendable {
 
     init(_ bytes: UInt64) { self.bytes = bytes }
 
+    /// As a user would write it: by the largest unit of which it is a whole number.
+    var text: String {
+        let units = [(40, "T"), (30, "G"), (20, "M"), (10, "K")]
+        for (shift, letter) in units where bytes > 0 && bytes.trailingZeroBitCount >= shift {
+            return "\(bytes >> shift)\(letter)"
+        }
+        return "\(bytes)"
+    }
+
     init(parsing text: String) throws(QuantityError) {
         let quantity = try Quantity(parsing: text, kind: .size)
         let shift: UInt64? =

@@ -52,6 +52,13 @@ import Testing
         #expect(error?.description.contains("500ms") == true)
     }
 
+    @Test(
+        "a size is printed as it can be typed",
+        arguments: ["0", "1", "4095", "4K", "6K", "2M", "3M", "1G", "16T", "4097", "1025K"])
+    func sizeText(_ text: String) throws {
+        #expect(try ByteCount(parsing: text).text == text)
+    }
+
     @Test("numbers are printed with the digits that a person reads")
     func readable() {
         let sizes: [(UInt64, String)] = [
