@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Postcopy
 
 /// What a measurement needs to be told about the host.
 enum Machine {
@@ -37,6 +38,18 @@ enum Machine {
         throw Refusal.environment(
             "only \(limit) files may be open, and a migration needs up to \(descriptorsMin): raise "
                 + "the limit with 'ulimit -n \(descriptorsMin)' or more")
+    }
+
+    /// The huge pages that can still be had, those beyond the pool included; `nil` when the host has none of that size.
+    static func freePages(_ page: PageSize) -> UInt64? {
+        func number(_ name: String) -> UInt64? {
+            let folder = "/sys/kernel/mm/hugepages/hugepages-\(page.bytes >> 10)kB"
+            return UInt64(text("\(folder)/\(name)").trimmingCharacters(in: .newlines))
+        }
+        guard let free = number("free_hugepages") else { return nil }
+        let (most, taken) = (number("nr_overcommit_hugepages"), number("surplus_hugepages"))
+        let beyond = (most ?? 0) - min(most ?? 0, taken ?? 0)
+        return free - min(free, number("resv_hugepages") ?? 0) + beyond
     }
 
     private static func text(_ path: String) -> String {

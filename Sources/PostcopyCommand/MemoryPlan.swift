@@ -48,10 +48,10 @@ struct MemoryPlan: Equatable {
         return page
     }
 
-    /// Refuses what this host has no room for. Huge pages are reserved when they are mapped, and
-    /// refused there.
+    /// Refuses what this host has no room for.
     /// - Parameter sides: how many processes on this host hold the memory.
     func checkRoom(sides: UInt64, available: UInt64? = HostMemory.availableBytes) throws {
+        if backing == .hugetlb { try checkHugePages(sides: sides, free: Machine.freePages(page)) }
         guard let available else { return }
         let each = (backing == .hugetlb ? 0 : lengthBytes) + Self.overheadBytes
         let needed = each * sides
@@ -64,6 +64,20 @@ struct MemoryPlan: Equatable {
             "--memory \(Readable.bytes(lengthBytes)) needs \(Readable.bytes(needed)) here"
                 + "\(sides > 1 ? " for both sides" : ""), \(Readable.bytes(available)) are "
                 + "available: \(advice)")
+    }
+
+    /// The second side would be refused by its own need alone, with half of the remedy.
+    /// - Parameter free: huge pages; `nil` when this host has none of that size, which is refused
+    ///   when they are mapped.
+    func checkHugePages(sides: UInt64, free: UInt64?) throws {
+        let needed = lengthBytes / page.bytes * sides
+        guard let free, needed > free else { return }
+        let size = ByteCount(page.bytes).text
+        throw Refusal.environment(
+            "--memory \(Readable.bytes(lengthBytes)) needs \(needed) huge pages of \(size) here"
+                + "\(sides > 1 ? " for both sides" : ""), \(free) are free: add "
+                + "\(needed - free) to nr_hugepages in "
+                + "/sys/kernel/mm/hugepages/hugepages-\(page.bytes >> 10)kB")
     }
 
     /// Maps the memory.

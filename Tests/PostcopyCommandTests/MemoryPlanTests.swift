@@ -24,7 +24,20 @@ import Testing
         let plan = try MemoryPlan(
             try MemoryOptions.parse(["--memory", "1G", "--backing", "hugetlb"]))
         #expect(plan.page == .size2MiB)
-        try plan.checkRoom(sides: 2, available: 2 * MemoryPlan.overheadBytes)
+        try plan.checkHugePages(sides: 2, free: 1024)
+        try plan.checkHugePages(sides: 2, free: nil)
+    }
+
+    @Test("too few huge pages are refused with what all sides need", arguments: [1, 2] as [UInt64])
+    func tooFewHugePages(sides: UInt64) throws {
+        let plan = try MemoryPlan(
+            try MemoryOptions.parse(["--memory", "1G", "--backing", "hugetlb"]))
+        let error = #expect(throws: Refusal.self) {
+            try plan.checkHugePages(sides: sides, free: 500)
+        }
+        let text = error?.description ?? ""
+        #expect(text.contains("\(512 * sides) huge pages of 2M"))
+        #expect(text.contains("add \(512 * sides - 500) to nr_hugepages"))
     }
 
     @Test("a source chooses a hot set that every vCPU has a page of", arguments: 1...64)
