@@ -50,17 +50,20 @@ extension ReportDocument {
         // A guest that stayed at the source misses nothing here, and nobody waited.
         let blocktime = report.guestRunsHere ? report.blocktime : nil
         let missing = report.guestRunsHere ? report.missing : []
+        // The runtime counts host pages here and target pages at the source.
+        let targetPages = plan.page.bytes / PageSize.target.bytes
         let ram = RAMFigures(
             total: plan.lengthBytes, pageSize: plan.page.bytes,
             remaining: UInt64(progress.missingHostPages) * plan.page.bytes,
-            postcopyRequests: progress.requests, urgentPages: progress.urgentPages,
-            backgroundPages: progress.backgroundPages)
+            postcopyRequests: progress.requests,
+            urgentPages: progress.urgentPages * targetPages,
+            backgroundPages: progress.backgroundPages * targetPages)
         let side = SideFigures(
             pid: getpid(), status: report.status.rawValue, errorDesc: report.problem,
             guestRunsHere: report.guestRunsHere, startedAtNs: start, endedAtNs: end,
             guestRunningAtNs: report.guestRunningAtNanoseconds, phases: phases,
-            faults: progress.faults, requests: progress.requests, zeroPages: progress.zeroPages,
-            receivedBytes: progress.receivedBytes,
+            faults: progress.faults, requests: progress.requests,
+            zeroPages: progress.zeroPages * targetPages, receivedBytes: progress.receivedBytes,
             faultOrigin: report.faultOrigin.isEmpty ? nil : report.faultOrigin,
             peakResidentBytes: Machine.peakResidentBytes)
         self.init(

@@ -63,7 +63,7 @@ struct RAMFigures: Codable, Equatable {
     var downtimeBytes: UInt64?
     var postcopyBytes: UInt64?
     var postcopyRequests: UInt64?
-    /// Host pages placed by the urgent channel, and by the stream.
+    /// Target pages placed by the urgent channel, and by the stream.
     var urgentPages: UInt64?
     var backgroundPages: UInt64?
 }
@@ -150,6 +150,7 @@ struct SideFigures: Codable, Equatable {
     var phases: [PhaseFigures]
     var faults: UInt64?
     var requests: UInt64?
+    /// Target pages placed as zero.
     var zeroPages: UInt64?
     var receivedBytes: UInt64?
     var faultOrigin: String?

@@ -43,6 +43,8 @@ import Testing
             let ended = try run(["--backing", "hugetlb", "--page-size", "2M"])
             #expect(ended.status == 0, "\(ended)")
             #expect(ended.number("ram", "page-size") == 2 << 20)
+            let placed = ["urgent-pages", "background-pages"].map { ended.number("ram", $0) ?? 0 }
+            #expect(placed.reduce(0, +) == (64 << 20) / 4096, "all in target pages")
             #expect(HugePagePool.read("free_hugepages") == free)
         }
     }
