@@ -69,7 +69,10 @@ extension ReportDocument {
         if let verify, verify.side == "source" {
             parts.append("the workload ran on at the source (\(verify.text))")
         }
-        return "\(status): \(parts.joined(separator: "; "))"
+        var text = parts.joined(separator: "; ")
+        // "cancelled: cancelled before a source connected" says it twice.
+        if text.hasPrefix("\(status) ") { text.removeFirst(status.count + 1) }
+        return "\(status): \(text)"
     }
 }
 

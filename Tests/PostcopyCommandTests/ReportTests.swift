@@ -114,6 +114,18 @@ func fullReport() -> ReportDocument {
         #expect(report.failureLine.contains("the guest may be lost"))
     }
 
+    @Test("the status is said once")
+    func statusOnce() {
+        var report = fullReport()
+        report.status = "cancelled"
+        report.errorDesc = "cancelled before a source connected"
+        #expect(report.failureLine == "cancelled: before a source connected; " + missingText)
+        report.errorDesc = "stopped on request"
+        #expect(report.failureLine == "cancelled: stopped on request; " + missingText)
+    }
+
+    private let missingText = "block 'workload.ram' misses 1 pages, 4.00 KiB"
+
     @Test("who verifies is said where this process does not know the outcome")
     func verifiedElsewhere() {
         func verified(_ change: (inout ReportDocument) -> Void) -> Bool {
