@@ -6,8 +6,8 @@ internal import Synchronization
 
 /// The source's control thread: moves the guest, and owns the phase and the deadlines.
 struct SourceControl: ~Copyable {
-    private let state: SourceState
-    private let link: SourceLink
+    let state: SourceState
+    let link: SourceLink
     private let address: ChannelAddress
     private let announce: (MigrationStatus) -> Void
     private var phase = SourcePhase.none
@@ -120,30 +120,6 @@ struct SourceControl: ~Copyable {
         }
     }
 
-    private func send(_ bytes: [UInt8]) throws(Errno) {
-        state.counters.addSent(bytes.count)
-        try link.main.send(bytes.span)
-    }
-
-    private func sendSetup() throws(Errno) {
-        state.counters.heardAtNanoseconds.store(Monotonic.now(), ordering: .relaxed)
-        let blocks = state.geometries
-        let summary = blocks.reduce(0) { $0 | $1.hostPage.bytes }
-        var bytes: [UInt8] = []
-        StreamEncoder.appendHead(machineType: state.guest.machineType, to: &bytes)
-        let commands: [Command] = [
-            .openReturnPath, .ping(PingValue.returnPathOpened.rawValue),
-            .postcopyAdvise(pageSizeSummary: summary, targetPageBytes: PageSize.target.bytes),
-        ]
-        for command in commands {
-            StreamEncoder.appendCommand(command, blocks: blocks, to: &bytes)
-        }
-        StreamEncoder.appendSectionStart(id: SourceLink.ramSection, to: &bytes)
-        StreamEncoder.appendBlockList(blocks, basePage: HostMemory.pageSize, to: &bytes)
-        StreamEncoder.appendSectionEnd(id: SourceLink.ramSection, to: &bytes)
-        try send(bytes)
-    }
-
     /// Opens the urgent channel: the destination answered, so that it knows the main one. Done while
     /// the guest still runs.
     private mutating func connectUrgent() {
@@ -179,40 +155,6 @@ struct SourceControl: ~Copyable {
             state.controlFlag.clear()
             takeMessages()
         }
-    }
-
-    private func send(ping value: PingValue) throws(Errno) {
-        var bytes: [UInt8] = []
-        StreamEncoder.appendCommand(.ping(value.rawValue), blocks: [], to: &bytes)
-        try send(bytes)
-    }
-
-    private func discards() -> [UInt8] {
-        var bytes: [UInt8] = []
-        for (index, dirty) in state.dirty.enumerated() {
-            var ranges: [DiscardRange] = []
-            var page = 0
-            while let run = dirty.nextRun(from: page) {
-                ranges.append(DiscardRange(targetPages: run))
-                page = run.upperBound
-            }
-            StreamEncoder.appendDiscards(
-                DiscardRanges(block: BlockIndex(rawValue: index), ranges: ranges),
-                blocks: state.geometries, to: &bytes)
-        }
-        return bytes
-    }
-
-    private func sendPackage() throws(Errno) {
-        let package = DevicePackage.encode(devices: state.guest.saveDevices())
-        // From the first byte on the destination may ask: its devices may touch memory.
-        state.mayServe.store(true, ordering: .releasing)
-        let blocks = state.geometries
-        var bytes: [UInt8] = []
-        StreamEncoder.appendPackage(package, to: &bytes)
-        StreamEncoder.appendCommand(
-            .ping(PingValue.afterPackage.rawValue), blocks: blocks, to: &bytes)
-        try send(bytes)
     }
 
     private mutating func startSender() {
@@ -293,14 +235,5 @@ struct SourceControl: ~Copyable {
     private mutating func giveUpWaiting() {
         let limit = state.options.silenceNanosecondsMax / 1_000_000
         apply(.deadlinePassed, problem: "the destination kept silent for \(limit) ms")
-    }
-}
-
-extension DiscardRange {
-    fileprivate init(targetPages: Range<Int>) {
-        let shift = UInt64(PageSize.target.shift)
-        self.init(
-            start: RAMOffset(rawValue: UInt64(targetPages.lowerBound) << shift),
-            lengthBytes: UInt64(targetPages.count) << shift)
     }
 }

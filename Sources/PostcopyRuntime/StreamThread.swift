@@ -5,7 +5,7 @@ internal import StreamWire
 internal import Synchronization
 
 /// Why the stream ends before its time.
-private enum StreamTrouble: Error {
+enum StreamTrouble: Error {
     case wire(WireError)
     case link(Errno)
     case closed(WireError)
@@ -19,19 +19,19 @@ private enum StreamTrouble: Error {
 
 /// The destination's reader of the main channel: decodes, obeys commands, places background pages.
 struct StreamThread: ~Copyable {
-    private let state: DestinationState
+    let state: DestinationState
     private let link: DestinationLink
     private var decoder: StreamDecoder
-    private var placer: PagePlacer
-    private var package: [UInt8] = []
-    private var packagePosition: UInt64 = 0
-    private var isListening = false
+    var placer: PagePlacer
+    var package: [UInt8] = []
+    var packagePosition: UInt64 = 0
+    var isListening = false
     private var hasEnded = false
     /// Pages that were missing when the stream was last heard after its end.
     private var missingBefore = Int.max
     private var isReturnPathOpen = false
     /// Where the item that is being obeyed begins.
-    private var itemPosition: UInt64 = 0
+    var itemPosition: UInt64 = 0
 
     /// Takes one command (64 KiB at most) or a run of pages whole; more only waits in user memory
     /// instead of the socket.
@@ -94,7 +94,7 @@ struct StreamThread: ~Copyable {
         }
     }
 
-    private var missingPages: Int { state.counters.missingPages.load(ordering: .relaxed) }
+    var missingPages: Int { state.counters.missingPages.load(ordering: .relaxed) }
 
     /// Silence after the end of the stream: pages that are missing must be coming on the urgent
     /// channel. With none missing the source owes nothing more.
@@ -220,79 +220,5 @@ struct StreamThread: ~Copyable {
         guard state.requested[placed.block.rawValue].first(in: placed.pages) != nil else { return }
         // Full: the waiters run already, and only their blocktime closes late.
         state.notices.offer(placed)
-    }
-}
-
-// Commands that change memory.
-extension StreamThread {
-    private func advance(_ event: DestinationEvent) throws(StreamTrouble) {
-        try leave(state.advance(event, at: itemPosition))
-    }
-
-    /// Leaves an action to the control thread; after one that ends the migration nothing more is read.
-    private func leave(_ action: DestinationAction) throws(StreamTrouble) {
-        if action != .none { state.control.post(.perform(action)) }
-        if state.currentPhase.isTrouble { throw .over }
-    }
-
-    private func advise(summary: UInt64, targetPageBytes: UInt64) throws(StreamTrouble) {
-        let ours = state.geometries.reduce(0) { $0 | $1.hostPage.bytes }
-        guard summary == ours, targetPageBytes == PageSize.target.bytes else {
-            throw .refused(
-                "page sizes differ: the source has \(summary) and \(targetPageBytes), this side "
-                    + "\(ours) and \(PageSize.target.bytes); give both the same --page-size")
-        }
-        let action = state.advance(.advise, at: itemPosition)
-        guard action == .prepareMemory else { return try leave(action) }
-        for ram in state.blocks {
-            do {
-                try ram.drop(
-                    from: RAMOffset(rawValue: 0), lengthBytes: ram.geometry.lengthBytes)
-            } catch {
-                throw .refused("emptying RAM block '\(ram.geometry.name)': \(error)")
-            }
-            ram.avoidHugePages()
-        }
-    }
-
-    private func drop(_ discard: DiscardRanges) throws(StreamTrouble) {
-        let action = state.advance(
-            .discard(ranges: UInt16(clamping: discard.ranges.count)), at: itemPosition)
-        guard action == .dropRanges else { return try leave(action) }
-        let ram = state.blocks[discard.block.rawValue]
-        for range in discard.ranges {
-            let first = ram.geometry.hostPage(containing: range.start)
-            let count = Int(range.lengthBytes >> UInt64(ram.geometry.hostPage.shift))
-            let pages = first..<HostPageIndex(rawValue: first.rawValue + count)
-            let gone = state.received[discard.block.rawValue].remove(pages)
-            state.counters.missingPages.add(gone, ordering: .relaxed)
-            guard gone > 0 else { continue }
-            do { try ram.drop(from: range.start, lengthBytes: range.lengthBytes) } catch {
-                throw .refused("discarding in RAM block '\(ram.geometry.name)': \(error)")
-            }
-        }
-    }
-
-    /// LISTEN: from here on missing pages fault, and this thread goes on reading pages while the
-    /// control thread loads the devices.
-    private mutating func unpack() throws(StreamTrouble) {
-        let parts: DevicePackage.Parts
-        do { parts = try DevicePackage.parse(package.span, at: packagePosition) } catch {
-            throw .wire(error)
-        }
-        let action = state.advance(.listen, at: packagePosition)
-        guard action == .startListening else { return try leave(action) }
-        for ram in state.blocks {
-            do { try state.uffd.register(ram) } catch {
-                throw .refused("registering RAM block '\(ram.geometry.name)': \(error)")
-            }
-        }
-        // Whoever failed meanwhile ended only the faults of blocks that were registered by then.
-        guard !state.currentPhase.hasFailed else { return state.endFaults() }
-        isListening = true
-        if missingPages == 0 { try advance(.allPagesPlaced) }
-        let devices = Array(package[parts.devices])
-        package = []
-        state.control.post(.devices(devices, pings: parts.pings))
     }
 }
