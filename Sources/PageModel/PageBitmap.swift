@@ -55,13 +55,6 @@ public final class PageBitmap: Sendable {
         return changed
     }
 
-    /// Whether any page of `pages` is set.
-    public func intersects(_ pages: Range<Int>) -> Bool {
-        var found = false
-        forEachWord(of: pages) { index, mask in found = found || words.load(index) & mask != 0 }
-        return found
-    }
-
     public var setCount: Int {
         var count = 0
         for index in 0..<words.count { count += words.load(index).nonzeroBitCount }

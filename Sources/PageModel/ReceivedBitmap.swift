@@ -25,9 +25,4 @@ public struct ReceivedBitmap: Sendable {
     }
 
     public var placedCount: Int { pages.setCount }
-
-    /// The first page at or after `start` that is not placed.
-    public func firstMissing(from start: HostPageIndex) -> HostPageIndex? {
-        pages.firstClear(from: start.rawValue).map(HostPageIndex.init(rawValue:))
-    }
 }

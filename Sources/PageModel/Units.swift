@@ -7,11 +7,6 @@ public struct RAMOffset: RawRepresentable, Hashable, Comparable, Sendable {
     public static func < (left: RAMOffset, right: RAMOffset) -> Bool {
         left.rawValue < right.rawValue
     }
-
-    /// The offset `byteCount` bytes further on. Traps on overflow: callers stay inside a block.
-    public func advanced(by byteCount: UInt64) -> RAMOffset {
-        RAMOffset(rawValue: rawValue + byteCount)
-    }
 }
 
 /// A virtual address of this process.
@@ -32,17 +27,6 @@ public struct BlockIndex: RawRepresentable, Hashable, Comparable, Sendable {
     public init(rawValue: Int) { self.rawValue = rawValue }
 
     public static func < (left: BlockIndex, right: BlockIndex) -> Bool {
-        left.rawValue < right.rawValue
-    }
-}
-
-/// The place of a target page (the unit that the stream counts) in its block.
-public struct TargetPageIndex: RawRepresentable, Hashable, Comparable, Sendable {
-    public let rawValue: Int
-
-    public init(rawValue: Int) { self.rawValue = rawValue }
-
-    public static func < (left: TargetPageIndex, right: TargetPageIndex) -> Bool {
         left.rawValue < right.rawValue
     }
 }

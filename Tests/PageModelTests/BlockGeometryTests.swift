@@ -17,7 +17,8 @@ struct BlockGeometryTests {
             let start = block.offset(of: host)
             #expect(start.rawValue == UInt64(index) * page.bytes)
             #expect(block.hostPage(containing: start) == host)
-            #expect(block.hostPage(containing: start.advanced(by: page.bytes - 1)) == host)
+            let last = RAMOffset(rawValue: start.rawValue + page.bytes - 1)
+            #expect(block.hostPage(containing: last) == host)
             #expect(block.targetPages(of: host) == targets..<targets + page.targetPages)
             targets += page.targetPages
         }

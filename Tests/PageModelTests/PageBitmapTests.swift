@@ -19,7 +19,6 @@ struct PageBitmapTests {
             let start = Int.random(in: 0...pageCount + 70, using: &random)
             compare(bitmap, model, from: start)
             let asked = random.range(in: pageCount)
-            #expect(bitmap.intersects(asked) == asked.contains(where: model.contains))
             #expect(bitmap.firstSet(in: asked) == asked.first(where: model.contains))
         }
         for page in 0..<pageCount { #expect(bitmap.contains(page) == model.contains(page)) }

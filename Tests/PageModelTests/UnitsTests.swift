@@ -36,23 +36,10 @@ struct UnitsTests {
     func order(left: Int, right: Int) {
         let less = left < right
         #expect((BlockIndex(rawValue: left) < BlockIndex(rawValue: right)) == less)
-        #expect((TargetPageIndex(rawValue: left) < TargetPageIndex(rawValue: right)) == less)
         #expect((HostPageIndex(rawValue: left) < HostPageIndex(rawValue: right)) == less)
         let offsets = (RAMOffset(rawValue: UInt64(left)), RAMOffset(rawValue: UInt64(right)))
         #expect((offsets.0 < offsets.1) == less)
         let addresses = (HostAddress(rawValue: UInt64(left)), HostAddress(rawValue: UInt64(right)))
         #expect((addresses.0 < addresses.1) == less)
-    }
-
-    @Test("an offset advances by bytes")
-    func advanced() {
-        #expect(RAMOffset(rawValue: 4096).advanced(by: 12) == RAMOffset(rawValue: 4108))
-    }
-
-    @Test("an offset that would overflow traps")
-    func overflow() async {
-        await #expect(processExitsWith: .failure) {
-            _ = RAMOffset(rawValue: .max).advanced(by: UInt64(CommandLine.arguments.count))
-        }
     }
 }
