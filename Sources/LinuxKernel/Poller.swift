@@ -32,9 +32,6 @@ public struct Poller {
         watch(socket.descriptor.raw, for: POLLOUT)
     }
 
-    /// Stops watching what was watched at `place`; other places keep their number.
-    public mutating func ignore(_ place: Int) { entries[place].fd = -1 }
-
     /// Answers how many descriptors are ready: 0 when the time (`.max`: no limit) ran out.
     public mutating func wait(timeoutNanoseconds: UInt64) -> Int {
         let start = Monotonic.now()

@@ -91,15 +91,6 @@ public struct Userfaultfd: ~Copyable, Sendable {
         }
     }
 
-    /// Maps pages that the block's memfd already holds (`UFFDIO_CONTINUE`).
-    public func mapPresent(
-        lengthBytes: Int, at offset: RAMOffset, of ram: GuestRAM
-    ) throws(Errno) -> Placement {
-        try place(lengthBytes, at: offset, of: ram) { target, _, length in
-            pc_uffd_continue(descriptor.raw, target, UInt64(length))
-        }
-    }
-
     /// Wakes whoever waits in a host page.
     public func wake(_ page: HostPageIndex, of ram: GuestRAM) throws(Errno) {
         let start = ram.address.rawValue + ram.geometry.offset(of: page).rawValue

@@ -124,23 +124,6 @@ struct GuestRAMTests {
         #expect("\(error)".contains("mapping \(length) bytes"))
     }
 
-    @Test(
-        "pages of the page cache are mapped, others are not there",
-        .enabled(if: HostUnderTest.hasUserfaultfd, "needs root or access to /dev/userfaultfd"))
-    func mapPresent() throws {
-        try FaultRig.run(.memfd, pages: 2) { ram in
-            ram.storeWord(3, at: 0)
-        } _: { rig in
-            let page = rig.pageBytes
-            let mapped = try rig.uffd.mapPresent(
-                lengthBytes: page, at: rig.offset(0), of: rig.ram)
-            #expect(mapped.alreadyPresentPages == 1)
-            #expect(throws: Errno(rawValue: 14), "EFAULT") {
-                try rig.uffd.mapPresent(lengthBytes: page, at: rig.offset(1), of: rig.ram)
-            }
-        }
-    }
-
     @Test("words outside the block, and misaligned ones, are bugs")
     func outside() async {
         await #expect(processExitsWith: .failure) {
