@@ -57,9 +57,6 @@ public struct Blocktime: ~Copyable, Sendable {
         waits.reserveCapacity(Blocktime.waiterCapacity)
     }
 
-    /// Waits that are open.
-    public var waiterCount: Int { waits.count }
-
     /// Names the vCPU threads anew; the place in the list is the vCPU, so that its total goes on.
     ///
     /// An open wait will count for what its thread is when it ends. The totals of vCPUs beyond the

@@ -32,9 +32,6 @@ public struct HostPageAssembly: ~Copyable, Sendable {
     /// Whether no host page is unfinished.
     public var isIdle: Bool { current == nil }
 
-    /// The unfinished host page.
-    public var unfinished: HostPage? { current }
-
     /// Adds the target page at `offset` of `block`; an error leaves the assembly as it was.
     public mutating func add(
         targetPageInBlock offset: RAMOffset, of block: BlockIndex

@@ -66,16 +66,6 @@ public enum SourcePhase: Hashable, Sendable {
             false
         }
     }
-
-    /// Whether a page request may be answered: from the package on, also before the commit, since
-    /// the destination may need pages to load its devices.
-    public var mayServeRequests: Bool {
-        switch self {
-        case .sendingPackage, .postcopyDevice, .postcopyActive, .completing: true
-        case .none, .setup, .active, .stopping, .device, .completed, .paused, .failed, .cancelled:
-            false
-        }
-    }
 }
 
 /// Why the guest runs at the source again.

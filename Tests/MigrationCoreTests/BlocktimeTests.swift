@@ -78,7 +78,6 @@ struct BlocktimeTests {
         #expect(blocktime.begin(thread: 10, page: Self.page(1), at: 100) == .started)
         #expect(blocktime.begin(thread: 10, page: Self.page(1), at: 150) == .alreadyWaiting)
         #expect(blocktime.begin(thread: 10, page: Self.page(2), at: 180) == .moved)
-        #expect(blocktime.waiterCount == 1)
         #expect(blocktime.placed(page: Self.page(1), at: 190) == 0)
         #expect(blocktime.placed(page: Self.page(2), at: 200) == 1)
         let report = blocktime.report()

@@ -23,6 +23,11 @@ extension MigrationWorld {
         return happened && next != self ? next : nil
     }
 
+    /// From the package on, also before the commit: loading devices may need pages.
+    private var servesRequests: Bool {
+        source.status == .postcopyDevice || source.status == .postcopyActive
+    }
+
     private mutating func course(_ step: WorldStep, _ rules: Rules) -> Bool {
         switch step {
         case .connect where source == .none: tellSource(.connected, rules)
@@ -34,7 +39,7 @@ extension MigrationWorld {
             task = .idle
             tellSource(.packageSent, rules)
         case .sendPage where task == .pages && pagesOwed > 0: sendPage(on: \.main)
-        case .serveRequest where source.mayServeRequests && pagesOwed > 0: sendPage(on: \.urgent)
+        case .serveRequest where servesRequests && pagesOwed > 0: sendPage(on: \.urgent)
         case .allPagesSent where task == .pages && pagesOwed == 0:
             task = .idle
             tellSource(.allPagesSent, rules)

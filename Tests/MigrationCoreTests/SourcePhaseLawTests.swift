@@ -65,15 +65,6 @@ struct SourcePhaseLawTests {
             ])
     }
 
-    @Test("requests are served from the package's first byte to the end")
-    func requests() {
-        for phase in SourcePhaseTests.phases {
-            let open: [MigrationStatus] = [.postcopyDevice, .postcopyActive]
-            #expect(phase.mayServeRequests == open.contains(phase.status))
-            #expect(!(phase.mayServeRequests && phase.mayRunGuestHere))
-        }
-    }
-
     @Test("each failure says why in one line")
     func failures() {
         let failures: [SourceFailure] = [
