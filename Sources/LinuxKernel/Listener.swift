@@ -6,6 +6,8 @@ public struct Listener: ~Copyable, Sendable {
     let descriptor: FileDescriptor
     /// Where it listens; the port is the one the system chose.
     public let address: ChannelAddress
+    /// What a unix socket left in the file system.
+    private let file: SocketFile?
 
     /// A source opens two channels; a few strangers may knock meanwhile.
     private static let backlog: Int32 = 8
@@ -25,11 +27,13 @@ public struct Listener: ~Copyable, Sendable {
                 last = .last
                 continue
             }
+            let file = SocketFile(at: address)
             guard Glibc::listen(raw, Self.backlog) == 0 else {
                 last = .last
                 continue
             }
             self.descriptor = descriptor
+            self.file = file
             if case .tcp(let host, let asked) = address {
                 let port = SocketAddress(boundTo: raw)?.port ?? asked
                 self.address = .tcp(host: host, port: port)
@@ -41,7 +45,7 @@ public struct Listener: ~Copyable, Sendable {
         throw ChannelError(operation: .listen, address: address, cause: .kernel(last))
     }
 
-    deinit { if case .unix(let path) = address { _ = unsafe unlink(path) } }
+    deinit { file?.unlinkIfSame() }
 
     /// Takes the next connection; call it when a poller found one.
     public func accept() throws(ChannelError) -> StreamSocket {
@@ -89,5 +93,30 @@ public struct Listener: ~Copyable, Sendable {
         let owner = FileDescriptor(owning: probe)
         return unsafe candidate.withPointer { unsafe Glibc::connect(owner.raw, $0, $1) } != 0
             && errno == ECONNREFUSED
+    }
+}
+
+/// The file of a bound unix socket. While the socket is open its inode is not used again, so that
+/// device and inode tell it from a file that somebody bound in its place.
+private struct SocketFile: Sendable {
+    private let path: String
+    private let device: dev_t
+    private let inode: ino_t
+
+    /// The file at `address`: `nil` where that is no path, or nothing lies there any more.
+    init?(at address: ChannelAddress) {
+        guard case .unix(let path) = address else { return nil }
+        var status = stat()
+        guard unsafe lstat(path, &status) == 0 else { return nil }
+        self.path = path
+        device = status.st_dev
+        inode = status.st_ino
+    }
+
+    func unlinkIfSame() {
+        var status = stat()
+        guard unsafe lstat(path, &status) == 0, status.st_dev == device, status.st_ino == inode
+        else { return }
+        _ = unsafe unlink(path)
     }
 }

@@ -73,6 +73,23 @@ struct ListenerTests {
         #expect(kind(path) == nil)
     }
 
+    @Test("a unix socket's file that another has bound anew meanwhile stays")
+    func boundAnew() throws {
+        let path = HostUnderTest.temporaryPath("anew")
+        func outlived() throws -> Listener {
+            let first = try Listener(at: .unix(path: path))
+            try #require(unsafe unlink(path) == 0)
+            let second = try Listener(at: first.address)
+            return second
+        }
+        do {
+            let second = try outlived()
+            #expect(kind(path) == S_IFSOCK)
+            try exchange(with: second)
+        }
+        #expect(kind(path) == nil)
+    }
+
     @Test("a live unix socket is refused, and its listener hears nothing of it")
     func live() throws {
         let path = HostUnderTest.temporaryPath("live")
