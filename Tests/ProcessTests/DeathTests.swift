@@ -37,13 +37,8 @@ import Testing
         try inPlace { place in
             let pair = try pair("64M", warmUp: "60s", in: place)
             _ = try #require(pair.receiver.line(containing: "active", within: 10))
-            pair.sender.signal(SIGKILL)
-            let killedAt = Date()
-            let ended = pair.receiver.end(within: 10)
-            #expect(Date().timeIntervalSince(killedAt) < Self.noticeSecondsMax)
-            #expect(ended.status == 1, "\(ended)")
+            let ended = ended(pair.receiver, killing: pair.sender)
             #expect(ended.errorLines.last?.hasPrefix("postcopy: failed: ") == true, "\(ended)")
-            _ = pair.sender.end(within: 5)
             #expect(place.leftovers() == [])
         }
     }
@@ -53,14 +48,9 @@ import Testing
         try inPlace { place in
             let pair = try pair("512M", warmUp: "50ms", in: place)
             _ = try #require(pair.sender.line(containing: "postcopy-active", within: 20))
-            pair.receiver.signal(SIGKILL)
-            let killedAt = Date()
-            let ended = pair.sender.end(within: 10)
-            #expect(Date().timeIntervalSince(killedAt) < Self.noticeSecondsMax)
-            #expect(ended.status == 1, "\(ended)")
+            let ended = ended(pair.sender, killing: pair.receiver)
             #expect(ended.json["status"] as? String == "postcopy-paused", "\(ended)")
             #expect(ended.errorLines.last?.contains("only here") == true, "\(ended)")
-            _ = pair.receiver.end(within: 5)
         }
     }
 
@@ -69,15 +59,10 @@ import Testing
         try inPlace { place in
             let pair = try pair("512M", warmUp: "50ms", in: place)
             _ = try #require(pair.receiver.line(containing: "postcopy-active", within: 20))
-            pair.sender.signal(SIGKILL)
-            let killedAt = Date()
-            let ended = pair.receiver.end(within: 10)
-            #expect(Date().timeIntervalSince(killedAt) < Self.noticeSecondsMax)
-            #expect(ended.status == 1, "\(ended)")
+            let ended = ended(pair.receiver, killing: pair.sender)
             #expect(ended.json["status"] as? String == "postcopy-paused", "\(ended)")
             let line = ended.errorLines.last ?? ""
             #expect(line.contains("'workload.ram' misses"), "\(ended)")
-            _ = pair.sender.end(within: 5)
             #expect(place.leftovers() == [])
         }
     }
@@ -121,6 +106,19 @@ import Testing
             #expect(ended.number("verify", "mismatches") == 0)
             #expect(place.leftovers() == [])
         }
+    }
+
+    /// How `side` ended, which must notice in time that its `peer` was killed and call it a failure.
+    private func ended(
+        _ side: RunningCommand, killing peer: RunningCommand
+    ) -> RunningCommand.Ended {
+        peer.signal(SIGKILL)
+        let killedAt = Date()
+        let ended = side.end(within: 10)
+        #expect(Date().timeIntervalSince(killedAt) < Self.noticeSecondsMax, "\(ended)")
+        #expect(ended.status == 1, "\(ended)")
+        _ = peer.end(within: 5)
+        return ended
     }
 
     /// A run that waits at the source, connected.
