@@ -44,8 +44,10 @@ public struct Userfaultfd: ~Copyable, Sendable {
 
     /// Ends the reports; whoever still waits is woken and missing pages read as zeros.
     public func unregister(_ ram: GuestRAM) throws(Errno) {
-        try Errno.check(
-            pc_uffd_unregister(descriptor.raw, ram.address.rawValue, ram.geometry.lengthBytes))
+        let (start, length) = (ram.address.rawValue, ram.geometry.lengthBytes)
+        try Errno.check(pc_uffd_unregister(descriptor.raw, start, length))
+        // The kernel wakes before it lets go of the range: a fault that comes in between sleeps on.
+        try Errno.check(pc_uffd_wake(descriptor.raw, start, length))
     }
 
     /// Reads the faults that are there, without waiting, and hands each to `body`.
