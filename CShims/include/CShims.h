@@ -4,6 +4,7 @@
 #define POSTCOPY_CSHIMS_H
 
 #include "pc_memory.h"
+#include "pc_pagemap.h"
 #include "pc_ring.h"
 #include "pc_socket.h"
 #include "pc_thread.h"

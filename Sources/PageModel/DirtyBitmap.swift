@@ -17,6 +17,21 @@ public struct DirtyBitmap: Sendable {
     @discardableResult
     public func insert(_ range: Range<Int>) -> Int { pages.insert(range) }
 
+    /// Marks the target pages of one 64-bit word, page `64 * index` in its lowest bit, as a kernel's
+    /// dirty log gives them; answers how many were clean before. Bits beyond the block are dropped.
+    @discardableResult
+    public func insert(word: UInt64, at index: Int) -> Int { pages.formUnion(word, at: index) }
+
+    /// Marks target pages as not to be sent; answers how many were dirty before.
+    @discardableResult
+    public func remove(_ range: Range<Int>) -> Int { pages.remove(range) }
+
+    /// Takes the first dirty run at or after target page `start`, at most `countMax` pages of one
+    /// bitmap word: for a precopy, which may send a part of a host page.
+    public func takeRun(from start: Int, countMax: Int) -> Range<Int>? {
+        pages.takeRun(from: start, countMax: countMax)
+    }
+
     /// Target pages that must still be sent.
     public var dirtyCount: Int { pages.setCount }
 

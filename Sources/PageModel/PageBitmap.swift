@@ -55,6 +55,14 @@ public final class PageBitmap: Sendable {
         return changed
     }
 
+    /// Sets the bits of `mask` in word `index`, page `64 * index` in its lowest bit; answers how many
+    /// were clear before. Bits beyond the last page are dropped.
+    @discardableResult
+    public func formUnion(_ mask: UInt64, at index: Int) -> Int {
+        let inside = mask & PageBitmap.mask(0..<min(64, pageCount - index << 6))
+        return (inside & ~words.formUnion(inside, at: index)).nonzeroBitCount
+    }
+
     public var setCount: Int {
         var count = 0
         for index in 0..<words.count { count += words.load(index).nonzeroBitCount }
