@@ -92,6 +92,10 @@ public final class GuestRAM: @unchecked Sendable {
         unsafe HostAddress(rawValue: UInt64(UInt(bitPattern: base)))
     }
 
+    var addresses: Range<HostAddress> {
+        address..<HostAddress(rawValue: address.rawValue + geometry.lengthBytes)
+    }
+
     /// The offset of an address of this process, or `nil` when another mapping holds it.
     public func offset(of address: HostAddress) -> RAMOffset? {
         let start = self.address.rawValue

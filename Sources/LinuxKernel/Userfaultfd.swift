@@ -35,19 +35,45 @@ public struct Userfaultfd: ~Copyable, Sendable {
     /// - Throws: `EINVAL` for memory the kernel does not support, `EBUSY` when another descriptor
     ///   has it.
     public func register(_ ram: GuestRAM) throws(Errno) {
-        var ioctls: UInt64 = 0
-        try Errno.check(
-            unsafe pc_uffd_register(
-                descriptor.raw, ram.address.rawValue, ram.geometry.lengthBytes,
-                UInt64(PC_UFFD_MODE_MISSING.rawValue), &ioctls))
+        try register(ram.addresses, PC_UFFD_MODE_MISSING)
     }
 
     /// Ends the reports; whoever still waits is woken and missing pages read as zeros.
     public func unregister(_ ram: GuestRAM) throws(Errno) {
-        let (start, length) = (ram.address.rawValue, ram.geometry.lengthBytes)
-        try Errno.check(pc_uffd_unregister(descriptor.raw, start, length))
+        try unregister(ram.addresses)
         // The kernel wakes before it lets go of the range: a fault that comes in between sleeps on.
-        try Errno.check(pc_uffd_wake(descriptor.raw, start, length))
+        try Errno.check(
+            pc_uffd_wake(descriptor.raw, ram.address.rawValue, ram.geometry.lengthBytes))
+    }
+
+    /// Lets pages be protected from writes, by a descriptor that was opened for `noticedWrites`.
+    /// - Throws: as `register(_:)`, and `EPERM` for memory that may not be written.
+    func registerForWrites(_ addresses: Range<HostAddress>) throws(Errno) {
+        try register(addresses, PC_UFFD_MODE_WRITE_PROTECT)
+    }
+
+    /// Protects whole pages, also those never touched: the next write to each is noted in the page
+    /// map and goes on at once (`UFFDIO_WRITEPROTECT`).
+    /// - Throws: `ENOMEM` when there is none for the page tables of untouched memory.
+    func protect(_ addresses: Range<HostAddress>) throws(Errno) {
+        try Errno.check(
+            pc_uffd_writeprotect(
+                descriptor.raw, addresses.lowerBound.rawValue, addresses.lengthBytes, 1))
+    }
+
+    /// Ends what was registered and lifts every protection.
+    func unregister(_ addresses: Range<HostAddress>) throws(Errno) {
+        try Errno.check(
+            pc_uffd_unregister(
+                descriptor.raw, addresses.lowerBound.rawValue, addresses.lengthBytes))
+    }
+
+    private func register(_ addresses: Range<HostAddress>, _ mode: pc_uffd_mode) throws(Errno) {
+        var ioctls: UInt64 = 0
+        try Errno.check(
+            unsafe pc_uffd_register(
+                descriptor.raw, addresses.lowerBound.rawValue, addresses.lengthBytes,
+                UInt64(mode.rawValue), &ioctls))
     }
 
     /// Reads the faults that are there, without waiting, and hands each to `body`.

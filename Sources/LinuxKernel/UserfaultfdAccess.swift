@@ -55,6 +55,13 @@ public struct UserfaultfdRefusal: Error, Equatable, Sendable, CustomStringConver
         }
     }
 
+    package static func missing(
+        _ features: UserfaultfdFeatures, _ error: Errno
+    ) -> UserfaultfdRefusal {
+        UserfaultfdRefusal(
+            cause: .missingFeatures(features.names), deviceError: error, systemCallError: error)
+    }
+
     /// Asks the process for its state and says what that and the two errors mean.
     /// - Parameter userModeOnly: the answer when only faults of user mode were asked for, or `nil`.
     static func classify(
@@ -97,26 +104,52 @@ public struct UserfaultfdRefusal: Error, Equatable, Sendable, CustomStringConver
     }
 }
 
-extension Userfaultfd {
-    /// What every destination needs: missing pages of all three backings, and whose fault it is.
-    private static let required: [(bit: UInt64, name: String)] = [
-        (UInt64(PC_UFFD_FEATURE_MISSING_HUGETLBFS.rawValue), "missing faults on hugetlb (4.11)"),
-        (UInt64(PC_UFFD_FEATURE_MISSING_SHMEM.rawValue), "missing faults on shared memory (4.11)"),
-        (UInt64(PC_UFFD_FEATURE_THREAD_ID.rawValue), "thread ids (4.14)"),
-    ]
+/// What a user of userfaultfd needs of the kernel, which refuses a handshake that asks for more
+/// than it has.
+package struct UserfaultfdFeatures: Sendable {
+    let bits: UInt64
+    /// Each with the Linux version that brought it.
+    let names: String
 
+    private init(_ features: [(bit: pc_uffd_feature, name: String)]) {
+        bits = features.reduce(0) { $0 | UInt64($1.bit.rawValue) }
+        names = features.map(\.name).joined(separator: ", ")
+    }
+
+    /// What every destination needs: missing pages of all three backings, and whose fault it is.
+    package static let missingPages = UserfaultfdFeatures([
+        (PC_UFFD_FEATURE_MISSING_HUGETLBFS, "missing faults on hugetlb (4.11)"),
+        (PC_UFFD_FEATURE_MISSING_SHMEM, "missing faults on shared memory (4.11)"),
+        (PC_UFFD_FEATURE_THREAD_ID, "thread ids (4.14)"),
+    ])
+
+    /// Writes to memory of every backing, touched before or not, that are noted and never wait.
+    package static let noticedWrites = UserfaultfdFeatures([
+        (PC_UFFD_FEATURE_WP_HUGETLBFS_SHMEM, "write protection of shared and huge memory (5.19)"),
+        (PC_UFFD_FEATURE_WP_UNPOPULATED, "write protection of untouched memory (6.4)"),
+        (PC_UFFD_FEATURE_WP_ASYNC, "asynchronous write protection (6.7, on aarch64 6.10)"),
+    ])
+}
+
+extension Userfaultfd {
     /// Opens a userfaultfd through the device, then by the system call.
     /// - Parameter origin: `.userOnly` is tried last and only when asked for: it needs no privilege
     ///   and serves guests that never hand missing memory to the kernel.
     public static func open(_ origin: FaultOrigin) throws(UserfaultfdRefusal) -> Userfaultfd {
+        try open(origin, .missingPages)
+    }
+
+    static func open(
+        _ origin: FaultOrigin, _ features: UserfaultfdFeatures
+    ) throws(UserfaultfdRefusal) -> Userfaultfd {
         let device = pc_uffd_open_device()
-        if device >= 0 { return try shakeHands(FileDescriptor(owning: device), .userAndKernel) }
+        if device >= 0 { return try shakeHands(device, .userAndKernel, features) }
         let full = pc_uffd_open_syscall(0)
-        if full >= 0 { return try shakeHands(FileDescriptor(owning: full), .userAndKernel) }
+        if full >= 0 { return try shakeHands(full, .userAndKernel, features) }
         var userModeOnly: Errno?
         if origin == .userOnly {
             let limited = pc_uffd_open_syscall(1)
-            if limited >= 0 { return try shakeHands(FileDescriptor(owning: limited), .userOnly) }
+            if limited >= 0 { return try shakeHands(limited, .userOnly, features) }
             userModeOnly = Errno(rawValue: -limited)
         }
         throw .classify(
@@ -125,17 +158,14 @@ extension Userfaultfd {
     }
 
     private static func shakeHands(
-        _ descriptor: consuming FileDescriptor, _ origin: FaultOrigin
+        _ raw: Int32, _ origin: FaultOrigin, _ features: UserfaultfdFeatures
     ) throws(UserfaultfdRefusal) -> Userfaultfd {
+        let descriptor = FileDescriptor(owning: raw)
         var supported: UInt64 = 0
-        let wanted = required.reduce(0) { $0 | $1.bit }
-        let answer = unsafe pc_uffd_handshake(descriptor.raw, wanted, &supported)
+        let answer = unsafe pc_uffd_handshake(raw, features.bits, &supported)
         guard answer == 0 else {
             // The kernel refuses the whole handshake and says by EINVAL that a feature is unknown.
-            let names = required.map(\.name).joined(separator: ", ")
-            let error = Errno(rawValue: -answer)
-            throw UserfaultfdRefusal(
-                cause: .missingFeatures(names), deviceError: error, systemCallError: error)
+            throw .missing(features, Errno(rawValue: -answer))
         }
         return Userfaultfd(descriptor, origin: origin)
     }

@@ -63,6 +63,15 @@ public final class PageBitmap: Sendable {
         return (inside & ~words.formUnion(inside, at: index)).nonzeroBitCount
     }
 
+    /// Clears the word of pages `64 * index` and the 63 behind it; answers it as it was.
+    public func takeWord(at index: Int) -> UInt64 {
+        // Most words are empty: looking first leaves their cache lines to whoever sets bits.
+        words.load(index) == 0 ? 0 : words.subtract(.max, at: index)
+    }
+
+    /// How many words of 64 pages the bitmap has; the last may be partly used.
+    public var wordCount: Int { words.count }
+
     public var setCount: Int {
         var count = 0
         for index in 0..<words.count { count += words.load(index).nonzeroBitCount }

@@ -16,6 +16,7 @@ struct PageBitmapTests {
             changeRange(bitmap, &model, &random)
             if pageCount > 0 { changePage(bitmap, &model, &random) }
             take(bitmap, &model, &random)
+            if random.below(8) == 0, pageCount > 0 { takeWord(bitmap, &model, &random) }
             let start = Int.random(in: 0...pageCount + 70, using: &random)
             compare(bitmap, model, from: start)
             let asked = random.range(in: pageCount)
@@ -65,6 +66,18 @@ struct PageBitmapTests {
         while model.contains(end), end % 64 != 0, end - first < countMax { end += 1 }
         #expect(run == first..<end)
         model.subtract(first..<end)
+    }
+
+    private func takeWord(
+        _ bitmap: PageBitmap, _ model: inout Set<Int>, _ random: inout SeededRandom
+    ) {
+        #expect(bitmap.wordCount == (bitmap.pageCount + 63) / 64)
+        let index = random.below(bitmap.wordCount)
+        let held = model.filter { $0 / 64 == index }
+        let word = bitmap.takeWord(at: index)
+        let taken = (0..<64).filter { word >> UInt64($0) & 1 == 1 }.map { index * 64 + $0 }
+        #expect(Set(taken) == held)
+        model.subtract(held)
     }
 
     private func compare(_ bitmap: PageBitmap, _ model: Set<Int>, from start: Int) {
