@@ -4,8 +4,8 @@ import Testing
 
 @Suite("A write that a tracker must not lose", .serialized)
 struct LostWriteTests {
-    /// With 21 syncs each, some thousands: seconds in a debug build.
-    static let rounds = 150
+    /// With 21 syncs each, two thousand: some seconds in a debug build.
+    static let rounds = 100
 
     @Test(
         "by write protection none is lost",
