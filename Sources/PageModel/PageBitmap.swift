@@ -1,6 +1,7 @@
 /// One atomic bit for each page of a block, searched and changed 64 pages at a time.
 ///
-/// The unit (target or host page) is the user's; `ReceivedBitmap` and `DirtyBitmap` fix it.
+/// The unit (target page, host page, chunk of pages) is the user's; `ReceivedBitmap`, `DirtyBitmap` and
+/// `ClearBitmap` fix it.
 public final class PageBitmap: Sendable {
     public let pageCount: Int
     private let words: AtomicWords
