@@ -23,6 +23,11 @@ _Static_assert(sizeof(struct pc_sched_attr) == 48, "SCHED_ATTR_SIZE_VER0");
 
 int pc_thread_id(void) { return (int)syscall(SYS_gettid); }
 
+int pc_thread_signal(int thread, int signal)
+{
+    return syscall(SYS_tgkill, getpid(), thread, signal) == 0 ? 0 : -errno;
+}
+
 int pc_thread_set_name(const char *name)
 {
     char kept[16] = {0};

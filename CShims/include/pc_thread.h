@@ -8,6 +8,9 @@
 /* Returns the kernel's id of the calling thread. */
 int pc_thread_id(void);
 
+/* Sends `signal` to a thread of this process. Returns 0, or -errno: ESRCH when it has ended. */
+int pc_thread_signal(int thread, int signal);
+
 /* Names the calling thread; at most 15 bytes are kept. Returns 0, or -errno. */
 int pc_thread_set_name(const char *name);
 

@@ -10,6 +10,8 @@ enum HostUnderTest {
 
     static let hasUserfaultfd = (try? Userfaultfd.open(.userAndKernel)) != nil
 
+    static let hasKVM = (try? KVMMachine.open()) != nil
+
     static let hasIPv6Loopback =
         (try? Listener(at: .tcp(host: "::1", port: 0))) != nil
 

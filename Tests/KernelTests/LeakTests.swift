@@ -76,6 +76,22 @@ struct LeakTests {
         }
     }
 
+    @Test(
+        "virtual machines leave no descriptor and no mapping, while tracked",
+        .enabled(if: HostUnderTest.hasKVM, "needs access to /dev/kvm"))
+    func virtualMachines() async {
+        await #expect(processExitsWith: .success) {
+            try LeakTests.expectNothingLeft {
+                let guest = try FlatGuest(pages: 4)
+                _ = try? guest.machine.makeVCPU(id: 0).registers()
+                try KVMDirtyLog(
+                    machine: guest.machine.rawDescriptor, blocks: [guest.ram.geometry],
+                    slots: guest.slots
+                ).start()
+            }
+        }
+    }
+
     @Test("what a VMM executes inherits no descriptor")
     func closeOnExec() async {
         await #expect(processExitsWith: .success) {
@@ -83,13 +99,14 @@ struct LeakTests {
             let (near, far) = try ConnectedPair(.unix).ends()
             let listener = try Listener(at: .tcp(host: "127.0.0.1", port: 0))
             let flag = try EventFlag()
+            let guest = HostUnderTest.hasKVM ? try FlatGuest(pages: 1) : nil
             let opened = Set(HostUnderTest.names(in: "/proc/self/fd")).subtracting(before)
             for name in opened.compactMap(Int32.init) {
                 let flags = fcntl(name, F_GETFD)
                 // The folder that was listed is closed by now.
                 #expect(flags == -1 || flags & FD_CLOEXEC != 0)
             }
-            #expect(opened.count >= 4)
+            #expect(opened.count >= (guest == nil ? 4 : 6))
             near.socket.shutDown()
             far.socket.shutDown()
             flag.raise()
