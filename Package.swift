@@ -66,7 +66,9 @@ let package = Package(
                 "CShims", "PostcopyRuntime", "LinuxKernel", "PageModel", "MigrationCore",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], path: "Tests/Performance", swiftSettings: house),
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: house),
+        .target(
+            name: "TestSupport", dependencies: ["PageModel"], path: "Tests/TestSupport",
+            swiftSettings: house),
         .testTarget(
             name: "PageModelTests", dependencies: ["TestSupport", "PageModel", "LinuxKernel"],
             swiftSettings: house),

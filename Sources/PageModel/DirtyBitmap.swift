@@ -6,7 +6,7 @@
 /// Source: `RAMBlock.bmap` and `ram_save_host_page` of QEMU.
 public struct DirtyBitmap: Sendable {
     public let block: BlockGeometry
-    private let pages: PageBitmap
+    let pages: PageBitmap
 
     public init(block: BlockGeometry, allDirty: Bool) {
         self.block = block
@@ -35,7 +35,7 @@ public struct DirtyBitmap: Sendable {
     /// Target pages that must still be sent.
     public var dirtyCount: Int { pages.setCount }
 
-    /// The next run of dirty target pages at or after `start`, for discards.
+    /// The next run of dirty target pages at or after `start`. Who wants all of them uses `DirtyRuns`.
     public func nextRun(from start: Int) -> Range<Int>? { pages.nextRun(from: start) }
 
     /// Takes one whole host page; `false` when it was sent already or another thread has it.

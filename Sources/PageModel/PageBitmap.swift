@@ -4,7 +4,7 @@
 /// `ClearBitmap` fix it.
 public final class PageBitmap: Sendable {
     public let pageCount: Int
-    private let words: AtomicWords
+    let words: AtomicWords
 
     public init(pageCount: Int, allSet: Bool) {
         precondition(pageCount >= 0)
@@ -79,21 +79,28 @@ public final class PageBitmap: Sendable {
         return count
     }
 
-    /// The first set page at or after `start`, or `nil`.
-    public func firstSet(from start: Int) -> Int? {
-        first(from: start, end: pageCount, inverted: 0)
-    }
+    /// The first set page at or after `start`, or `nil`. Ordered with nothing: who wants the page
+    /// takes it by an update.
+    public func firstSet(from start: Int) -> Int? { first(from: start, otherThan: 0) }
 
-    /// The first set page of `pages`, or `nil`; looks no further than its end.
+    /// The first set page of `pages`, or `nil`; looks no further than its end. Ordered like
+    /// `AtomicWords.load`, so that `nil` can be relied on.
     public func firstSet(in pages: Range<Int>) -> Int? {
-        precondition(pages.upperBound <= pageCount)
-        return first(from: pages.lowerBound, end: pages.upperBound, inverted: 0)
+        precondition(pages.lowerBound >= 0 && pages.upperBound <= pageCount)
+        guard !pages.isEmpty else { return nil }
+        var index = pages.lowerBound >> 6
+        var word = words.load(index) & (.max << UInt64(pages.lowerBound & 63))
+        while word == 0 {
+            index += 1
+            guard index << 6 < pages.upperBound else { return nil }
+            word = words.load(index)
+        }
+        let page = index << 6 + word.trailingZeroBitCount
+        return page < pages.upperBound ? page : nil
     }
 
-    /// The first clear page at or after `start`, or `nil`.
-    public func firstClear(from start: Int) -> Int? {
-        first(from: start, end: pageCount, inverted: .max)
-    }
+    /// The first clear page at or after `start`, or `nil`; ordered with nothing.
+    public func firstClear(from start: Int) -> Int? { first(from: start, otherThan: .max) }
 
     /// The next run of set pages at or after `start`.
     public func nextRun(from start: Int) -> Range<Int>? {
@@ -120,18 +127,22 @@ public final class PageBitmap: Sendable {
         return nil
     }
 
-    private func first(from start: Int, end: Int, inverted: UInt64) -> Int? {
+    /// The first page at or after `start` whose bit differs from those of `filler`.
+    private func first(from start: Int, otherThan filler: UInt64) -> Int? {
         precondition(start >= 0)
-        guard start < end else { return nil }
+        guard start < pageCount else { return nil }
         var index = start >> 6
-        var word = (words.load(index) ^ inverted) & (.max << UInt64(start & 63))
-        while word == 0 {
-            index += 1
-            guard index << 6 < end else { return nil }
-            word = words.load(index) ^ inverted
+        var differing = (words.loadRelaxed(index) ^ filler) & (.max << UInt64(start & 63))
+        if differing == 0 {
+            guard let found = words.first(in: index + 1..<words.count, otherThan: filler) else {
+                return nil
+            }
+            index = found.index
+            differing = found.word ^ filler
         }
-        let page = index << 6 + word.trailingZeroBitCount
-        return page < end ? page : nil
+        let page = index << 6 + differing.trailingZeroBitCount
+        // The last word's bits behind the last page are clear.
+        return page < pageCount ? page : nil
     }
 
     private func forEachWord(of pages: Range<Int>, _ body: (Int, UInt64) -> Void) {
