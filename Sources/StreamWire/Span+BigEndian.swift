@@ -1,5 +1,5 @@
-/// Reading and writing the wire's integers, which are big-endian, byte by byte: every index is
-/// checked, and alignment never matters.
+/// Reading and writing the wire's integers, which are big-endian: every index is checked, and
+/// alignment never matters.
 extension Span<UInt8> {
     func bigEndian16(at index: Int) -> UInt16 {
         UInt16(self[index]) << 8 | UInt16(self[index + 1])
@@ -34,6 +34,15 @@ extension Span<UInt8> {
             index += 1
         }
         return true
+    }
+}
+
+extension MutableSpan<UInt8> {
+    /// Overwrites eight bytes at once: for discards, of which there are millions.
+    mutating func storeBigEndian(_ value: UInt64, at index: Int) {
+        // SAFETY: `storeBytes` checks that all eight bytes are inside, and needs no alignment.
+        var bytes = unsafe mutableBytes
+        bytes.storeBytes(of: value.bigEndian, toByteOffset: index, as: UInt64.self)
     }
 }
 

@@ -1,11 +1,6 @@
 public import PageModel
 
 extension StreamEncoder {
-    /// The ranges that QEMU puts into one discard: a receiver of its size suffices for ours.
-    ///
-    /// Source: `MAX_DISCARDS_PER_COMMAND` (`migration/postcopy-ram.c`).
-    public static let discardRangesMax = 12
-
     /// Appends one command. Behind `packaged` the caller sends the blob that it announces.
     ///
     /// Layout: see `Command`.
@@ -26,8 +21,7 @@ extension StreamEncoder {
         case .postcopyListen: appendHeader(.postcopyListen, lengthBytes: 0, to: &output)
         case .postcopyRun: appendHeader(.postcopyRun, lengthBytes: 0, to: &output)
         case .discard(let discard):
-            let block = blocks[discard.block.rawValue]
-            appendDiscard(of: block, ranges: discard.ranges[...], to: &output)
+            appendDiscard(discard, of: blocks[discard.block.rawValue].name, to: &output)
         case .packaged(let length):
             appendHeader(.packaged, lengthBytes: 4, to: &output)
             output.appendBigEndian(length)
@@ -41,9 +35,11 @@ extension StreamEncoder {
     ) {
         var rest = discards.ranges[...]
         while !rest.isEmpty {
-            let block = blocks[discards.block.rawValue]
-            appendDiscard(of: block, ranges: rest.prefix(discardRangesMax), to: &output)
-            rest = rest.dropFirst(discardRangesMax)
+            let ranges = Array(rest.prefix(DiscardEncoder.rangesMax))
+            appendDiscard(
+                DiscardRanges(block: discards.block, ranges: ranges),
+                of: blocks[discards.block.rawValue].name, to: &output)
+            rest = rest.dropFirst(ranges.count)
         }
     }
 
@@ -63,20 +59,28 @@ extension StreamEncoder {
         output.appendBigEndian(lengthBytes)
     }
 
-    /// Source: `qemu_savevm_send_postcopy_ram_discard` (`migration/savevm.c`).
     private static func appendDiscard(
-        of block: BlockGeometry, ranges: ArraySlice<DiscardRange>, to output: inout [UInt8]
+        _ discard: DiscardRanges, of block: String, to output: inout [UInt8]
     ) {
-        precondition(!ranges.isEmpty, "a discard has a range")
-        let length = 3 + block.name.utf8.count + ranges.count * DiscardRange.wireBytes
-        precondition(length <= Int(UInt16.max), "a command's payload is below 64 KiB")
-        appendHeader(.discard, lengthBytes: UInt16(length), to: &output)
-        output.append(0)
-        output.appendName(block.name.utf8)
-        output.append(0)
-        for range in ranges {
+        output += discardHead(of: block, rangeCount: discard.ranges.count)
+        for range in discard.ranges {
             output.appendBigEndian(range.start.rawValue)
             output.appendBigEndian(range.lengthBytes)
         }
+    }
+
+    /// What stands before the ranges of a discard.
+    ///
+    /// Source: `qemu_savevm_send_postcopy_ram_discard` (`migration/savevm.c`).
+    static func discardHead(of block: String, rangeCount: Int) -> [UInt8] {
+        precondition(rangeCount > 0, "a discard has a range")
+        let length = 3 + block.utf8.count + rangeCount * DiscardRange.wireBytes
+        precondition(length <= Int(UInt16.max), "a command's payload is below 64 KiB")
+        var head: [UInt8] = []
+        appendHeader(.discard, lengthBytes: UInt16(length), to: &head)
+        head.append(0)
+        head.appendName(block.utf8)
+        head.append(0)
+        return head
     }
 }

@@ -94,26 +94,6 @@ struct RoundTripTests {
         #expect(decoded.next == parts.devices.upperBound)
     }
 
-    @Test("discards of many ranges are split by twelve", arguments: [0, 1, 11, 12, 13, 24, 37])
-    func discards(count: Int) throws {
-        let blocks = makeBlocks([("long", 0x100_0000, .target)])
-        let ranges = (0..<count).map { index in
-            DiscardRange(start: at(UInt64(index) * 0x2000), lengthBytes: 0x1000)
-        }
-        var bytes: [UInt8] = []
-        StreamEncoder.appendHead(machineType: "any", to: &bytes)
-        StreamEncoder.appendDiscards(
-            DiscardRanges(block: ram, ranges: ranges), blocks: blocks, to: &bytes)
-        StreamEncoder.appendEndOfStream(to: &bytes)
-        var found: [DiscardRange] = []
-        for step in try steps(bytes, StreamDecoder(blocks: blocks, machineType: nil)) {
-            guard case .command(.discard(let discard)) = step.item else { continue }
-            #expect((1...12).contains(discard.ranges.count))
-            found += discard.ranges
-        }
-        #expect(found == ranges)
-    }
-
     @Test("the longest discard is one item")
     func longestDiscard() throws {
         let blocks = makeBlocks([("l", 1 << 40, .target)])

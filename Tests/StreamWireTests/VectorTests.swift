@@ -46,8 +46,9 @@ struct VectorTests {
         records.appendPageHeader(block: ram, offset: at(0x101000), to: &written)
         written += pattern(2)
         StreamEncoder.appendSectionEnd(id: 2, to: &written)
-        StreamEncoder.appendDiscards(
-            discard(ram, [(0x100000, 0x2000)]), blocks: pc, to: &written)
+        let dirty = DirtyBitmap(block: pc[0], allDirty: false)
+        dirty.insert(0x100..<0x102)
+        written += discards(of: [dirty]).bytes
         StreamEncoder.appendCommand(.packaged(lengthBytes: 12943), blocks: pc, to: &written)
         #expect(written == expected)
 
