@@ -5,9 +5,11 @@ internal import Synchronization
 
 // What the control thread writes to the main channel, in the order of the stream.
 extension SourceControl {
-    func send(_ bytes: [UInt8]) throws(Errno) {
+    func send(_ bytes: [UInt8]) throws(Errno) { try send(bytes.span) }
+
+    func send(_ bytes: Span<UInt8>) throws(Errno) {
         state.counters.addSent(bytes.count)
-        try link.main.send(bytes.span)
+        try link.main.send(bytes)
     }
 
     func sendSetup() throws(Errno) {
@@ -35,20 +37,12 @@ extension SourceControl {
         try send(bytes)
     }
 
-    func discards() -> [UInt8] {
-        var bytes: [UInt8] = []
-        for (index, dirty) in state.dirty.enumerated() {
-            var ranges: [DiscardRange] = []
-            var page = 0
-            while let run = dirty.nextRun(from: page) {
-                ranges.append(DiscardRange(targetPages: run))
-                page = run.upperBound
-            }
-            StreamEncoder.appendDiscards(
-                DiscardRanges(block: BlockIndex(rawValue: index), ranges: ranges),
-                blocks: state.geometries, to: &bytes)
+    func sendDiscards() throws(Errno) {
+        var encoder = DiscardEncoder()
+        for dirty in state.dirty {
+            try encoder.encode(dirty) { bytes throws(Errno) in try send(bytes) }
         }
-        return bytes
+        try encoder.finish { bytes throws(Errno) in try send(bytes) }
     }
 
     func sendPackage() throws(Errno) {
@@ -61,14 +55,5 @@ extension SourceControl {
         StreamEncoder.appendCommand(
             .ping(PingValue.afterPackage.rawValue), blocks: blocks, to: &bytes)
         try send(bytes)
-    }
-}
-
-extension DiscardRange {
-    fileprivate init(targetPages: Range<Int>) {
-        let shift = UInt64(PageSize.target.shift)
-        self.init(
-            start: RAMOffset(rawValue: UInt64(targetPages.lowerBound) << shift),
-            lengthBytes: UInt64(targetPages.count) << shift)
     }
 }

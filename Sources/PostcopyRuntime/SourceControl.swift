@@ -100,7 +100,7 @@ struct SourceControl: ~Copyable {
         case .awaitStart: connectUrgent()
         case .stopGuest: try stopGuest()
         case .sendDiscards:
-            try send(discards())
+            try sendDiscards()
             // The last chance of a user who cancels, or of a destination that has gone.
             takeMessages()
             guard phase == .device else { return }
