@@ -29,20 +29,6 @@ extension StreamEncoder {
         }
     }
 
-    /// Appends as many commands as the ranges of one block need, 12 ranges in each.
-    public static func appendDiscards(
-        _ discards: DiscardRanges, blocks: [BlockGeometry], to output: inout [UInt8]
-    ) {
-        var rest = discards.ranges[...]
-        while !rest.isEmpty {
-            let ranges = Array(rest.prefix(DiscardEncoder.rangesMax))
-            appendDiscard(
-                DiscardRanges(block: discards.block, ranges: ranges),
-                of: blocks[discards.block.rawValue].name, to: &output)
-            rest = rest.dropFirst(ranges.count)
-        }
-    }
-
     /// Appends the command for a package and the package itself.
     /// - Precondition: `package` is shorter than 4 GiB.
     public static func appendPackage(_ package: [UInt8], to output: inout [UInt8]) {
