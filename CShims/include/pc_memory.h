@@ -25,4 +25,9 @@ int pc_unmap(uint64_t address, uint64_t length);
 /* Returns 0, or -errno. */
 int pc_advise(uint64_t address, uint64_t length, enum pc_advice advice);
 
+/* Whether `length` bytes, a multiple of 256 aligned to 64, are all zero. Asks for the page behind what it
+ * reads: pages are looked at in order, and the processor's own prefetch stops at a page's end.
+ * Returns 1 or 0. */
+int pc_is_zero(const void *start, uint64_t length);
+
 #endif

@@ -10,20 +10,10 @@ extension GuestRAM {
         let length = Int(PageSize.target.bytes)
         precondition(PageSize.target.divides(offset.rawValue))
         let words = unsafe words(at: offset.rawValue, lengthBytes: length)
-        // Most pages differ in their first bytes: look there before the long way.
-        if unsafe words[0] | words[words.count / 2] | words[words.count - 1] != 0 { return false }
-        let lanes = UnsafeRawPointer(words.baseAddress!)
-        var offset = 0
-        while offset < length {
-            var sum = SIMD8<UInt64>()
-            for step in 0..<4 {
-                let at = offset + step * MemoryLayout<SIMD8<UInt64>>.size
-                unsafe sum |= lanes.load(fromByteOffset: at, as: SIMD8<UInt64>.self)
-            }
-            if sum != SIMD8<UInt64>() { return false }
-            offset += 4 * MemoryLayout<SIMD8<UInt64>>.size
-        }
-        return true
+        // Most pages differ at once. Only the first word is tried: a look further on starts reading
+        // there, and a third of the speed on pages that are zero was lost to it.
+        if unsafe words[0] != 0 { return false }
+        return unsafe pc_is_zero(words.baseAddress!, UInt64(length)) != 0
     }
 
     /// Writes `bytes` at `offset`: for memory that is not yet registered with a userfaultfd.
