@@ -64,6 +64,7 @@ let package = Package(
             dependencies: [
                 "TestSupport",
                 "CShims", "PostcopyRuntime", "LinuxKernel", "PageModel", "MigrationCore",
+                "StreamWire",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], path: "Tests/Performance", swiftSettings: house),
         .target(

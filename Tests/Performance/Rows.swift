@@ -1,5 +1,6 @@
 import Foundation
 import Histogram
+import LinuxKernel
 
 /// One line of the result: what the floor and the runtime did, and how far apart they are.
 struct Row: Encodable {
@@ -39,7 +40,23 @@ func median(_ values: [Double]) -> Double {
     return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }
 
+func milliseconds(_ body: () -> Void) -> Double {
+    let start = Monotonic.now()
+    body()
+    return Double(Monotonic.now() - start) / 1e6
+}
+
+func one(_ value: Double) -> String { String(format: "%.1f", value) }
+func two(_ value: Double) -> String { String(format: "%.2f", value) }
+
 extension Row {
+    /// As it is printed.
+    var line: String {
+        name.padding(toLength: max(44, name.count + 1), withPad: " ", startingAt: 0)
+            + "floor \(one(floor)) \(unit), ours \(one(ours)) \(unit), ratio \(two(ratio)) "
+            + "(\(two(spread[0]))-\(two(spread[1])))"
+    }
+
     /// - Parameter pairs: floor and ours, run next to each other.
     init(_ name: String, unit: String, pairs: [(floor: Double, ours: Double)]) {
         let ratios = pairs.map { $0.ours / $0.floor }
