@@ -34,15 +34,19 @@ enum ReturnPathType: UInt16 {
 public struct ReturnPathEncoder: Sendable {
     private let blocks: BlockTable
     private var lastBlock: BlockIndex?
+    private var hasShut = false
 
     /// - Precondition: no two blocks have the same name.
     public init(blocks: [BlockGeometry]) { self.blocks = BlockTable(blocks) }
 
     /// Appends one message; a request names its block the first time and when the block changes.
+    /// Nothing follows SHUT: it is the last word, and a source that hears more takes it as a breach.
     /// - Precondition: a request is for whole host pages inside its block, and below 4 GiB.
     public mutating func append(_ message: ReturnPathMessage, to output: inout [UInt8]) {
+        guard !hasShut else { return }
         switch message {
         case .shut(let error):
+            hasShut = true
             Self.appendHeader(.shut, lengthBytes: 4, to: &output)
             output.appendBigEndian(error)
         case .pong(let value):

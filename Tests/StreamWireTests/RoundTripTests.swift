@@ -121,4 +121,14 @@ struct RoundTripTests {
         }
         #expect(lengths == [15, 8, 19, 19, 15])
     }
+
+    @Test("nothing is written behind SHUT")
+    func lastWord() {
+        var encoder = ReturnPathEncoder(blocks: [])
+        var bytes: [UInt8] = []
+        encoder.append(.shut(error: 1), to: &bytes)
+        let whole = bytes
+        encoder.append(.pong(4), to: &bytes)
+        #expect(bytes == whole)
+    }
 }
