@@ -6,6 +6,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* include/uapi/asm-generic/mman-common.h of Linux 6.1 */
+#endif
+
 int pc_memfd_create(const char *name, uint64_t length)
 {
     char kept[250] = {0}; /* NAME_MAX without the kernel's "memfd:" */
@@ -26,10 +30,26 @@ static int64_t mapped(void *address)
     return address == MAP_FAILED ? -errno : (int64_t)(uintptr_t)address;
 }
 
-int64_t pc_map(int memfd, uint64_t length)
+int64_t pc_map(int memfd, uint64_t length, uint64_t alignment)
 {
     int flags = MAP_NORESERVE | (memfd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
-    return mapped(mmap(NULL, length, PROT_READ | PROT_WRITE, flags, memfd, 0));
+    /* Room for any start; what is left over of it goes back at once. */
+    int64_t room = mapped(mmap(
+        NULL, length + alignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    if (room < 0)
+        return room;
+    uint64_t start = ((uint64_t)room + alignment - 1) & ~(alignment - 1);
+    uint64_t head = start - (uint64_t)room;
+    int64_t address = mapped(mmap(
+        (void *)(uintptr_t)start, length, PROT_READ | PROT_WRITE, flags | MAP_FIXED, memfd, 0));
+    if (address < 0) {
+        pc_unmap((uint64_t)room, length + alignment);
+        return address;
+    }
+    if (head > 0)
+        pc_unmap((uint64_t)room, head);
+    pc_unmap(start + length, alignment - head);
+    return address;
 }
 
 int64_t pc_map_huge(uint64_t length, int huge_shift)
@@ -49,7 +69,9 @@ int pc_advise(uint64_t address, uint64_t length, enum pc_advice advice)
     static const int advices[] = {
         [PC_ADVICE_DROP] = MADV_DONTNEED,
         [PC_ADVICE_REMOVE] = MADV_REMOVE,
+        [PC_ADVICE_HUGE_PAGES] = MADV_HUGEPAGE,
         [PC_ADVICE_NO_HUGE_PAGES] = MADV_NOHUGEPAGE,
+        [PC_ADVICE_COLLAPSE] = MADV_COLLAPSE,
         [PC_ADVICE_DONT_DUMP] = MADV_DONTDUMP,
     };
     return madvise((void *)(uintptr_t)address, length, advices[advice]) == 0 ? 0 : -errno;
@@ -72,4 +94,20 @@ int pc_is_zero(const void *start, uint64_t length)
             return 0;
     }
     return 1;
+}
+
+int pc_lock(uint64_t address, uint64_t length)
+{
+    return mlock((void *)(uintptr_t)address, length) == 0 ? 0 : -errno;
+}
+
+int pc_unlock(uint64_t address, uint64_t length)
+{
+    return munlock((void *)(uintptr_t)address, length) == 0 ? 0 : -errno;
+}
+
+int pc_is_cached(uint64_t address)
+{
+    unsigned char page = 0;
+    return mincore((void *)(uintptr_t)address, 1, &page) == 0 ? page & 1 : -errno;
 }

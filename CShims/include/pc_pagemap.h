@@ -10,6 +10,7 @@
 enum pc_page_category {
     PC_PAGE_WRITTEN = 1 << 1, /* since it was last write-protected asynchronously */
     PC_PAGE_PRESENT = 1 << 3,
+    PC_PAGE_ZERO = 1 << 5, /* the shared zero page */
     PC_PAGE_HUGE = 1 << 6, /* mapped by a huge entry: transparent or hugetlb */
 };
 

@@ -34,17 +34,33 @@ extension GuestRAM {
     }
 
     /// Gives whole host pages back: they read as zeros, or fault once they are registered.
-    /// - Throws: what `madvise` answers.
+    /// - Throws: what `madvise` answers: `EINVAL` for locked memory; `EBUSY` when something holds on to
+    ///   a huge page of a memfd of which a part is to go.
     public func drop(from offset: RAMOffset, lengthBytes: UInt64) throws(Errno) {
         precondition(geometry.contains(start: offset, lengthBytes: lengthBytes))
-        let advice = backing == .memfd ? PC_ADVICE_REMOVE : PC_ADVICE_DROP
-        try Errno.check(pc_advise(address.rawValue + offset.rawValue, lengthBytes, advice))
+        let start = address.rawValue + offset.rawValue
+        guard backing == .memfd else {
+            try Errno.check(pc_advise(start, lengthBytes, PC_ADVICE_DROP))
+            return
+        }
+        for _ in 0..<Self.removalsMax {
+            try Errno.check(pc_advise(start, lengthBytes, PC_ADVICE_REMOVE))
+            guard isSomeLeft(from: offset, lengthBytes: lengthBytes) else { return }
+            yieldCore()
+        }
+        throw .busy
     }
 
-    /// Keeps the kernel from joining pages, which would place neighbours that were never received.
-    /// Kernels without transparent huge pages refuse, and need nothing.
-    public func avoidHugePages() {
-        if backing == .hugetlb { return }
-        _ = pc_advise(address.rawValue, geometry.lengthBytes, PC_ADVICE_NO_HUGE_PAGES)
+    /// How often a removal is tried: the kernel itself holds a page for microseconds when it moves it.
+    private static let removalsMax = 1_000
+
+    /// A huge page that reaches over an end of the range is split first. The kernel cannot while
+    /// somebody holds on to it, and then leaves zeros that would not fault.
+    private func isSomeLeft(from offset: RAMOffset, lengthBytes: UInt64) -> Bool {
+        guard lengthBytes > 0, let huge = HostMemory.hugePageSize else { return false }
+        let end = offset.rawValue + lengthBytes
+        func isCached(_ page: UInt64) -> Bool { pc_is_cached(address.rawValue + page) > 0 }
+        return !huge.divides(offset.rawValue) && isCached(offset.rawValue)
+            || !huge.divides(end) && isCached(end - geometry.hostPage.bytes)
     }
 }

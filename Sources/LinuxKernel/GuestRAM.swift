@@ -1,6 +1,7 @@
 internal import CShims
 internal import Glibc
 public import PageModel
+internal import Synchronization
 
 /// What memory a RAM block lies in.
 public enum RAMBacking: String, CaseIterable, Sendable {
@@ -19,6 +20,8 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
     case hugePageSizeUnknown(block: String, page: PageSize)
     /// Only hugetlb has pages of another size than the system's.
     case otherPageSize(block: String, page: PageSize, systemPage: PageSize)
+    /// - Parameter limitBytes: what the process may lock; `nil` when memory is what lacks.
+    case locking(block: String, lengthBytes: UInt64, limitBytes: UInt64?, Errno)
 
     public var description: String {
         switch self {
@@ -35,6 +38,13 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
         case .otherPageSize(let block, let page, let systemPage):
             return "RAM block '\(block)': pages of \(page.bytes) bytes need hugetlb backing; this "
                 + "host's other memory has pages of \(systemPage.bytes)"
+        case .locking(let block, let length, let limit, let error):
+            let remedy =
+                limit.map { limit in
+                    "RLIMIT_MEMLOCK allows \(limit): raise it (ulimit -l, LimitMEMLOCK= of a "
+                        + "service) or give CAP_IPC_LOCK"
+                } ?? "free some memory"
+            return "RAM block '\(block)': locking \(length) bytes: \(error); \(remedy)"
         }
     }
 }
@@ -50,8 +60,10 @@ public final class GuestRAM: @unchecked Sendable {
     public let geometry: BlockGeometry
     public let backing: RAMBacking
     @usableFromInline let base: UnsafeMutableRawPointer
+    /// Changed by whoever owns the block, and by a migration meanwhile.
+    let memoryLock = Mutex(MemoryLock.none)
 
-    /// Maps fresh, zero memory of `geometry.lengthBytes`.
+    /// Maps fresh, zero memory of `geometry.lengthBytes`, in huge pages where the host gives them.
     public init(_ geometry: BlockGeometry, backing: RAMBacking) throws(RAMError) {
         self.geometry = geometry
         self.backing = backing
@@ -63,7 +75,7 @@ public final class GuestRAM: @unchecked Sendable {
         let address: Int64
         switch backing {
         case .anonymous:
-            address = pc_map(-1, length)
+            address = pc_map(-1, length, Self.alignment(of: geometry))
         case .memfd:
             let raw = unsafe pc_memfd_create(geometry.name, length)
             guard raw >= 0 else {
@@ -72,7 +84,7 @@ public final class GuestRAM: @unchecked Sendable {
             }
             // The mapping keeps the memory; nobody else is to have it yet.
             let memfd = FileDescriptor(owning: raw)
-            address = pc_map(memfd.raw, length)
+            address = pc_map(memfd.raw, length, Self.alignment(of: geometry))
         case .hugetlb:
             address = pc_map_huge(length, Int32(geometry.hostPage.shift))
         }
@@ -84,6 +96,15 @@ public final class GuestRAM: @unchecked Sendable {
         }
         unsafe base = mapped
         _ = pc_advise(UInt64(address), length, PC_ADVICE_DONT_DUMP)
+        allowHugePages()
+    }
+
+    /// A range is mapped by one entry only where it is aligned to itself.
+    private static func alignment(of geometry: BlockGeometry) -> UInt64 {
+        guard let huge = HostMemory.hugePageSize, geometry.lengthBytes >= huge.bytes else {
+            return geometry.hostPage.bytes
+        }
+        return huge.bytes
     }
 
     deinit { _ = unsafe pc_unmap(UInt64(UInt(bitPattern: base)), geometry.lengthBytes) }

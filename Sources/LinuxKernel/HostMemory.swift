@@ -12,6 +12,19 @@ public enum HostMemory {
         return size
     }
 
+    /// What one huge entry of anonymous and memfd mappings covers; `nil` on a host without
+    /// transparent huge pages.
+    public static let hugePageSize: PageSize? = SystemText.number(
+        "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size"
+    ).flatMap(PageSize.init(bytes:))
+
+    /// The bytes that this process may lock without privilege (`RLIMIT_MEMLOCK`); `nil` for all.
+    static var lockLimitBytes: UInt64? {
+        var limit = rlimit()
+        guard unsafe getrlimit(Int32(__RLIMIT_MEMLOCK.rawValue), &limit) == 0 else { return nil }
+        return limit.rlim_cur == .max ? nil : UInt64(limit.rlim_cur)
+    }
+
     /// Bytes that can be had without swapping, or `nil` when /proc does not say.
     public static var availableBytes: UInt64? {
         SystemText.field("MemAvailable", of: "/proc/meminfo").map { $0 << 10 }

@@ -22,6 +22,26 @@ struct PageMap: ~Copyable, Sendable {
         in addresses: Range<HostAddress>, protecting: Bool,
         _ body: (Range<HostAddress>) throws(Errno) -> Void
     ) throws(Errno) {
+        try forEachRun(in: addresses, having: [PC_PAGE_WRITTEN], protecting: protecting, body)
+    }
+
+    /// The bytes of a range whose pages have every one of `categories`.
+    /// - Throws: `ENOTTY` where the kernel cannot scan.
+    func bytes(
+        in addresses: Range<HostAddress>, having categories: [pc_page_category]
+    ) throws(Errno) -> UInt64 {
+        var sum: UInt64 = 0
+        try forEachRun(in: addresses, having: categories, protecting: false) { run in
+            sum += run.lengthBytes
+        }
+        return sum
+    }
+
+    private func forEachRun(
+        in addresses: Range<HostAddress>, having categories: [pc_page_category], protecting: Bool,
+        _ body: (Range<HostAddress>) throws(Errno) -> Void
+    ) throws(Errno) {
+        let wanted = categories.reduce(0) { $0 | UInt64($1.rawValue) }
         try unsafe withUnsafeTemporaryAllocation(of: pc_page_run.self, capacity: Self.runsMax) {
             runs throws(Errno) in
             var next = addresses.lowerBound.rawValue
@@ -30,8 +50,8 @@ struct PageMap: ~Copyable, Sendable {
                 var walkEnd: UInt64 = 0
                 let count = try Errno.check(
                     unsafe pc_pagemap_scan(
-                        descriptor.raw, next, end, UInt64(PC_PAGE_WRITTEN.rawValue),
-                        protecting ? 1 : 0, runs.baseAddress, Self.runsMax, &walkEnd))
+                        descriptor.raw, next, end, wanted, protecting ? 1 : 0, runs.baseAddress,
+                        Self.runsMax, &walkEnd))
                 for index in 0..<Int(count) {
                     let run = unsafe runs[index]
                     try body(HostAddress(rawValue: run.start)..<HostAddress(rawValue: run.end))

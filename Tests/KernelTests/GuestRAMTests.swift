@@ -1,5 +1,6 @@
 import LinuxKernel
 import PageModel
+import TestSupport
 import Testing
 
 @Suite("GuestRAM")
@@ -67,22 +68,15 @@ struct GuestRAMTests {
         #expect((0..<3).map { ram.loadWord(at: $0 * page) } == [0, 0, 0])
     }
 
-    @Test("avoidHugePages marks the mapping", arguments: small)
-    func avoidHugePages(backing: RAMBacking) throws {
+    @Test("a mapping allows huge pages until they are switched off", arguments: small)
+    func hugePages(backing: RAMBacking) throws {
         let ram = try GuestRAM(geometry(1024), backing: backing)
-        #expect(try !flags(of: ram).contains("nh"))
+        func flags() -> Set<Substring> { mappingFlags(at: ram.address.rawValue) }
+        #expect(flags().isSuperset(of: ["hg", "dd"]), "guest memory is left out of core dumps")
         ram.avoidHugePages()
-        #expect(try flags(of: ram).contains("nh"))
-        #expect(try flags(of: ram).contains("dd"), "guest memory is left out of core dumps")
-    }
-
-    /// What the kernel notes of the mapping that begins at the block (`VmFlags` of proc(5)).
-    private func flags(of ram: GuestRAM) throws -> [Substring] {
-        let start = String(ram.address.rawValue, radix: 16)
-        let lines = HostUnderTest.readText("/proc/self/smaps").split(separator: "\n")
-        let first = try #require(lines.firstIndex { $0.hasPrefix("\(start)-") })
-        let flags = try #require(lines[first...].first { $0.hasPrefix("VmFlags:") })
-        return flags.split(separator: " ")
+        #expect(flags().contains("nh") && !flags().contains("hg"))
+        ram.allowHugePages()
+        #expect(flags().contains("hg") && !flags().contains("nh"))
     }
 
     @Test("a name of any legal length can be had", arguments: [1, 248, 249, 250, 255])

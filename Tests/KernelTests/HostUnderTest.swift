@@ -21,6 +21,21 @@ enum HostUnderTest {
         && readText("/proc/meminfo").contains("Hugepagesize:       2048 kB")
         && readText(HugePagePool.path).isEmpty == false
 
+    /// Makes this process one that may lock no memory.
+    static func giveUpLocking() throws {
+        var none = rlimit(rlim_cur: 0, rlim_max: 0)
+        try #require(unsafe setrlimit(Int32(__RLIMIT_MEMLOCK.rawValue), &none) == 0)
+        // 65534 is nobody; with the identity goes CAP_IPC_LOCK.
+        try #require(setuid(65_534) == 0)
+    }
+
+    /// The address space that this process has mapped.
+    static var virtualBytes: UInt64? {
+        // The first number of statm (proc(5)): pages.
+        UInt64(readText("/proc/self/statm").prefix { $0.isNumber })
+            .map { $0 * HostMemory.pageSize.bytes }
+    }
+
     /// The whole of a text file of /proc or /sys, empty when there is none.
     static func readText(_ path: String) -> String {
         let raw = unsafe open(path, O_RDONLY | O_CLOEXEC)

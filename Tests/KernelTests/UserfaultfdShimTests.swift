@@ -134,7 +134,7 @@ private final class RawMemory: Sendable {
 
     init(memfd: Int32, pages: Int) throws {
         length = UInt64(pages) * UserfaultfdShimTests.page
-        let mapped = pc_map(memfd, length)
+        let mapped = pc_map(memfd, length, UserfaultfdShimTests.page)
         try #require(mapped > 0)
         start = UInt64(mapped)
         uffd = pc_uffd_open_device()
