@@ -6,7 +6,7 @@ public enum DestinationAction: Hashable, Sendable {
     case refuse
     /// Check that the host can fault pages in, and empty every RAM block.
     case prepareMemory
-    /// Take the received bits of the ranges back, then drop their memory.
+    /// Take the received bits of the ranges back; their memory goes before faults are registered.
     case dropRanges
     /// Register userfaultfd, start the fault thread and the stream thread, then load the devices and
     /// report `deviceLoaded` or `deviceRefused`.

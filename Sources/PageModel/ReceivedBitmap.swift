@@ -24,5 +24,12 @@ public struct ReceivedBitmap: Sendable {
         pages.remove(range.lowerBound.rawValue..<range.upperBound.rawValue)
     }
 
+    /// The next run of pages at or after `start` that are not placed.
+    public func nextMissing(from start: HostPageIndex) -> Range<HostPageIndex>? {
+        guard let lower = pages.firstClear(from: start.rawValue) else { return nil }
+        let upper = pages.firstSet(from: lower) ?? pages.pageCount
+        return HostPageIndex(rawValue: lower)..<HostPageIndex(rawValue: upper)
+    }
+
     public var placedCount: Int { pages.setCount }
 }

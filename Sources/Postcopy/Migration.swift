@@ -40,14 +40,16 @@ public struct MigrationDestination: Sendable {
         session = try DestinationSession(guest: guest, options: options)
     }
 
-    /// Waits for a source, takes the guest over and runs it. Blocking: until every page is placed, or
-    /// the migration has ended otherwise. A guest that was paused waits in its missing pages until the
-    /// process ends or `abandonGuest` is called, whether or not this value is kept.
+    /// Waits for a source, takes the guest over and runs it. Blocking: until every page is placed and
+    /// huge pages are healed, if they are to be; or until the migration has ended otherwise. A guest
+    /// that was paused waits in its missing pages until the process ends or `abandonGuest` is called,
+    /// whether or not this value is kept.
     public func run(on listener: consuming Listener) -> DestinationReport {
         session.run(on: listener)
     }
 
-    /// Ends a wait for a source, or a migration that has not yet moved the guest.
+    /// Ends a wait for a source, a migration that has not yet moved the guest, or the healing of huge
+    /// pages.
     public func cancel() { session.cancel() }
 
     /// Gives up a paused guest that is thrown away: its threads go on and read zeros where pages are

@@ -5,8 +5,8 @@ internal import Synchronization
 
 /// The destination of one migration, on the thread that calls `run` and two of its own.
 public final class DestinationSession: Sendable {
-    private let state: DestinationState
-    private let isCancelled = Atomic(false)
+    let state: DestinationState
+    let isCancelled = Atomic(false)
 
     /// How long the source may take to close after it was told that all is well.
     private static let closingNanosecondsMax: UInt64 = 2_000_000_000
@@ -17,7 +17,8 @@ public final class DestinationSession: Sendable {
         state = try DestinationState(guest: guest, options: options)
     }
 
-    /// Ends a wait for a source, or a migration that has not yet moved the guest.
+    /// Ends a wait for a source, a migration that has not yet moved the guest, or the healing of huge
+    /// pages.
     public func cancel() {
         isCancelled.store(true, ordering: .releasing)
         // The control thread may be waiting in a guest that loads its devices.
@@ -52,7 +53,8 @@ public final class DestinationSession: Sendable {
         return progress
     }
 
-    /// Takes a migration in. Blocking: until every page is placed, or it has ended otherwise.
+    /// Takes a migration in. Blocking: until every page is placed and huge pages are healed, if they
+    /// are to be; or until it has ended otherwise.
     public func run(on listener: consuming Listener) -> DestinationReport {
         var report = DestinationReport()
         report.faultOrigin = state.uffd.origin.rawValue
@@ -124,10 +126,11 @@ public final class DestinationSession: Sendable {
         report.guestRunningAtNanoseconds = control.guestRunningAtNanoseconds
         report.guestRunsHere = control.guestRunningAtNanoseconds != nil
         report.progress = progress
+        report.memory.hugeBytesAtSwitch = state.counters.hugeBytesAtSwitch.withLock { $0 }
         if report.status == .completed {
             report.problem = nil
             for ram in state.blocks { try? state.uffd.unregister(ram) }
-            return
+            return restoreMemory(&report.memory)
         }
         if report.guestRunsHere { Self.pausedGuests.withLock { $0.append(state) } }
         for (ram, received) in zip(state.blocks, state.received) {

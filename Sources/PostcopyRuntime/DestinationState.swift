@@ -32,6 +32,8 @@ final class DestinationState: Sendable {
     /// Changed by the fault thread alone, read by placers.
     let requested: [RequestedPages]
     let counters = DestinationCounters()
+    /// What to heal first; `nil` when nothing is to be.
+    let firstFaults: FirstFaults?
     /// The guest's, asked for by the control thread before it starts the guest.
     let vcpuThreads = Mutex<[Int32]?>(nil)
     private let phase = Mutex(Phase())
@@ -83,6 +85,7 @@ final class DestinationState: Sendable {
         geometries = guest.memory.map(\.geometry)
         received = geometries.map(ReceivedBitmap.init(block:))
         requested = geometries.map(RequestedPages.init(block:))
+        firstFaults = options.heals ? FirstFaults(of: guest.memory) : nil
         uffd = try Userfaultfd.open(guest.faultOrigin)
         controlFlag = try EventFlag()
         control = Mailbox(capacity: Self.controlCapacity, flag: controlFlag)
@@ -208,4 +211,6 @@ final class DestinationCounters: Sendable {
     let zeroPages = Atomic<UInt64>(0)
     let requests = Atomic<UInt64>(0)
     let faults = Atomic<UInt64>(0)
+    /// What huge pages mapped before they were switched off; `nil` before, or where nobody knows.
+    let hugeBytesAtSwitch = Mutex<UInt64?>(nil)
 }

@@ -106,6 +106,7 @@ struct FaultThread: ~Copyable {
     ) throws(PlacingError) {
         state.counters.faults.add(1, ordering: .relaxed)
         blocktime.begin(thread: event.thread, page: page, at: now)
+        state.firstFaults?.note(page)
         // First requested, then received: a placer does it the other way round.
         let isNew = state.requested[page.block.rawValue].insert(page.page)
         guard !state.received[page.block.rawValue].contains(page.page) else {

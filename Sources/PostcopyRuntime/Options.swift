@@ -7,5 +7,10 @@ public struct MigrationOptions: Sendable {
     /// second; ten of these also outlast a host that swaps or a lost route that comes back.
     public var silenceNanosecondsMax: UInt64 = 10_000_000_000
 
+    /// Whether a destination rebuilds transparent huge pages once every page is there, those first
+    /// that the guest needed first. `run` returns later; neither guest nor source wait for it, but
+    /// the guest waits in a range while that is copied.
+    public var heals = false
+
     public init() {}
 }

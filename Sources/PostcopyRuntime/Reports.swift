@@ -34,6 +34,8 @@ public struct SourceReport: Sendable {
     /// When the destination's word arrived that it runs the guest.
     public internal(set) var committedAtNanoseconds: UInt64?
     public internal(set) var progress = SourceProgress()
+    /// Bytes that huge pages mapped at the start, as `GuestRAM.hugeBytes` counts them.
+    public internal(set) var hugeBytesAtStart: UInt64?
 
     /// From the guest's stop to the destination's commit, as this side saw it.
     public var downtimeNanoseconds: UInt64? {
@@ -78,6 +80,7 @@ public struct DestinationReport: Sendable {
     public internal(set) var missing: [MissingPages] = []
     /// Faults of the kernel itself could be served as well.
     public internal(set) var faultOrigin = ""
+    public internal(set) var memory = MemoryReport()
 
     /// Pages of one block that never came.
     public struct MissingPages: Equatable, Sendable {
@@ -85,6 +88,20 @@ public struct DestinationReport: Sendable {
         public let hostPages: Int
         public let bytes: UInt64
     }
+}
+
+/// How a destination's memory is mapped. Bytes of huge pages are as `GuestRAM.hugeBytes` counts them.
+public struct MemoryReport: Equatable, Sendable {
+    /// Before huge pages were switched off for the postcopy; `nil` when it did not come to that.
+    public internal(set) var hugeBytesAtSwitch: UInt64?
+    /// Once every page was there and, if asked for, huge pages were rebuilt; else `nil`.
+    public internal(set) var hugeBytesAtEnd: UInt64?
+    /// Ranges that were rebuilt as one huge page each.
+    public internal(set) var healedRanges = 0
+    /// How long that took; `nil` when it was not asked for.
+    public internal(set) var healNanoseconds: UInt64?
+    /// Why memory that was locked before is not locked any more, with the remedy.
+    public internal(set) var lockProblem: String?
 }
 
 /// Where a destination stands; cheap to ask at any time, from any thread.

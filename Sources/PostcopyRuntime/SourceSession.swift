@@ -37,6 +37,7 @@ public final class SourceSession: Sendable {
     public func run(to address: ChannelAddress) -> SourceReport {
         var report = SourceReport()
         report.startedAtNanoseconds = Monotonic.now()
+        report.hugeBytesAtStart = GuestRAM.hugeBytes(of: state.blocks)
         do {
             let link = try SourceLink(main: try connect(to: address))
             var control = SourceControl(

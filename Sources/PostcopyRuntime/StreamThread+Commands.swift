@@ -26,30 +26,55 @@ extension StreamThread {
         let action = state.advance(.advise, at: itemPosition)
         guard action == .prepareMemory else { return try leave(action) }
         for ram in state.blocks {
+            ram.suspendLock()
             do {
                 try ram.drop(
                     from: RAMOffset(rawValue: 0), lengthBytes: ram.geometry.lengthBytes)
             } catch {
                 throw .refused("emptying RAM block '\(ram.geometry.name)': \(error)")
             }
-            ram.avoidHugePages()
         }
     }
 
-    func drop(_ discard: DiscardRanges) throws(StreamTrouble) {
+    /// Before the first page is dropped: the kernel would fill the hole with a huge page around it.
+    /// Until then huge pages make the precopy's pages cheaper.
+    /// Source: `postcopy_ram_prepare_discard` of QEMU.
+    private mutating func avoidHugePages() {
+        guard stage == .filling else { return }
+        stage = .discarding
+        let hugeBytes = GuestRAM.hugeBytes(of: state.blocks)
+        state.counters.hugeBytesAtSwitch.withLock { $0 = hugeBytes }
+        for ram in state.blocks { ram.avoidHugePages() }
+    }
+
+    /// Takes the received bits back; the memory goes at LISTEN.
+    mutating func takeBack(_ discard: DiscardRanges) throws(StreamTrouble) {
         let action = state.advance(
             .discard(ranges: UInt16(clamping: discard.ranges.count)), at: itemPosition)
         guard action == .dropRanges else { return try leave(action) }
-        let ram = state.blocks[discard.block.rawValue]
+        avoidHugePages()
+        let geometry = state.geometries[discard.block.rawValue]
         for range in discard.ranges {
-            let first = ram.geometry.hostPage(containing: range.start)
-            let count = Int(range.lengthBytes >> UInt64(ram.geometry.hostPage.shift))
+            let first = geometry.hostPage(containing: range.start)
+            let count = Int(range.lengthBytes >> UInt64(geometry.hostPage.shift))
             let pages = first..<HostPageIndex(rawValue: first.rawValue + count)
             let gone = state.received[discard.block.rawValue].remove(pages)
             state.counters.missingPages.add(gone, ordering: .relaxed)
-            guard gone > 0 else { continue }
-            do { try ram.drop(from: range.start, lengthBytes: range.lengthBytes) } catch {
-                throw .refused("discarding in RAM block '\(ram.geometry.name)': \(error)")
+        }
+    }
+
+    /// Drops what was not received, whether it was discarded or never came: a page that came made
+    /// its neighbours present where the kernel gave a huge page.
+    private func dropMissing() throws(StreamTrouble) {
+        for (ram, received) in zip(state.blocks, state.received) {
+            var page = HostPageIndex(rawValue: 0)
+            while let missing = received.nextMissing(from: page) {
+                page = missing.upperBound
+                let start = ram.geometry.offset(of: missing.lowerBound)
+                let lengthBytes = ram.geometry.offset(of: page).rawValue - start.rawValue
+                do { try ram.drop(from: start, lengthBytes: lengthBytes) } catch {
+                    throw .refused("discarding in RAM block '\(ram.geometry.name)': \(error)")
+                }
             }
         }
     }
@@ -63,6 +88,8 @@ extension StreamThread {
         }
         let action = state.advance(.listen, at: packagePosition)
         guard action == .startListening else { return try leave(action) }
+        avoidHugePages()
+        try dropMissing()
         for ram in state.blocks {
             do { try state.uffd.register(ram) } catch {
                 throw .refused("registering RAM block '\(ram.geometry.name)': \(error)")
@@ -70,7 +97,7 @@ extension StreamThread {
         }
         // Whoever failed meanwhile ended only the faults of blocks that were registered by then.
         guard !state.currentPhase.hasFailed else { return state.endFaults() }
-        isListening = true
+        stage = .faulting
         if missingPages == 0 { try advance(.allPagesPlaced) }
         let devices = Array(package[parts.devices])
         package = []

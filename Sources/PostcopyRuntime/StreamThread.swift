@@ -17,6 +17,16 @@ enum StreamTrouble: Error {
     case refused(String)
 }
 
+/// How the stream thread treats the guest's memory.
+enum MemoryStage {
+    /// Pages are written, in huge pages where the kernel gives them; what did not come is zero.
+    case filling
+    /// Pages are written in small pages, and what was discarded is stale until LISTEN.
+    case discarding
+    /// What did not come is missing, and is placed.
+    case faulting
+}
+
 /// The destination's reader of the main channel: decodes, obeys commands, places background pages.
 struct StreamThread: ~Copyable {
     let state: DestinationState
@@ -25,7 +35,7 @@ struct StreamThread: ~Copyable {
     var placer: PagePlacer
     var package: [UInt8] = []
     var packagePosition: UInt64 = 0
-    var isListening = false
+    var stage = MemoryStage.filling
     private var hasEnded = false
     /// Pages that were missing when the stream was last heard after its end.
     private var missingBefore = Int.max
@@ -170,7 +180,7 @@ struct StreamThread: ~Copyable {
             }
         case .postcopyAdvise(let summary, let targetPage):
             try advise(summary: summary, targetPageBytes: targetPage)
-        case .discard(let discard): try drop(discard)
+        case .discard(let discard): try takeBack(discard)
         case .packaged(let length):
             package.removeAll()
             if length == 0 { try unpack() }
@@ -185,7 +195,7 @@ struct StreamThread: ~Copyable {
     private mutating func takePage(
         _ bytes: Span<UInt8>, _ payload: Range<Int>?, at offset: RAMOffset, of block: BlockIndex
     ) throws(StreamTrouble) {
-        guard isListening else { return store(bytes, payload, at: offset, of: block) }
+        guard stage == .faulting else { return store(bytes, payload, at: offset, of: block) }
         try settle { placer throws(PlacingError) in
             try placer.add(bytes, payload, at: offset, of: block)
         }
@@ -200,7 +210,7 @@ struct StreamThread: ~Copyable {
         let received = state.received[block.rawValue]
         if let payload {
             ram.write(bytes.extracting(payload), at: offset)
-        } else if received.contains(page) || ram.backing == .hugetlb {
+        } else if received.contains(page) || stage == .discarding || ram.backing == .hugetlb {
             ram.clearPage(at: offset)
         }
         let next = HostPageIndex(rawValue: page.rawValue + 1)

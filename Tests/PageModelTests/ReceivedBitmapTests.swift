@@ -26,6 +26,19 @@ struct ReceivedBitmapTests {
         #expect(received.placedCount == 130)
     }
 
+    @Test("runs of missing pages are found up to the block's last page")
+    func missing() throws {
+        let received = ReceivedBitmap(block: try Self.block(130))
+        #expect(received.nextMissing(from: page(0)) == page(0)..<page(130))
+        _ = received.insert(page(3)..<page(70))
+        #expect(received.nextMissing(from: page(0)) == page(0)..<page(3))
+        #expect(received.nextMissing(from: page(3)) == page(70)..<page(130))
+        #expect(received.nextMissing(from: page(129)) == page(129)..<page(130))
+        #expect(received.nextMissing(from: page(130)) == nil)
+        _ = received.insert(page(70)..<page(130))
+        #expect(received.nextMissing(from: page(3)) == nil)
+    }
+
     @Test("a request is new once until it is removed")
     func requested() throws {
         let requested = RequestedPages(block: try Self.block(200))

@@ -67,7 +67,8 @@ struct RawReader: ~Copyable {
         read(upTo: [0, 1, 0, 4, 0, 0, 0, 1], from: socket)
     }
 
-    private mutating func read(
+    /// What a peer says up to `word`, or to its end.
+    mutating func read(
         upTo word: [UInt8], from socket: borrowing StreamSocket
     ) -> [UInt8] {
         var bytes: [UInt8] = []

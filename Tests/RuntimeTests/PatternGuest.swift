@@ -24,6 +24,7 @@ final class PatternGuest: Guest {
     private let sameOrder: Bool
     private let devices: [UInt8]
     private let filled = Mutex<Set<[Int]>?>(nil)
+    private let resumeAction = Mutex<@Sendable () -> Void>({})
 
     init(
         blocks: [(name: String, pages: Int, backing: RAMBacking)], vcpuCount: Int = 2,
@@ -113,7 +114,13 @@ final class PatternGuest: Guest {
 
     func pause() { mayRun.store(false, ordering: .sequentiallyConsistent) }
 
+    /// Does `action` whenever the guest is resumed, before it runs.
+    func onResume(_ action: @escaping @Sendable () -> Void) {
+        resumeAction.withLock { $0 = action }
+    }
+
     func resume() {
+        resumeAction.withLock { $0 }()
         mayRun.store(true, ordering: .sequentiallyConsistent)
         started.raise()
     }

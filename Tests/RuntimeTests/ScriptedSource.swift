@@ -38,7 +38,9 @@ struct SourceScript {
         setup = Self.commands(
             [
                 .openReturnPath, .ping(1),
-                .postcopyAdvise(pageSizeSummary: 4096, targetPageBytes: 4096),
+                .postcopyAdvise(
+                    pageSizeSummary: geometries.reduce(0) { $0 | $1.hostPage.bytes },
+                    targetPageBytes: 4096),
             ], geometries)
         StreamEncoder.appendSectionStart(id: Self.section, to: &setup)
         StreamEncoder.appendBlockList(geometries, to: &setup)

@@ -46,6 +46,36 @@ extension RuntimeLaws {
             #expect(answers.suffix(8) == [0, 1, 0, 4, 0, 0, 0, 0])
         }
 
+        @Test("a page that comes as zero behind its discard is zero")
+        func zeroAfterDiscard() throws {
+            // Page 2 was stale before.
+            let content = SourceScript.pagesWithContent.subtracting([[0, 2]])
+            let from = try PatternGuest(blocks: SourceScript.blocks)
+            from.fill(only: content)
+            var script = SourceScript(guest: from)
+            script.discards += script.section(last: false) { script, bytes in
+                script.append(0, 2, content: nil, to: &bytes)
+            }
+            script.postcopy = script.section(last: false) { script, bytes in
+                for (block, pages) in [[3...3, 12...15], [4...15]].enumerated() {
+                    for page in pages.joined() {
+                        script.append(block, page, content: script.content(block, page), to: &bytes)
+                    }
+                }
+            }
+            let guest = try PatternGuest(blocks: SourceScript.blocks)
+            guest.expect(only: content)
+            let destination = try DestinationUnderTest(guest)
+            let main = SocketBox(try StreamSocket.connect(to: destination.address))
+            main.send(script.main)
+            var reader = RawReader()
+            _ = reader.readSuccess(from: main.socket)
+            main.socket.shutDown()
+            let report = try #require(destination.report())
+            #expect(report.status == .completed, "\(report.problem ?? "")")
+            #expect(guest.wrongWords() == 0)
+        }
+
         /// Every byte of the stream but the inside of page contents.
         static func cuts(of script: SourceScript) -> [Int] {
             let main = script.main
