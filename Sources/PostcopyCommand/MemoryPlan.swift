@@ -6,6 +6,7 @@ struct MemoryPlan: Equatable {
     let lengthBytes: UInt64
     let backing: RAMBacking
     let page: PageSize
+    let locks: Bool
 
     /// What a process needs beside the guest's memory.
     static let overheadBytes: UInt64 = 64 << 20
@@ -14,6 +15,7 @@ struct MemoryPlan: Equatable {
     init(_ options: MemoryOptions) throws {
         page = try Self.page(options)
         backing = options.backing
+        locks = options.lockMemory
         lengthBytes = options.memory.bytes
         guard lengthBytes > 0 else {
             throw Refusal.usage("--memory is zero: give at least one page, \(page.bytes) bytes")
@@ -80,11 +82,13 @@ struct MemoryPlan: Equatable {
                 + "/sys/kernel/mm/hugepages/hugepages-\(page.bytes >> 10)kB")
     }
 
-    /// Maps the memory.
+    /// Maps the memory, and locks it where that is asked for.
     func makeRAM() throws -> GuestRAM {
         do {
-            return try WorkloadGuest.makeRAM(
+            let ram = try WorkloadGuest.makeRAM(
                 lengthBytes: lengthBytes, page: page, backing: backing)
+            if locks { try ram.lock() }
+            return ram
         } catch {
             throw Refusal.environment("\(error)")
         }

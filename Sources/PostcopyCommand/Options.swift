@@ -20,6 +20,15 @@ struct MemoryOptions: ParsableArguments {
         help: "4K, 2M or 1G; the latter two with --backing hugetlb. (default: 4K, or 2M)",
         transform: ByteCount.init(parsing:))
     var pageSize: ByteCount?
+
+    @Flag(help: "Keeps the guest's memory from being swapped out. Allocates all of it.")
+    var lockMemory = false
+}
+
+/// What a destination does once every page is there.
+struct ArrivalOptions: ParsableArguments {
+    @Flag(help: "Rebuilds transparent huge pages at the destination once every page is there.")
+    var heal = false
 }
 
 /// What the guest does; the source says it and the state tells the destination.
@@ -112,12 +121,13 @@ struct SideOptions: ParsableArguments {
         transform: TimeSpan.init(parsing:))
     var silenceLimit = TimeSpan(nanoseconds: MigrationOptions().silenceNanosecondsMax)
 
-    func migrationOptions(preempt: Bool) throws -> MigrationOptions {
+    func migrationOptions(preempt: Bool, heals: Bool = false) throws -> MigrationOptions {
         guard silenceLimit.nanoseconds >= Self.silenceNanosecondsMin else {
             throw Refusal.usage("--silence-limit is below 100ms: a live peer may need as long")
         }
         var options = MigrationOptions()
         options.preempt = preempt
+        options.heals = heals
         options.silenceNanosecondsMax = silenceLimit.nanoseconds
         return options
     }

@@ -17,6 +17,7 @@ struct ReceiveCommand: ParsableCommand {
 
     @OptionGroup(title: "Memory") var memory: MemoryOptions
     @OptionGroup var side: SideOptions
+    @OptionGroup var arrival: ArrivalOptions
     @OptionGroup(title: "Report") var report: ReportOptions
 
     @Flag(help: .hidden)
@@ -25,7 +26,7 @@ struct ReceiveCommand: ParsableCommand {
     func run() throws {
         try Machine.checkDescriptors()
         let plan = try MemoryPlan(memory)
-        let options = try side.migrationOptions(preempt: true)
+        let options = try side.migrationOptions(preempt: true, heals: arrival.heal)
         let output = try ReportOutput(report, isChild: child)
         try plan.checkRoom(sides: 1)
         let leftovers = Leftovers()

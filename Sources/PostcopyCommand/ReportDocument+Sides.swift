@@ -28,7 +28,8 @@ extension ReportDocument {
             guestRunsHere: report.guestRunsHere, startedAtNs: start,
             endedAtNs: report.endedAtNanoseconds,
             guestStoppedAtNs: report.guestStoppedAtNanoseconds, phases: phases,
-            requests: progress.requests, peakResidentBytes: Machine.peakResidentBytes)
+            requests: progress.requests, peakResidentBytes: Machine.peakResidentBytes,
+            hugeBytesAtStart: report.hugeBytesAtStart)
         self.init(
             command: command, status: report.status.rawValue, errorDesc: problem,
             totalTimeNs: report.endedAtNanoseconds - min(start, report.endedAtNanoseconds),
@@ -65,7 +66,11 @@ extension ReportDocument {
             faults: progress.faults, requests: progress.requests,
             zeroPages: progress.zeroPages * targetPages, receivedBytes: progress.receivedBytes,
             faultOrigin: report.faultOrigin.isEmpty ? nil : report.faultOrigin,
-            peakResidentBytes: Machine.peakResidentBytes)
+            peakResidentBytes: Machine.peakResidentBytes,
+            hugeBytesAtSwitch: report.memory.hugeBytesAtSwitch,
+            hugeBytesAtEnd: report.memory.hugeBytesAtEnd,
+            healedRanges: report.memory.healNanoseconds.map { _ in report.memory.healedRanges },
+            healNs: report.memory.healNanoseconds, lockProblem: report.memory.lockProblem)
         self.init(
             command: command, status: report.status.rawValue, errorDesc: report.problem,
             totalTimeNs: end - start, ram: ram,

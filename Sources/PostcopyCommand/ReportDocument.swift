@@ -155,6 +155,16 @@ struct SideFigures: Codable, Equatable {
     var receivedBytes: UInt64?
     var faultOrigin: String?
     var peakResidentBytes: UInt64?
+    /// Memory mapped by huge pages: at the source, and at the destination before the postcopy and
+    /// after it.
+    var hugeBytesAtStart: UInt64?
+    var hugeBytesAtSwitch: UInt64?
+    var hugeBytesAtEnd: UInt64?
+    /// Huge pages rebuilt, and how long that took; only when it was asked for.
+    var healedRanges: Int?
+    var healNs: UInt64?
+    /// Why memory that was to be locked is not.
+    var lockProblem: String?
 }
 
 /// Swift's names and QMP's: `totalTimeNs` and `total-time-ns`.

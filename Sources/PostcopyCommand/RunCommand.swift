@@ -18,6 +18,7 @@ struct RunCommand: ParsableCommand {
     @OptionGroup(title: "Workload") var workload: WorkloadOptions
     @OptionGroup var timing: TimingOptions
     @OptionGroup var side: SideOptions
+    @OptionGroup var arrival: ArrivalOptions
     @OptionGroup(title: "Report") var report: ReportOptions
 
     @Option(
@@ -106,6 +107,6 @@ struct RunCommand: ParsableCommand {
             "--page-size", "\(plan.page.bytes)", "--run-on", "\(side.runOn.nanoseconds / 1000)us",
             "--silence-limit", "\(side.silenceLimit.nanoseconds / 1000)us", "--json", "-",
             "--child",
-        ]
+        ] + (memory.lockMemory ? ["--lock-memory"] : []) + (arrival.heal ? ["--heal"] : [])
     }
 }

@@ -97,8 +97,24 @@ struct SummaryTable {
                 document.source?.peakResidentBytes.map { "source \(Readable.bytes($0))" },
                 document.destination?.peakResidentBytes.map { "destination \(Readable.bytes($0))" },
             ])
+        add("huge pages", hugePagePieces)
+        add("not locked", [document.destination?.lockProblem])
         add("verified", verifyPieces)
         return rows
+    }
+
+    private var hugePagePieces: [String?] {
+        func share(_ bytes: UInt64?, _ place: String) -> String? {
+            bytes.map { "\(place) \($0 * 100 / max(1, document.ram.total)) %" }
+        }
+        let destination = document.destination
+        let healed = destination?.healedRanges.map { "\($0) rebuilt" }
+        return [
+            share(document.source?.hugeBytesAtStart, "source"),
+            share(destination?.hugeBytesAtSwitch, "at the switch"),
+            share(destination?.hugeBytesAtEnd, "at the end"),
+            healed.map { "\($0) in \(Readable.time(destination?.healNs ?? 0))" },
+        ]
     }
 
     private var bytePieces: [String?] {

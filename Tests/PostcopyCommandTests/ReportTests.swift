@@ -13,7 +13,8 @@ func fullReport() -> ReportDocument {
         pid: 7, status: "completed", errorDesc: "none", guestRunsHere: false, startedAtNs: 5,
         endedAtNs: 9_000, guestStoppedAtNs: 100, guestRunningAtNs: 400, phases: phases, faults: 2,
         requests: 3, zeroPages: 4, receivedBytes: 5, faultOrigin: "user only",
-        peakResidentBytes: 6 << 20)
+        peakResidentBytes: 6 << 20, hugeBytesAtStart: 1 << 20, hugeBytesAtSwitch: 380 << 10,
+        hugeBytesAtEnd: 1_040_000, healedRanges: 24, healNs: 25, lockProblem: "no room")
     return ReportDocument(
         command: "run", status: "completed", errorDesc: "none", totalTimeNs: 1_000,
         downtimeNs: 300,
@@ -65,6 +66,14 @@ func fullReport() -> ReportDocument {
             keys("verify") == [
                 "pages", "mismatches", "mismatched-words", "vcpu-mismatches", "steps", "side",
             ])
+        #expect(
+            keys("destination") == [
+                "pid", "status", "error-desc", "guest-runs-here", "started-at-ns", "ended-at-ns",
+                "guest-stopped-at-ns", "guest-running-at-ns", "phases", "faults", "requests",
+                "zero-pages", "received-bytes", "fault-origin", "peak-resident-bytes",
+                "huge-bytes-at-start", "huge-bytes-at-switch", "huge-bytes-at-end",
+                "healed-ranges", "heal-ns", "lock-problem",
+            ])
         #expect(keys("machine") == ["cpus", "kernel", "load-average"])
         #expect(keys("channels") == ["uri", "transport", "preempt"])
     }
@@ -112,6 +121,14 @@ func fullReport() -> ReportDocument {
         report.downtimeNs = nil
         #expect(!report.failureLine.contains("the guest is at the destination"))
         #expect(report.failureLine.contains("the guest may be lost"))
+    }
+
+    @Test("the table says what share of memory is in huge pages, and when")
+    func hugePages() {
+        let text = SummaryTable(fullReport()).text(columns: 140)
+        let shares = "source 100 %, at the switch 37 %, at the end 99 %, 24 rebuilt in 25 ns"
+        #expect(text.contains(shares))
+        #expect(text.contains("not locked"))
     }
 
     @Test("the status is said once")

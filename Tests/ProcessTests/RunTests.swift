@@ -26,7 +26,7 @@ import Testing
             ["--backing", "memfd"], ["--fill", "text"], ["--fill", "zero"], ["--fill", "mixed"],
             ["--transport", "unix"], ["--no-preempt"], ["--vcpus", "5", "--hot-set", "20K"],
             ["--write-fraction", "1", "--rate", "0", "--hot-set", "1M"],
-            ["--memory", "4K", "--vcpus", "1"],
+            ["--memory", "4K", "--vcpus", "1"], ["--heal"], ["--heal", "--backing", "memfd"],
         ])
     func variation(_ arguments: [String]) throws {
         let ended = try run(arguments)
@@ -47,6 +47,17 @@ import Testing
             #expect(placed.reduce(0, +) == (64 << 20) / 4096, "all in target pages")
             #expect(HugePagePool.read("free_hugepages") == free)
         }
+    }
+
+    @Test(
+        "locked memory arrives whole, and is locked at the end",
+        .enabled(if: geteuid() == 0, "needs root, to lock as much"))
+    func lockedMemory() throws {
+        let ended = try run(["--lock-memory"])
+        #expect(ended.status == 0, "\(ended)")
+        #expect(ended.number("verify", "mismatches") == 0)
+        let destination = try #require(ended.json["destination"] as? [String: Any])
+        #expect(destination["huge-bytes-at-end"] != nil && destination["lock-problem"] == nil)
     }
 
     @Test("the report says what happened, under the names that were promised")
