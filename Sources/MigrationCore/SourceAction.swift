@@ -8,12 +8,14 @@ public enum SourceAction: Hashable, Sendable {
     case refuseCancel
     /// Write the head, OPEN_RETURN_PATH, PING 1, ADVISE and the block list.
     case sendSetup
-    /// Tell the user that the guest may move.
+    /// Tell the user that the guest may move, and begin the precopy where one is wanted.
     case awaitStart
     /// Stop the guest, then report `guestStopped`.
     case stopGuest
     /// Sync the dirty bitmap, write the discards and build the package, then report `packageStarted`.
     case sendDiscards
+    /// Sync the dirty bitmap, write all that is dirty, then report `packageStarted`.
+    case sendRest
     /// Write the package, then report `packageSent`. Only this action allows its first byte.
     case sendPackage
     /// Write the pages that are owed, then report `allPagesSent`.

@@ -6,9 +6,14 @@ public enum SourceEvent: Hashable, Sendable {
     case returnPathAnswered
     /// The user wants the guest to move now.
     case startPostcopy
+    /// What is dirty can be sent within the downtime limit.
+    case restFits
+    /// The kernel no longer says what the guest writes.
+    case trackingFailed
     /// The guest no longer runs here.
     case guestStopped
-    /// The discards are written and the package is ready; not one byte of it is written yet.
+    /// The discards, or the rest of memory, are written and the package is ready; not one byte of it
+    /// is written yet.
     case packageStarted
     /// The package's last byte is written.
     case packageSent

@@ -11,6 +11,8 @@ extension SourcePhase {
         case .connected: afterConnected()
         case .returnPathAnswered: afterReturnPathAnswered()
         case .startPostcopy: afterStartPostcopy()
+        case .restFits: afterRestFits()
+        case .trackingFailed: afterTrouble(.trackingFailed)
         case .guestStopped: afterGuestStopped()
         case .packageStarted: afterPackageStarted()
         case .packageSent: afterPackageSent()
@@ -39,7 +41,7 @@ extension SourcePhase {
     private func afterReturnPathAnswered() -> Step {
         switch self {
         case .setup(startRequested: false): (.active, .awaitStart)
-        case .setup(startRequested: true): (.stopping, .stopGuest)
+        case .setup(startRequested: true): (.stopping(.postcopy), .stopGuest)
         case .none, .active, .stopping, .device, .sendingPackage, .postcopyDevice,
             .postcopyActive, .completing, .completed, .paused, .failed, .cancelled:
             (self, .none)
@@ -50,17 +52,30 @@ extension SourcePhase {
     private func afterStartPostcopy() -> Step {
         switch self {
         case .setup: (.setup(startRequested: true), .none)
-        case .active: (.stopping, .stopGuest)
+        case .active: (.stopping(.postcopy), .stopGuest)
         case .none, .stopping, .device, .sendingPackage, .postcopyDevice, .postcopyActive,
             .completing, .completed, .paused, .failed, .cancelled:
             (self, .refuse)
         }
     }
 
+    /// Source: `migration_iteration_run`, `migration_completion_precopy` (`migration.c`).
+    private func afterRestFits() -> Step {
+        switch self {
+        case .active: (.stopping(.precopy), .stopGuest)
+        case .none, .setup, .stopping, .device, .sendingPackage, .postcopyDevice, .postcopyActive,
+            .completing, .completed, .paused, .failed, .cancelled:
+            (self, .refuse)
+        }
+    }
+
+    /// A precopy that completes sends a package as well, with nothing owed behind it: only there does
+    /// the destination say, to PING 0x42, that it runs the guest.
     /// Source: `migration_stop_vm` in `postcopy_start`; `ram_postcopy_send_discard_bitmap`.
     private func afterGuestStopped() -> Step {
         switch self {
-        case .stopping: (.device, .sendDiscards)
+        case .stopping(.postcopy): (.device, .sendDiscards)
+        case .stopping(.precopy): (.device, .sendRest)
         // The stop was under way when the migration ended: undo it.
         case .failed, .cancelled: (self, .resumeGuest)
         case .none, .setup, .active, .device, .sendingPackage, .postcopyDevice, .postcopyActive,

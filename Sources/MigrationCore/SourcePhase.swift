@@ -14,7 +14,7 @@ public enum SourcePhase: Hashable, Sendable {
     /// The return path answers; the guest runs and waits for the switch.
     case active
     /// The guest was asked to stop.
-    case stopping
+    case stopping(Ending)
     /// The guest is stopped and the discards are being written: the last point of return.
     case device
     /// The package is being written; a quick destination may have committed already.
@@ -32,6 +32,14 @@ public enum SourcePhase: Hashable, Sendable {
     case failed(SourceFailure)
     /// The guest runs here, as the user wished.
     case cancelled
+
+    /// How the guest's memory gets to the destination once the guest is stopped.
+    public enum Ending: Hashable, Sendable {
+        /// What is owed is discarded there and follows behind the guest.
+        case postcopy
+        /// The rest fits into the downtime: it is sent while the guest is stopped.
+        case precopy
+    }
 
     /// How far a source had come when it paused; what it heard since is added.
     public enum PausePoint: Hashable, Sendable {
@@ -73,6 +81,8 @@ public enum SourceFailure: Hashable, Sendable, CustomStringConvertible {
     case linkLost
     case deadlinePassed
     case peerMisbehaved
+    /// Writes of the running guest can no longer be told.
+    case trackingFailed
     /// The destination ended before it committed, with its error number.
     case endedByDestination(error: UInt32)
 
@@ -81,6 +91,7 @@ public enum SourceFailure: Hashable, Sendable, CustomStringConvertible {
         case .linkLost: "the link was lost before the guest moved"
         case .deadlinePassed: "the destination kept silent before the guest moved"
         case .peerMisbehaved: "the destination broke the protocol before the guest moved"
+        case .trackingFailed: "the guest's writes could not be tracked"
         case .endedByDestination(let error):
             "the destination ended with error \(error) and did not start the guest"
         }

@@ -32,6 +32,15 @@ public struct DirtyBitmap: Sendable {
         pages.takeRun(from: start, countMax: countMax)
     }
 
+    /// Clears in `others` the pages that are dirty here.
+    public func subtract(from others: PageBitmap) { others.subtract(pages) }
+
+    /// Marks the pages that `sent` has not, whatever their host pages; answers how many were clean.
+    @discardableResult
+    public func insertUnsent(_ sent: PageBitmap) -> Int {
+        pages.canonicalize(sent: sent, pagesPerHostPage: 1)
+    }
+
     /// Target pages that must still be sent.
     public var dirtyCount: Int { pages.setCount }
 

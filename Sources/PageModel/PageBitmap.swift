@@ -73,6 +73,13 @@ public final class PageBitmap: Sendable {
     /// How many words of 64 pages the bitmap has; the last may be partly used.
     public var wordCount: Int { words.count }
 
+    /// Clears the bits that `other` has set.
+    /// - Precondition: both have as many pages.
+    public func subtract(_ other: PageBitmap) {
+        precondition(other.pageCount == pageCount)
+        for index in 0..<words.count { words.subtract(other.words.load(index), at: index) }
+    }
+
     public var setCount: Int {
         var count = 0
         for index in 0..<words.count { count += words.load(index).nonzeroBitCount }

@@ -21,6 +21,7 @@ enum Interruption {
         signal(SIGINT) { _ in Interruption.raise() }
         signal(SIGTERM) { _ in Interruption.raise() }
         signal(SIGPIPE, SIG_IGN)
+        SwitchRequest.install()
         // A parent that started us from a thread with blocked signals left them blocked here.
         SignalMask.unblock([SIGINT, SIGTERM])
     }
@@ -48,6 +49,21 @@ enum Interruption {
             raise()
         }
     }
+}
+
+/// SIGUSR1: the workload shall move now.
+enum SwitchRequest {
+    /// Relaxed: a flag that one thread looks at.
+    private static let isMade = Atomic(false)
+
+    static func install() {
+        _ = isMade.load(ordering: .relaxed)
+        signal(SIGUSR1) { _ in SwitchRequest.isMade.store(true, ordering: .relaxed) }
+        SignalMask.unblock([SIGUSR1])
+    }
+
+    /// Takes the request; answers whether there was one.
+    static func heed() -> Bool { isMade.exchange(false, ordering: .relaxed) }
 }
 
 /// What must be removed however the process ends.

@@ -18,7 +18,8 @@ extension ReportDocument {
             remaining: UInt64(progress.remainingPages) * PageSize.target.bytes,
             precopyBytes: progress.sentBytes.precopy,
             downtimeBytes: progress.sentBytes.downtime,
-            postcopyBytes: progress.sentBytes.postcopy, postcopyRequests: progress.requests)
+            postcopyBytes: progress.sentBytes.postcopy, postcopyRequests: progress.requests,
+            releasedBytes: progress.releasedBytes == 0 ? nil : progress.releasedBytes)
         // What the link says when it is closed on request is no reason.
         let problem =
             report.status == .cancelled
@@ -37,6 +38,7 @@ extension ReportDocument {
             verify: VerifyFigures(ending, side: "source"), phases: phases, channels: channels,
             workload: WorkloadFigures(specification, plan), workloadStalls: ending.stallFigures,
             machine: machine, source: side)
+        add(report)
     }
 
     /// What the destination alone knows.

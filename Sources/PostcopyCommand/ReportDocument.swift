@@ -12,6 +12,13 @@ struct ReportDocument: Codable, Equatable {
     var errorDesc: String?
     var totalTimeNs: UInt64?
     var downtimeNs: UInt64?
+    /// How long the workload would have stopped had it moved with its rest at the last look.
+    var expectedDowntimeNs: UInt64?
+    var switchover: SwitchoverFigures?
+    var rounds: [RoundFigures]?
+    var discards: DiscardFigures?
+    /// The most that the vCPUs were throttled.
+    var cpuThrottlePercentage: Int?
     var ram: RAMFigures
     var postcopyBlocktimeNs: UInt64?
     var postcopyVcpuBlocktimeNs: [UInt64]?
@@ -63,6 +70,14 @@ struct RAMFigures: Codable, Equatable {
     var downtimeBytes: UInt64?
     var postcopyBytes: UInt64?
     var postcopyRequests: UInt64?
+    /// Of the precopy as it ended: syncs of the dirty bitmap, pages dirtied a second, pages and
+    /// megabits sent a second.
+    var dirtySyncCount: Int?
+    var dirtyPagesRate: UInt64?
+    var pagesPerSecond: UInt64?
+    var mbps: Double?
+    /// Given back by the source as it was sent.
+    var releasedBytes: UInt64?
     /// Target pages placed by the urgent channel, and by the stream.
     var urgentPages: UInt64?
     var backgroundPages: UInt64?

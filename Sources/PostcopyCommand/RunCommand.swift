@@ -17,6 +17,7 @@ struct RunCommand: ParsableCommand {
     @OptionGroup(title: "Memory") var memory: MemoryOptions
     @OptionGroup(title: "Workload") var workload: WorkloadOptions
     @OptionGroup var timing: TimingOptions
+    @OptionGroup(title: "Precopy") var switchover: SwitchoverOptions
     @OptionGroup var side: SideOptions
     @OptionGroup var arrival: ArrivalOptions
     @OptionGroup(title: "Report") var report: ReportOptions
@@ -33,7 +34,8 @@ struct RunCommand: ParsableCommand {
         try Machine.checkDescriptors()
         let plan = try MemoryPlan(memory)
         let specification = try workload.specification(memoryBytes: plan.lengthBytes)
-        let options = try side.migrationOptions(preempt: !noPreempt)
+        var options = try side.migrationOptions(preempt: !noPreempt)
+        try switchover.apply(to: &options, warmUp: timing.warmUp)
         let output = try ReportOutput(report)
         try plan.checkRoom(sides: 2)
         let leftovers = Leftovers()

@@ -22,6 +22,7 @@ struct SendCommand: ParsableCommand {
     @OptionGroup(title: "Memory") var memory: MemoryOptions
     @OptionGroup(title: "Workload") var workload: WorkloadOptions
     @OptionGroup var timing: TimingOptions
+    @OptionGroup(title: "Precopy") var switchover: SwitchoverOptions
     @OptionGroup var side: SideOptions
     @OptionGroup(title: "Report") var report: ReportOptions
 
@@ -35,7 +36,8 @@ struct SendCommand: ParsableCommand {
         }
         let plan = try MemoryPlan(memory)
         let specification = try workload.specification(memoryBytes: plan.lengthBytes)
-        let options = try side.migrationOptions(preempt: !noPreempt)
+        var options = try side.migrationOptions(preempt: !noPreempt)
+        try switchover.apply(to: &options, warmUp: timing.warmUp)
         let output = try ReportOutput(report)
         try plan.checkRoom(sides: 1)
         let leftovers = Leftovers()

@@ -75,6 +75,7 @@ struct SourceSide {
             let now = Monotonic.now()
             let progress = migration.progress
             startWhenWarm(progress.status, at: now)
+            heedRequest(progress.status)
             heedInterruption(progress.status)
             guard now - drawnAt >= Attendance.drawNanoseconds else { return }
             drawnAt = now
@@ -82,13 +83,21 @@ struct SourceSide {
             side.console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
         }
 
+        /// A precopy begins by itself when the workload is warm, and ends by its own policy.
         private mutating func startWhenWarm(_ status: MigrationStatus, at now: UInt64) {
-            guard !isStarted, status != .none, status != .setup else { return }
+            guard side.options.precopy == nil, !isStarted, status != .none, status != .setup else { return }
             guard let end = warmUntil else {
                 warmUntil = now + side.warmUp.nanoseconds
                 return
             }
             guard now >= end else { return }
+            isStarted = true
+            migration.startPostcopy()
+        }
+
+        /// SIGUSR1 moves the workload now, whatever the policy says.
+        private mutating func heedRequest(_ status: MigrationStatus) {
+            guard SwitchRequest.heed(), status == .active, !isStarted else { return }
             isStarted = true
             migration.startPostcopy()
         }

@@ -1,6 +1,6 @@
 /// The report as people read it: the phases, then one row for each subject.
 struct SummaryTable {
-    private let document: ReportDocument
+    let document: ReportDocument
 
     init(_ document: ReportDocument) { self.document = document }
 
@@ -80,6 +80,10 @@ struct SummaryTable {
         }
         add("total time", [document.totalTimeNs.map(Readable.time)])
         add("downtime", [document.downtimeNs.map(Readable.time)])
+        add("switchover", switchoverPieces)
+        add("rounds", roundPieces)
+        add("precopy", precopyPieces)
+        add("discards", discardPieces)
         add("bytes", bytePieces)
         add("pages", pagePieces)
         add("requests", [document.ram.postcopyRequests.map { "\($0)" }])

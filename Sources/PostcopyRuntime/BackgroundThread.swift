@@ -1,7 +1,6 @@
 internal import LinuxKernel
 internal import MigrationCore
 internal import PageModel
-internal import StreamWire
 internal import Synchronization
 
 /// The source's background sender: every page owed, in order from the last one requested, and the
@@ -9,22 +8,17 @@ internal import Synchronization
 struct BackgroundThread: ~Copyable {
     private let state: SourceState
     private let link: SourceLink
-    private var writer: PageWriter
+    private var writer: SectionWriter
     private var block = 0
     private var page = 0
-    private var sectionBytes = 0
-    private var isInSection = false
 
-    /// A section ends after this much, as QEMU ends one about every 50 ms: a reader of the stream
-    /// finds its place again at sections.
-    private static let sectionBytesMax = 16 << 20
     /// Without an urgent channel a request waits for the write under way: 64 KiB keep that short.
     private static let pagesMaxWithoutUrgent = 16
 
     init(state: SourceState, link: SourceLink) {
         self.state = state
         self.link = link
-        writer = PageWriter(state: state)
+        writer = SectionWriter(state: state, link: link)
     }
 
     /// Sends until nothing is owed, and reports so, or what stopped it.
@@ -33,7 +27,7 @@ struct BackgroundThread: ~Copyable {
         do throws(Errno) {
             while !state.stopsSending.load(ordering: .acquiring) {
                 guard try sendSome() else {
-                    try endSection()
+                    try writer.end()
                     return state.report(.allPagesSent)
                 }
             }
@@ -56,18 +50,15 @@ struct BackgroundThread: ~Copyable {
         let pagesMax = link.hasUrgent ? ChannelTuning.backgroundPages : Self.pagesMaxWithoutUrgent
         var count = 0
         while count < pagesMax, let run = claimNext(countMax: pagesMax - count) {
-            beginSection()
             if run.count > writer.room {
-                try writer.write(hostPage(startingAt: run.lowerBound), to: link.main)
+                try writer.write(hostPage(startingAt: run.lowerBound))
             } else {
                 writer.append(run, of: BlockIndex(rawValue: block))
             }
             page = run.upperBound
             count += run.count
         }
-        sectionBytes += count * Int(PageSize.target.bytes)
-        if sectionBytes >= Self.sectionBytesMax { try endSection() }
-        try writer.flush(to: link.main)
+        try writer.flush()
         return count > 0
     }
 
@@ -77,9 +68,8 @@ struct BackgroundThread: ~Copyable {
         guard state.claim(requested) else { return true }
         let targetPages = state.geometries[requested.block.rawValue].hostPage.targetPages
         state.counters.urgentPages.add(UInt64(targetPages), ordering: .relaxed)
-        beginSection()
-        try writer.write(requested, to: link.main)
-        try writer.flush(to: link.main)
+        try writer.write(requested)
+        try writer.flush()
         return true
     }
 
@@ -100,21 +90,5 @@ struct BackgroundThread: ~Copyable {
         let count = state.geometries[block].hostPage.targetPages
         return HostPage(
             block: BlockIndex(rawValue: block), page: HostPageIndex(rawValue: targetPage / count))
-    }
-
-    private mutating func beginSection() {
-        guard !isInSection else { return }
-        isInSection = true
-        writer.append {
-            StreamEncoder.appendSectionResumed(id: SourceLink.ramSection, last: false, to: &$0)
-        }
-    }
-
-    private mutating func endSection() throws(Errno) {
-        guard isInSection else { return }
-        isInSection = false
-        sectionBytes = 0
-        writer.append { StreamEncoder.appendSectionEnd(id: SourceLink.ramSection, to: &$0) }
-        try writer.flush(to: link.main)
     }
 }

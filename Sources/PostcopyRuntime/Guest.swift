@@ -35,4 +35,26 @@ public protocol Guest: AnyObject, Sendable {
     /// Takes what `saveDevices` gave at the source. It may touch guest memory: the pages come.
     /// - Throws: what is wrong with it; then the guest goes on at the source.
     func loadDevices(_ sections: [UInt8]) throws(GuestError)
+
+    /// Slows the vCPUs down, so that a precopy that cannot keep up with what they write converges;
+    /// while the guest runs, and until the next call.
+    ///
+    /// A guest that cannot leave this out: nothing happens then.
+    /// Source: `cpu_throttle_set` of QEMU (`system/cpu-throttle.c`).
+    /// - Parameter percent: the share of time in which no vCPU shall run, 1 to 99; 0 lifts it.
+    func throttle(percent: Int)
+
+    /// What tells a precopy which pages the guest writes; asked for once for each migration.
+    /// - Throws: why there is none.
+    func makeDirtyTracker() throws(TrackerRefusal) -> any DirtyTracker
+}
+
+extension Guest {
+    public func throttle(percent: Int) {}
+
+    /// Tracks writes of this process's threads by asynchronous write protection (Linux 6.7). A guest
+    /// whose vCPUs run in KVM has a tracker of its own.
+    public func makeDirtyTracker() throws(TrackerRefusal) -> any DirtyTracker {
+        WriteProtectTracker(memory)
+    }
 }

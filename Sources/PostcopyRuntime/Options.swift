@@ -1,3 +1,5 @@
+public import MigrationCore
+
 /// How a migration runs. Both sides take the same.
 public struct MigrationOptions: Sendable {
     /// Whether urgent pages get a channel of their own. The source decides.
@@ -11,6 +13,27 @@ public struct MigrationOptions: Sendable {
     /// that the guest needed first. `run` returns later; neither guest nor source wait for it, but
     /// the guest waits in a range while that is copied.
     public var heals = false
+
+    /// Source: sends memory while the guest runs; `nil`: the guest moves first and its memory follows.
+    public var precopy: PrecopyOptions?
+
+    /// Source: gives memory back as it is sent, once the destination runs the guest. The guest cannot
+    /// come back then, and a migration that pauses cannot be recovered.
+    public var releasesRAM = false
+
+    public init() {}
+}
+
+/// How a source sends memory while the guest runs.
+public struct PrecopyOptions: Sendable {
+    /// How long the guest runs on, with the destination connected, before the first page is sent.
+    public var warmUpNanoseconds: UInt64 = 0
+
+    /// When it ends.
+    public var switchover = SwitchoverPolicy.Settings()
+
+    /// Slows the guest's vCPUs where more is dirtied than sent; `nil`: never.
+    public var autoConverge: AutoConverge.Settings?
 
     public init() {}
 }

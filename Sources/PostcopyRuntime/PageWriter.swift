@@ -9,6 +9,7 @@ struct PageWriter: ~Copyable {
     private let state: SourceState
     private var gather: GatherWriter
     private var encoder: RAMRecordEncoder
+    private var memory: MemoryRelease
 
     private static let pagesMax = ChannelTuning.backgroundPages
 
@@ -17,6 +18,7 @@ struct PageWriter: ~Copyable {
         gather = GatherWriter(
             pageCapacity: Self.pagesMax, headerBytesMax: RAMRecordEncoder.headerBytesMax)
         encoder = RAMRecordEncoder(blocks: state.geometries)
+        memory = MemoryRelease(state: state)
     }
 
     /// Pages that fit before the next `flush`.
@@ -35,7 +37,7 @@ struct PageWriter: ~Copyable {
         var zeros: UInt64 = 0
         for page in pages {
             let offset = RAMOffset(rawValue: UInt64(page) * pageBytes)
-            if ram.isZeroPage(at: offset) {
+            if state.precopy?.isFree(page, of: block) == true || ram.isZeroPage(at: offset) {
                 encoder.appendZeroPage(block: block, offset: offset, to: &gather.headers)
                 zeros += 1
             } else {
@@ -44,6 +46,7 @@ struct PageWriter: ~Copyable {
             }
         }
         pageCount += pages.count
+        memory.append(pages, of: block)
         state.counters.zeroPages.add(zeros, ordering: .relaxed)
         state.counters.normalPages.add(UInt64(pages.count) - zeros, ordering: .relaxed)
     }
@@ -65,5 +68,6 @@ struct PageWriter: ~Copyable {
         state.counters.addSent(gather.byteCount)
         pageCount = 0
         try gather.flush(to: socket)
+        memory.noteWritten()
     }
 }

@@ -1,4 +1,5 @@
 public import MigrationCore
+public import PageModel
 
 /// A status and when it was entered, on the monotonic clock of its host.
 public struct StatusChange: Equatable, Sendable {
@@ -36,6 +37,9 @@ public struct SourceReport: Sendable {
     public internal(set) var progress = SourceProgress()
     /// Bytes that huge pages mapped at the start, as `GuestRAM.hugeBytes` counts them.
     public internal(set) var hugeBytesAtStart: UInt64?
+    public internal(set) var discards = DiscardTotals()
+    /// `nil` when memory moved only after the guest.
+    public internal(set) var precopy: PrecopyReport?
 
     /// From the guest's stop to the destination's commit, as this side saw it.
     public var downtimeNanoseconds: UInt64? {
@@ -60,6 +64,10 @@ public struct SourceProgress: Equatable, Sendable {
     public var urgentPages: UInt64 = 0
     /// Request messages received, duplicates included.
     public var requests: UInt64 = 0
+    /// Guest memory given back as it was sent.
+    public var releasedBytes: UInt64 = 0
+    /// `nil` without precopy.
+    public var precopy: PrecopyProgress?
 
     public init() {}
 }

@@ -37,14 +37,6 @@ extension SourceControl {
         try send(bytes)
     }
 
-    func sendDiscards() throws(Errno) {
-        var encoder = DiscardEncoder()
-        for dirty in state.dirty {
-            try encoder.encode(dirty) { bytes throws(Errno) in try send(bytes) }
-        }
-        try encoder.finish { bytes throws(Errno) in try send(bytes) }
-    }
-
     func sendPackage() throws(Errno) {
         let package = DevicePackage.encode(devices: state.guest.saveDevices())
         // From the first byte on the destination may ask: its devices may touch memory.

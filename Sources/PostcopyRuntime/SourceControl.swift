@@ -10,9 +10,11 @@ struct SourceControl: ~Copyable {
     let link: SourceLink
     private let address: ChannelAddress
     private let announce: (MigrationStatus) -> Void
-    private var phase = SourcePhase.none
+    private(set) var phase = SourcePhase.none
     private var log = PhaseLog()
     private var sender: JoinableThread<Void>?
+    var precopy = PrecopyRun()
+    var discards = DiscardTotals()
     private var messages: [SourceMessage] = []
     /// Taken and not yet applied, the next one last.
     private var pending: [SourceMessage] = []
@@ -55,6 +57,7 @@ struct SourceControl: ~Copyable {
             if !isDone { watchTheClock() }
         }
         stopSender()
+        endTracking()
     }
 
     /// What the return path brought after the end: the destination's word may settle what is open.
@@ -66,19 +69,21 @@ struct SourceControl: ~Copyable {
         report.guestRunsHere = phase.mayRunGuestHere
         report.guestStoppedAtNanoseconds = times.guestStopped
         report.committedAtNanoseconds = times.committed
+        report.discards = discards
+        report.precopy = precopy.report
         guard log.status != .completed else { return }
         // Once cancelled, the end of the link is this side's own doing.
         report.problem = log.status == .cancelled ? "cancelled" : log.problem
     }
 
-    private mutating func takeMessages() {
+    mutating func takeMessages() {
         state.control.drain(into: &messages)
         pending.insert(contentsOf: messages.reversed(), at: 0)
         messages.removeAll(keepingCapacity: true)
         while let message = pending.popLast() { apply(message.event, problem: message.problem) }
     }
 
-    private mutating func apply(_ event: SourceEvent, problem: String? = nil) {
+    mutating func apply(_ event: SourceEvent, problem: String? = nil) {
         if event == .committed, times.committed == nil { times.committed = Monotonic.now() }
         let (next, action) = phase.after(event)
         if case .shut = event, next != phase, let problem { log.replace(with: problem) }
@@ -86,6 +91,10 @@ struct SourceControl: ~Copyable {
         if case .failed(let failure) = next { log.note(failure.description) }
         if next != phase { times.waitingSince = Monotonic.now() }
         phase = next
+        // A commit out of order means nothing, and the guest stays.
+        if event == .committed, !next.mayRunGuestHere {
+            state.isCommitted.store(true, ordering: .releasing)
+        }
         log.enter(next.status)
         announce(next.status)
         do throws(Errno) { try perform(action) } catch {
@@ -97,18 +106,12 @@ struct SourceControl: ~Copyable {
         switch action {
         case .none, .refuse, .refuseCancel, .awaitCommit: break
         case .sendSetup: try sendSetup()
-        case .awaitStart: connectUrgent()
+        case .awaitStart:
+            connectUrgent()
+            startPrecopy()
         case .stopGuest: try stopGuest()
-        case .sendDiscards:
-            try sendDiscards()
-            // The last chance of a user who cancels, or of a destination that has gone.
-            takeMessages()
-            guard phase == .device else { return }
-            if link.isEndedByPeer {
-                apply(.linkLost, problem: "the destination closed the link")
-            } else {
-                apply(.packageStarted)
-            }
+        case .sendDiscards: try leave { control throws(Errno) in try control.sendDiscards() }
+        case .sendRest: try leave { control throws(Errno) in try control.sendRest() }
         case .sendPackage:
             try sendPackage()
             apply(.packageSent)
@@ -117,6 +120,22 @@ struct SourceControl: ~Copyable {
         case .finish, .keepGuestRunning: isDone = true
         case .resumeGuest: resumeGuest()
         case .pause: pause()
+        }
+    }
+
+    /// Writes what must be there before the package.
+    private mutating func leave(
+        _ write: (inout SourceControl) throws(Errno) -> Void
+    ) throws(Errno) {
+        guard settleMemory() else { return }
+        try write(&self)
+        // The last chance of a user who cancels, or of a destination that has gone.
+        takeMessages()
+        guard phase == .device else { return }
+        if link.isEndedByPeer {
+            apply(.linkLost, problem: "the destination closed the link")
+        } else {
+            apply(.packageStarted)
         }
     }
 
@@ -134,9 +153,10 @@ struct SourceControl: ~Copyable {
     }
 
     private mutating func stopGuest() throws(Errno) {
+        stopPrecopy()
         connectUrgent()
         try awaitAnswer()
-        guard phase == .stopping else { return }
+        guard case .stopping = phase else { return }
         state.counters.enter(.downtime)
         times.guestStopped = Monotonic.now()
         state.guest.pause()
@@ -148,7 +168,7 @@ struct SourceControl: ~Copyable {
     private mutating func awaitAnswer() throws(Errno) {
         try send(ping: .beforePackage)
         let deadline = Monotonic.now() + state.options.silenceNanosecondsMax
-        while phase == .stopping, !link.isDestinationReady.load(ordering: .acquiring) {
+        while case .stopping = phase, !link.isDestinationReady.load(ordering: .acquiring) {
             let now = Monotonic.now()
             guard now < deadline else { return giveUpWaiting() }
             _ = state.controlFlag.wait(timeoutNanoseconds: deadline - now)
@@ -223,6 +243,8 @@ struct SourceControl: ~Copyable {
     private mutating func ping(at now: UInt64) {
         times.lastPing = now
         switch phase {
+        // The precopy's sender writes its own.
+        case .active where precopy.thread != nil: return
         case .active, .postcopyDevice: break
         // PING 1 is on its way already, or the stream has ended.
         default: return

@@ -11,6 +11,8 @@ final class SourceLink: Sendable {
     private let urgentExists = Atomic(false)
     /// Whether the destination answered the PING that precedes the guest's stop.
     let isDestinationReady = Atomic(false)
+    /// Whether the precopy's sender has left the main channel.
+    let isPrecopyOver = Atomic(false)
     /// Tells the return-path thread that no page is owed and the urgent channel ends.
     let endsUrgent = Atomic(false)
     /// Raised when the return path has nothing left to read.

@@ -1,5 +1,6 @@
 public import LinuxKernel
 internal import MigrationCore
+internal import PageModel
 internal import Synchronization
 
 /// The source of one migration, on the thread that calls `run` and two of its own.
@@ -19,6 +20,23 @@ public final class SourceSession: Sendable {
     /// Ends a migration whose guest has not moved yet; later it has no effect.
     public func cancel() { state.wish(.cancel) }
 
+    /// Says that nobody needs the content of whole target pages any more, so that a precopy leaves
+    /// them out; what reads them later at the destination finds zeros, or what they held once.
+    /// Without precopy, and once the guest has stopped, it has no effect.
+    ///
+    /// Threads: any. The guest must not write the pages before this returns; it may afterwards.
+    /// - Parameter pages: target pages of the block, counted from its first.
+    /// - Throws: what the tracker's kernel call answers; then nothing was left out.
+    /// - Precondition: the block exists and has the pages.
+    ///
+    /// Source: `qemu_guest_free_page_hint` (`migration/ram.c`).
+    public func hint(free pages: Range<Int>, ofBlock block: Int) throws(Errno) {
+        precondition(state.geometries.indices.contains(block), "a hint names a block")
+        let count = state.geometries[block].targetPageCount
+        precondition(pages.lowerBound >= 0 && pages.upperBound <= count, "a hint is inside its block")
+        try state.hint(free: pages, of: BlockIndex(rawValue: block))
+    }
+
     public var progress: SourceProgress {
         let counters = state.counters
         var progress = SourceProgress()
@@ -30,6 +48,8 @@ public final class SourceSession: Sendable {
         progress.zeroPages = counters.zeroPages.load(ordering: .relaxed)
         progress.urgentPages = counters.urgentPages.load(ordering: .relaxed)
         progress.requests = counters.requests.load(ordering: .relaxed)
+        progress.releasedBytes = counters.releasedBytes.load(ordering: .relaxed)
+        progress.precopy = state.precopy?.progress
         return progress
     }
 

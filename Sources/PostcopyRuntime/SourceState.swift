@@ -16,8 +16,10 @@ final class SourceState: Sendable {
     let options: MigrationOptions
     let blocks: [GuestRAM]
     let geometries: [BlockGeometry]
-    /// Pages owed; both senders claim from it.
+    /// Pages owed; all senders claim from it.
     let dirty: [DirtyBitmap]
+    /// `nil` where memory moves only once the guest has.
+    let precopy: Precopy?
     let counters = SourceCounters()
     /// Requests that the background sender serves; unused with an urgent channel.
     let queue = Mutex(PageRequestQueue())
@@ -25,8 +27,12 @@ final class SourceState: Sendable {
     let scanHint = ScanHint()
     /// Whether requests may be answered yet.
     let mayServe = Atomic(false)
-    /// Tells the background sender to stop between two writes.
+    /// Whether the destination runs the guest.
+    let isCommitted = Atomic(false)
+    /// Tells the thread that sends on the main channel to stop between two writes.
     let stopsSending = Atomic(false)
+    /// Ends that thread's waits.
+    let senderFlag: EventFlag
 
     /// Wakes the control thread.
     let controlFlag: EventFlag
@@ -37,12 +43,18 @@ final class SourceState: Sendable {
     /// For the user's wishes, each of which says the same the second time.
     private static let controlCapacity = 64
 
-    init(guest: any Guest, options: MigrationOptions) throws(Errno) {
+    /// - Throws: `TrackerRefusal`, or `Errno` when no descriptor is left.
+    init(guest: any Guest, options: MigrationOptions) throws {
         self.guest = guest
         self.options = options
         blocks = guest.memory
         geometries = guest.memory.map(\.geometry)
         dirty = geometries.map { DirtyBitmap(block: $0, allDirty: true) }
+        let geometries = geometries
+        precopy = try options.precopy.map {
+            try Precopy(guest: guest, geometries: geometries, options: $0)
+        }
+        senderFlag = try EventFlag()
         controlFlag = try EventFlag()
         control = Mailbox(capacity: Self.controlCapacity, flag: controlFlag)
         returnPathFlag = try EventFlag()
@@ -50,6 +62,11 @@ final class SourceState: Sendable {
     }
 
     var totalPages: Int { geometries.reduce(0) { $0 + $1.targetPageCount } }
+    var totalBytes: UInt64 { geometries.reduce(0) { $0 + $1.lengthBytes } }
+    var remainingBytes: UInt64 {
+        let pages = counters.remainingPages.load(ordering: .relaxed)
+        return UInt64(max(0, pages)) << UInt64(PageSize.target.shift)
+    }
 
     func report(_ event: SourceEvent, problem: String? = nil) {
         control.post(SourceMessage(event: event, problem: problem))
@@ -66,6 +83,49 @@ final class SourceState: Sendable {
     }
 }
 
+// While the guest runs, and at the moment it is stopped.
+extension SourceState {
+    /// Takes dirty target pages of a block for sending, at most `countMax`.
+    func takeRun(of block: Int, from page: Int, countMax: Int) -> Range<Int>? {
+        guard let run = dirty[block].takeRun(from: page, countMax: countMax) else { return nil }
+        counters.remainingPages.subtract(run.count, ordering: .relaxed)
+        return run
+    }
+
+    /// Marks what the guest wrote since the last sync; answers how many pages became dirty.
+    func syncDirty(_ precopy: Precopy) throws(Errno) -> Int {
+        let count = try precopy.sync(into: dirty)
+        counters.remainingPages.add(count, ordering: .relaxed)
+        return count
+    }
+
+    /// Takes pages that nobody needs out of what is to be sent.
+    func hint(free pages: Range<Int>, of block: BlockIndex) throws(Errno) {
+        guard let precopy else { return }
+        let count = try precopy.hint(free: pages, of: block, in: dirty[block.rawValue])
+        counters.remainingPages.subtract(count, ordering: .relaxed)
+    }
+
+    /// Learns, with the guest stopped, all that is owed. A page that was given up and never sent is
+    /// owed too, since the destination would wait for it; it is sent as zeros.
+    ///
+    /// - Parameter isTracked: whether the precopy ever began; if not, everything is dirty.
+    func settleDirty(_ precopy: Precopy, isTracked: Bool) throws(Errno) {
+        precopy.closeHints()
+        if isTracked { _ = try syncDirty(precopy) }
+        var count = 0
+        for (dirty, sent) in zip(dirty, precopy.sent) { count += dirty.insertUnsent(sent) }
+        counters.remainingPages.add(count, ordering: .relaxed)
+    }
+
+    /// Makes host pages that were sent or dirtied in part dirty as a whole: they are placed as one.
+    func canonicalize(_ precopy: Precopy) {
+        var count = 0
+        for (dirty, sent) in zip(dirty, precopy.sent) { count += dirty.canonicalize(sent: sent) }
+        counters.remainingPages.add(count, ordering: .relaxed)
+    }
+}
+
 /// Which part of the migration bytes belong to.
 enum SendingStage: Int, Sendable {
     case precopy
@@ -79,6 +139,7 @@ final class SourceCounters: Sendable {
     let normalPages = Atomic<UInt64>(0)
     let zeroPages = Atomic<UInt64>(0)
     let urgentPages = Atomic<UInt64>(0)
+    let releasedBytes = Atomic<UInt64>(0)
     let requests = Atomic<UInt64>(0)
     private let stage = Atomic(SendingStage.precopy.rawValue)
     private let precopyBytes = Atomic<UInt64>(0)
@@ -86,6 +147,10 @@ final class SourceCounters: Sendable {
     private let postcopyBytes = Atomic<UInt64>(0)
     /// When the destination was last heard.
     let heardAtNanoseconds = Atomic<UInt64>(0)
+
+    var sentPages: UInt64 {
+        normalPages.load(ordering: .relaxed) + zeroPages.load(ordering: .relaxed)
+    }
 
     func enter(_ stage: SendingStage) { self.stage.store(stage.rawValue, ordering: .relaxed) }
 

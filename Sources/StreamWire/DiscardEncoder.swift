@@ -1,15 +1,5 @@
 public import PageModel
 
-/// What discards were written, for reports.
-public struct DiscardTotals: Equatable, Sendable {
-    public var ranges = 0
-    public var commands = 0
-    public var bytes = 0
-    public var targetPages = 0
-
-    public init() {}
-}
-
 /// Writes the discards of one block after the other through one buffer of a fixed size: those of a
 /// guest of a terabyte take tens of megabytes.
 ///

@@ -7,7 +7,7 @@ enum WorldStep: UInt8, CaseIterable {
     case readMain, readUrgent, readBack, allPlaced, loadSucceeds, answerPing, readRun
     case sourceSeesCut, destinationSeesCut
     // What may happen at any time, or never.
-    case userStarts, userCancels, loadFails, loseMain, loseUrgent, loseBack
+    case userStarts, restFits, trackingFails, userCancels, loadFails, loseMain, loseUrgent, loseBack
     case sourceLosesChannel, destinationLosesChannel, sourceDeadline, destinationDeadline
     case sourceReadsGarbage, destinationReadsGarbage
 
@@ -84,6 +84,9 @@ extension MigrationWorld {
     private mutating func mishap(_ step: WorldStep, _ rules: Rules) -> Bool {
         switch step {
         case .userStarts: tellSource(.startPostcopy, rules)
+        case .restFits: tellSource(.restFits, rules)
+        case .trackingFails where source.status == .active || source == .device:
+            tellSource(.trackingFailed, rules)
         case .userCancels: tellSource(.cancel, rules)
         case .loadFails where package == .load:
             package = .done

@@ -88,6 +88,10 @@ struct MigrationWorld: Hashable {
         case .sendDiscards:
             write(.discard, to: \.main)
             task = .announcePackage
+        case .sendRest:
+            for _ in 0..<pagesOwed { write(.page, to: \.main) }
+            pagesOwed = 0
+            task = .announcePackage
         case .sendPackage:
             write(.package, to: \.main)
             task = .endPackage

@@ -68,9 +68,10 @@ struct SourcePhaseLawTests {
     @Test("each failure says why in one line")
     func failures() {
         let failures: [SourceFailure] = [
-            .linkLost, .deadlinePassed, .peerMisbehaved, .endedByDestination(error: 5),
+            .linkLost, .deadlinePassed, .peerMisbehaved, .trackingFailed,
+            .endedByDestination(error: 5),
         ]
         #expect(Set(failures.map(\.description)).count == failures.count)
-        #expect(failures[3].description.contains("5"))
+        #expect(failures[4].description.contains("5"))
     }
 }

@@ -4,20 +4,21 @@ import Testing
 @Suite("SourcePhase")
 struct SourcePhaseTests {
     static let phases: [SourcePhase] = [
-        .none, .setup(startRequested: false), .setup(startRequested: true), .active, .stopping,
-        .device, .sendingPackage(committed: false), .sendingPackage(committed: true),
-        .postcopyDevice(allPagesSent: false), .postcopyDevice(allPagesSent: true),
+        .none, .setup(startRequested: false), .setup(startRequested: true), .active,
+        .stopping(.postcopy), .stopping(.precopy), .device, .sendingPackage(committed: false),
+        .sendingPackage(committed: true), .postcopyDevice(allPagesSent: false), .postcopyDevice(allPagesSent: true),
         .postcopyActive, .completing, .completed, .paused(.beforeCommit), .paused(.afterCommit),
         .paused(.afterEnd), .failed(.linkLost), .failed(.deadlinePassed),
-        .failed(.peerMisbehaved), .failed(.endedByDestination(error: 1)), .cancelled,
+        .failed(.peerMisbehaved), .failed(.trackingFailed),
+        .failed(.endedByDestination(error: 1)), .cancelled,
     ]
 
     static let reports: [SourceEvent] = [
-        .connected, .startPostcopy, .guestStopped, .packageStarted, .packageSent, .allPagesSent,
+        .connected, .startPostcopy, .restFits, .guestStopped, .packageStarted, .packageSent, .allPagesSent,
     ]
     static let troubles: [(event: SourceEvent, failure: SourceFailure)] = [
         (.linkLost, .linkLost), (.deadlinePassed, .deadlinePassed),
-        (.peerMisbehaved, .peerMisbehaved),
+        (.peerMisbehaved, .peerMisbehaved), (.trackingFailed, .trackingFailed),
     ]
     static let events: [SourceEvent] =
         reports + troubles.map(\.event) + [
@@ -35,9 +36,11 @@ struct SourcePhaseTests {
         (.setup(startRequested: false), .startPostcopy, .setup(startRequested: true), .none),
         (.setup(startRequested: true), .startPostcopy, .setup(startRequested: true), .none),
         (.setup(startRequested: false), .returnPathAnswered, .active, .awaitStart),
-        (.setup(startRequested: true), .returnPathAnswered, .stopping, .stopGuest),
-        (.active, .startPostcopy, .stopping, .stopGuest),
-        (.stopping, .guestStopped, .device, .sendDiscards),
+        (.setup(startRequested: true), .returnPathAnswered, .stopping(.postcopy), .stopGuest),
+        (.active, .startPostcopy, .stopping(.postcopy), .stopGuest),
+        (.active, .restFits, .stopping(.precopy), .stopGuest),
+        (.stopping(.postcopy), .guestStopped, .device, .sendDiscards),
+        (.stopping(.precopy), .guestStopped, .device, .sendRest),
         (.cancelled, .guestStopped, .cancelled, .resumeGuest),
         (.device, .packageStarted, .sendingPackage(committed: false), .sendPackage),
         (.sendingPackage(committed: false), .committed, .sendingPackage(committed: true), .none),

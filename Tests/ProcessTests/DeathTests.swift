@@ -140,7 +140,7 @@ import Testing
         let receiver = try RunningCommand(["receive"] + common, in: place)
         _ = try #require(receiver.line(containing: "listening", within: 10))
         let sender = try RunningCommand(
-            ["send"] + common + ["--warm-up", warmUp], in: place)
+            ["send"] + common + ["--warm-up", warmUp, "--no-precopy"], in: place)
         return Pair(sender: sender, receiver: receiver)
     }
 }

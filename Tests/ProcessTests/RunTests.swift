@@ -5,7 +5,9 @@ import Testing
 @Suite(.serialized) struct RunTests {
     /// Short, but with requests: memory is large enough that pages are still missing when the
     /// workload asks for them.
-    static let quick = ["--memory", "64M", "--warm-up", "50ms", "--run-on", "50ms", "--json", "-"]
+    static let quick = [
+        "--memory", "64M", "--warm-up", "50ms", "--run-on", "50ms", "--no-precopy", "--json", "-",
+    ]
 
     @Test(
         "a workload of each pattern arrives whole",

@@ -1,0 +1,99 @@
+internal import ArgumentParser
+internal import Postcopy
+
+/// What is sent while the workload runs at the source, and when it moves.
+struct SwitchoverOptions: ParsableArguments {
+    @Flag(help: "Moves the workload after the warm-up; all of its memory follows.")
+    var noPrecopy = false
+
+    @Option(
+        parsing: .unconditional,
+        help: "Moves it when memory has been sent for so long, and not for another reason.",
+        transform: TimeSpan.init(parsing:))
+    var switchAfter: TimeSpan?
+
+    @Option(
+        parsing: .unconditional,
+        help: "Moves it after so many rounds through memory, and not for another reason.")
+    var switchAfterRounds: Int?
+
+    @Option(
+        parsing: .unconditional,
+        help: """
+            How long the workload may be stopped so that the rest is sent and nothing follows. \
+            (default: 30ms, or never with --switch-after)
+            """,
+        transform: TimeSpan.init(parsing:))
+    var downtimeLimit: TimeSpan?
+
+    @Flag(help: "Slows the vCPUs while they dirty more than half of what is sent.")
+    var autoConverge = false
+
+    @Option(parsing: .unconditional, help: "The first throttle, in percent of their time.")
+    var throttleInitial: Int?
+
+    @Option(parsing: .unconditional, help: "What each further throttle adds, in percent.")
+    var throttleIncrement: Int?
+
+    @Option(parsing: .unconditional, help: "The most that they are throttled, in percent.")
+    var throttleMax: Int?
+
+    @Flag(help: "Gives the source's memory back as it is sent, once the workload has moved.")
+    var releaseRam = false
+
+    /// - Throws: `Refusal` for values that no precopy can have.
+    func apply(to options: inout MigrationOptions, warmUp: TimeSpan) throws {
+        options.releasesRAM = releaseRam
+        try checkCombinations()
+        guard !noPrecopy else { return }
+        var precopy = PrecopyOptions()
+        precopy.warmUpNanoseconds = warmUp.nanoseconds
+        precopy.switchover = switchover
+        precopy.autoConverge = autoConverge ? converge : nil
+        do {
+            _ = try Int("1") ?? { throw Refusal.usage("") }()
+        } catch {
+            throw Refusal.usage("\(error)")
+        }
+        options.precopy = precopy
+    }
+
+    private var switchover: SwitchoverPolicy.Settings {
+        var settings = SwitchoverPolicy.Settings()
+        let isByHand = switchAfter != nil || switchAfterRounds != nil
+        settings.switchAfterNanoseconds = switchAfter?.nanoseconds
+        settings.switchAfterRounds = switchAfterRounds
+        settings.isAutomatic = !isByHand
+        if let downtimeLimit {
+            settings.downtimeLimitNanoseconds = downtimeLimit.nanoseconds
+        } else if isByHand {
+            settings.downtimeLimitNanoseconds = nil
+        }
+        return settings
+    }
+
+    private var converge: AutoConverge.Settings {
+        var settings = AutoConverge.Settings()
+        if let throttleInitial { settings.initialPercent = throttleInitial }
+        if let throttleIncrement { settings.incrementPercent = throttleIncrement }
+        if let throttleMax { settings.maximumPercent = throttleMax }
+        return settings
+    }
+
+    private func checkCombinations() throws {
+        let needsPrecopy: [(name: String, isGiven: Bool)] = [
+            ("--switch-after", switchAfter != nil),
+            ("--switch-after-rounds", switchAfterRounds != nil),
+            ("--downtime-limit", downtimeLimit != nil), ("--auto-converge", autoConverge),
+        ]
+        if noPrecopy, let first = needsPrecopy.first(where: \.isGiven) {
+            throw Refusal.usage(
+                "\(first.name) says when a precopy ends and --no-precopy that there is none: give "
+                    + "one of them")
+        }
+        let throttles = [throttleInitial, throttleIncrement, throttleMax]
+        if !autoConverge, throttles.contains(where: { $0 != nil }) {
+            throw Refusal.usage("a throttle needs --auto-converge: give both, or neither")
+        }
+    }
+}

@@ -1,0 +1,75 @@
+internal import LinuxKernel
+internal import MigrationCore
+internal import PageModel
+internal import Synchronization
+
+/// What a source keeps for its precopy, beside the dirty bitmaps.
+final class Precopy: Sendable {
+    let options: PrecopyOptions
+    let tracker: any DirtyTracker
+    /// Target pages of each block that were sent at least once.
+    let sent: [PageBitmap]
+    /// Target pages of each block that the guest gave up and has not written since.
+    private let free: [PageBitmap]
+    private let hints = Mutex(Hints.early)
+    /// Whether any page was ever given up. Relaxed: set before the bits, read after a sync.
+    private let hasFreePages = Atomic(false)
+    private let current = Mutex(PrecopyProgress())
+
+    /// A hint counts only while writes are tracked: before, the guest could take a page again unseen;
+    /// afterwards the bitmaps are settled.
+    private enum Hints { case early, accepted, closed }
+
+    /// - Throws: `TrackerRefusal`.
+    init(guest: any Guest, geometries: [BlockGeometry], options: PrecopyOptions) throws {
+        self.options = options
+        tracker = try guest.makeDirtyTracker()
+        try tracker.check()
+        sent = geometries.map { PageBitmap(pageCount: $0.targetPageCount, allSet: false) }
+        free = geometries.map { PageBitmap(pageCount: $0.targetPageCount, allSet: false) }
+    }
+
+    var progress: PrecopyProgress { current.withLock { $0 } }
+
+    func publish(_ progress: PrecopyProgress) { current.withLock { $0 = progress } }
+
+    /// Whether nobody needs the content of a page.
+    func isFree(_ page: Int, of block: BlockIndex) -> Bool {
+        hasFreePages.load(ordering: .relaxed) && free[block.rawValue].contains(page)
+    }
+
+    /// Marks what the guest wrote since the last sync; answers how many pages became dirty.
+    func sync(into dirty: [DirtyBitmap]) throws(Errno) -> Int {
+        var count = 0
+        for (index, bitmap) in dirty.enumerated() {
+            count += try tracker.sync(BlockIndex(rawValue: index), into: bitmap)
+            // A page that was written is not free any more.
+            if hasFreePages.load(ordering: .relaxed) { bitmap.subtract(from: free[index]) }
+        }
+        return count
+    }
+
+    /// Takes pages that nobody needs out of what is to be sent; answers how many were dirty.
+    ///
+    /// The guest must not write them before this returns. The tracker forgets first: a write that
+    /// comes later is seen by it, and one that came before must not bring the page back.
+    func hint(free pages: Range<Int>, of block: BlockIndex, in dirty: DirtyBitmap) throws(Errno) -> Int {
+        // The lock lets no hint reach into the moment in which the bitmaps are settled.
+        try hints.withLock { hints throws(Errno) in
+            guard hints == .accepted else { return 0 }
+            try tracker.forget(block, pages)
+            hasFreePages.store(true, ordering: .relaxed)
+            free[block.rawValue].insert(pages)
+            return dirty.remove(pages)
+        }
+    }
+
+    /// Begins to track.
+    func start() throws(TrackerRefusal) {
+        try tracker.start()
+        hints.withLock { $0 = .accepted }
+    }
+
+    /// From here on the dirty bitmaps change by claims alone.
+    func closeHints() { hints.withLock { $0 = .closed } }
+}

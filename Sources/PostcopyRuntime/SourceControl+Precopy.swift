@@ -1,0 +1,127 @@
+internal import LinuxKernel
+internal import MigrationCore
+internal import PageModel
+internal import StreamWire
+internal import Synchronization
+
+/// The precopy of one migration as the control thread sees it.
+struct PrecopyRun: ~Copyable {
+    var thread: JoinableThread<PrecopyOutcome>?
+    var outcome: PrecopyOutcome?
+    /// What made the guest stop.
+    var decision: SwitchoverDecision?
+    var finalSyncNanoseconds: UInt64 = 0
+    var restWasSent = false
+
+    /// `nil` before the precopy has ended.
+    var report: PrecopyReport? {
+        guard let outcome else { return nil }
+        var report = PrecopyReport()
+        report.rounds = outcome.rounds.kept
+        report.roundCount = outcome.rounds.count
+        report.restWasSent = restWasSent
+        report.finalSyncNanoseconds = finalSyncNanoseconds
+        report.throttlePercentMax = outcome.throttlePercentMax
+        report.decision = decision
+        return report
+    }
+}
+
+// What precedes the switch where memory is sent while the guest runs.
+extension SourceControl {
+    mutating func startPrecopy() {
+        guard let precopy = state.precopy else { return }
+        let (state, link) = (state, link)
+        do {
+            self.precopy.thread = try JoinableThread<PrecopyOutcome>(name: "pc-send") {
+                var thread = PrecopyThread(state: state, precopy: precopy, link: link)
+                let outcome = thread.run()
+                link.isPrecopyOver.store(true, ordering: .releasing)
+                state.controlFlag.raise()
+                return outcome
+            }
+        } catch {
+            apply(.linkLost, problem: "no thread for the precopy: \(error)")
+        }
+    }
+
+    /// Waits until the precopy's sender has left the main channel, or the migration has ended.
+    mutating func stopPrecopy() {
+        guard precopy.thread != nil else { return }
+        state.stopsSending.store(true, ordering: .releasing)
+        state.senderFlag.raise()
+        while case .stopping = phase, !link.isPrecopyOver.load(ordering: .acquiring) {
+            _ = state.controlFlag.wait(timeoutNanoseconds: .max)
+            state.controlFlag.clear()
+            takeMessages()
+        }
+        // A sender that waits for a destination that takes nothing is woken by the end of the link.
+        if !link.isPrecopyOver.load(ordering: .acquiring) { link.main.shutDownSending() }
+        precopy.outcome = precopy.thread.take()?.join()
+        if case .stopping(let ending) = phase { noteDecision(ending) }
+        state.stopsSending.store(false, ordering: .releasing)
+        if precopy.outcome?.throttlePercentMax != 0 { state.guest.throttle(percent: 0) }
+    }
+
+    /// The policy's word, unless the user's came first.
+    private mutating func noteDecision(_ ending: SourcePhase.Ending) {
+        guard let outcome = precopy.outcome else { return }
+        let isPolicys = outcome.decision?.ending == ending
+        precopy.decision = isPolicys ? outcome.decision : .byHand(outcome.observation)
+    }
+
+    /// Ends the tracking. It takes some 20 ms for each GiB, and so is no part of the downtime.
+    mutating func endTracking() {
+        stopPrecopy()
+        state.precopy?.tracker.stop()
+    }
+
+    /// Learns what is owed; `false` when the tracker cannot say.
+    mutating func settleMemory() -> Bool {
+        guard let settled = state.precopy else { return true }
+        let begun = Monotonic.now()
+        do { try state.settleDirty(settled, isTracked: precopy.outcome?.isTracking == true) } catch {
+            apply(.trackingFailed, problem: "tracking the guest's writes: \(error)")
+            return false
+        }
+        precopy.finalSyncNanoseconds = Monotonic.now() - begun
+        return true
+    }
+
+    /// Sends all that is dirty, unless more was dirtied since the decision than fits: then the guest
+    /// does not wait for it.
+    mutating func sendRest() throws(Errno) {
+        guard restFits else { return try sendDiscards() }
+        precopy.restWasSent = true
+        var writer = SectionWriter(state: state, link: link)
+        for block in state.dirty.indices {
+            var page = 0
+            while let run = state.takeRun(of: block, from: page, countMax: writer.room) {
+                writer.append(run, of: BlockIndex(rawValue: block))
+                page = run.upperBound
+                if writer.room == 0 { try writer.flush() }
+            }
+        }
+        try writer.end()
+    }
+
+    private var restFits: Bool {
+        guard let outcome = precopy.outcome,
+            let limit = state.precopy?.options.switchover.downtimeLimitNanoseconds
+        else { return false }
+        let rest = outcome.observation.expectedDowntimeNanoseconds(
+            remainingBytes: state.remainingBytes)
+        return rest <= limit
+    }
+
+    /// Tells the destination what it has and must not use: exactly what is owed from here on.
+    mutating func sendDiscards() throws(Errno) {
+        if let settled = state.precopy { state.canonicalize(settled) }
+        var encoder = DiscardEncoder()
+        for dirty in state.dirty {
+            try encoder.encode(dirty) { bytes throws(Errno) in try send(bytes) }
+        }
+        try encoder.finish { bytes throws(Errno) in try send(bytes) }
+        discards = encoder.totals
+    }
+}
