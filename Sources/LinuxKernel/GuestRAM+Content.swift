@@ -39,7 +39,7 @@ extension GuestRAM {
     public func drop(from offset: RAMOffset, lengthBytes: UInt64) throws(Errno) {
         precondition(geometry.contains(start: offset, lengthBytes: lengthBytes))
         let start = address.rawValue + offset.rawValue
-        guard backing == .memfd else {
+        guard backing == .memfd || isShared else {
             try Errno.check(pc_advise(start, lengthBytes, PC_ADVICE_DROP))
             return
         }

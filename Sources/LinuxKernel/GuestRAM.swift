@@ -7,9 +7,9 @@ internal import Synchronization
 public enum RAMBacking: String, CaseIterable, Sendable {
     /// Private memory in pages of the system's size.
     case anonymous
-    /// Shared memory of a memfd, as VMMs use that share guest RAM with other processes.
+    /// Shared memory of a memfd, as VMMs use that share guest RAM with other processes, or of a file.
     case memfd
-    /// Private huge pages, reserved when the block is made.
+    /// Huge pages, reserved when the block is made: private ones, or of a file.
     case hugetlb
 }
 
@@ -22,6 +22,16 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
     case otherPageSize(block: String, page: PageSize, systemPage: PageSize)
     /// - Parameter limitBytes: what the process may lock; `nil` when memory is what lacks.
     case locking(block: String, lengthBytes: UInt64, limitBytes: UInt64?, Errno)
+    case openingFile(block: String, path: String, Errno)
+    case noRegularFile(block: String, path: String)
+    case fileTooShort(block: String, path: String, lengthBytes: UInt64, neededBytes: UInt64)
+    case filePageSize(block: String, path: String, pageBytes: UInt64, page: PageSize)
+    case notResizable(block: String)
+    case beyondMaximum(block: String, usedBytes: UInt64, maximumBytes: UInt64)
+    case notWholePages(block: String, usedBytes: UInt64, page: PageSize)
+    /// A migration counts on the block's length.
+    case frozen(block: String)
+    case dropping(block: String, lengthBytes: UInt64, Errno)
 
     public var description: String {
         switch self {
@@ -45,6 +55,8 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
                         + "service) or give CAP_IPC_LOCK"
                 } ?? "free some memory"
             return "RAM block '\(block)': locking \(length) bytes: \(error); \(remedy)"
+        case .openingFile, .noRegularFile, .fileTooShort, .filePageSize: return fileText
+        case .notResizable, .beyondMaximum, .notWholePages, .frozen, .dropping: return lengthText
         }
     }
 }
@@ -59,14 +71,32 @@ public final class GuestRAM: @unchecked Sendable {
     // checked against that length. Races on the content are the guest's own.
     public let geometry: BlockGeometry
     public let backing: RAMBacking
+    /// Where the guest sees the block: both sides must agree on it where shared memory is ignored.
+    public let guestPhysicalAddress: UInt64
+    /// Whether `resize` may change `usedBytes`.
+    public let isResizable: Bool
     @usableFromInline let base: UnsafeMutableRawPointer
     /// Changed by whoever owns the block, and by a migration meanwhile.
     let memoryLock = Mutex(MemoryLock.none)
+    /// What the block is mapped from beside others; `nil` for memory of its own.
+    let file: FileDescriptor?
+    /// Written by whoever resizes, and by a migration.
+    let length: Mutex<UsedLength>
 
     /// Maps fresh, zero memory of `geometry.lengthBytes`, in huge pages where the host gives them.
-    public init(_ geometry: BlockGeometry, backing: RAMBacking) throws(RAMError) {
+    /// - Parameter usedBytes: what the guest uses at first of a block that is resizable; `nil` for
+    ///   one that is used whole and for good.
+    public init(
+        _ geometry: BlockGeometry, backing: RAMBacking, usedBytes: UInt64? = nil,
+        guestPhysicalAddress: UInt64 = 0
+    ) throws(RAMError) {
         self.geometry = geometry
         self.backing = backing
+        self.guestPhysicalAddress = guestPhysicalAddress
+        isResizable = usedBytes != nil
+        file = nil
+        if let usedBytes { try Self.check(usedBytes, of: geometry) }
+        self.length = Mutex(UsedLength(bytes: usedBytes ?? geometry.lengthBytes))
         let length = geometry.lengthBytes
         guard backing == .hugetlb || geometry.hostPage == HostMemory.pageSize else {
             throw .otherPageSize(
@@ -107,10 +137,41 @@ public final class GuestRAM: @unchecked Sendable {
         return huge.bytes
     }
 
+    /// Maps the first `geometry.lengthBytes` of a file shared, with what is in it, beside others that
+    /// map it too: the other end of a local update, or of storage that hosts share.
+    ///
+    /// Its pages are the system's, or those of a hugetlbfs.
+    public init(
+        _ geometry: BlockGeometry, sharing path: String, guestPhysicalAddress: UInt64 = 0
+    ) throws(RAMError) {
+        self.geometry = geometry
+        backing = geometry.hostPage == HostMemory.pageSize ? .memfd : .hugetlb
+        self.guestPhysicalAddress = guestPhysicalAddress
+        isResizable = false
+        let length = geometry.lengthBytes
+        self.length = Mutex(UsedLength(bytes: length))
+        let file = try SharedFile.open(path, for: geometry)
+        let address = pc_file_map(file.raw, length)
+        self.file = consume file
+        guard address >= 0, let mapped = unsafe UnsafeMutableRawPointer(bitPattern: Int(address))
+        else {
+            let error = Errno(rawValue: Int32(truncatingIfNeeded: -address))
+            if backing == .hugetlb { throw HugePages.refusal(of: geometry, error) }
+            throw .mapping(block: geometry.name, lengthBytes: length, error)
+        }
+        unsafe base = mapped
+        _ = pc_advise(UInt64(address), length, PC_ADVICE_DONT_DUMP)
+    }
+
     deinit { _ = unsafe pc_unmap(UInt64(UInt(bitPattern: base)), geometry.lengthBytes) }
 
     public var address: HostAddress {
         unsafe HostAddress(rawValue: UInt64(UInt(bitPattern: base)))
+    }
+
+    /// What the guest uses now.
+    var usedAddresses: Range<HostAddress> {
+        address..<HostAddress(rawValue: address.rawValue + usedBytes)
     }
 
     var addresses: Range<HostAddress> {

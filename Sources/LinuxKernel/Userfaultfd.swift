@@ -31,11 +31,11 @@ public struct Userfaultfd: ~Copyable, Sendable {
         self.origin = origin
     }
 
-    /// Reports missing pages of the whole block from now on.
+    /// Reports missing pages of what the guest uses of a block from now on.
     /// - Throws: `EINVAL` for memory the kernel does not support, `EBUSY` when another descriptor
     ///   has it.
     public func register(_ ram: GuestRAM) throws(Errno) {
-        try register(ram.addresses, PC_UFFD_MODE_MISSING)
+        try register(ram.usedAddresses, PC_UFFD_MODE_MISSING)
     }
 
     /// Ends the reports; whoever still waits is woken and missing pages read as zeros.

@@ -21,12 +21,13 @@ public enum GeometryError: Error, Equatable, Sendable, CustomStringConvertible {
     }
 }
 
-/// A named run of guest RAM: its identity on the wire, its length and its host page size.
+/// A named run of guest RAM: its identity on the wire, its greatest length and its host page size.
 ///
-/// Source: `RAMBlock` of QEMU (`include/exec/ramblock.h`).
+/// Source: `RAMBlock` and its `max_length` of QEMU (`include/exec/ramblock.h`).
 public struct BlockGeometry: Equatable, Sendable {
     /// `idstr` on the wire.
     public let name: String
+    /// What is mapped and what bitmaps cover. The guest may use less of a block that is resizable.
     public let lengthBytes: UInt64
     /// The unit in which the kernel faults and places this block.
     public let hostPage: PageSize
