@@ -6,7 +6,7 @@ public enum DestinationEvent: Hashable, Sendable {
     case returnPathOpened
     /// POSTCOPY_ADVISE, with page sizes like ours.
     case advise
-    /// The block list of `ram`, equal to ours.
+    /// The block list of `ram` begins, for the first time or again.
     case blockList
     /// One POSTCOPY_RAM_DISCARD command; the wire's 16-bit length holds fewer than 4,096 ranges.
     case discard(ranges: UInt16)

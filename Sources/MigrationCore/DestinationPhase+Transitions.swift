@@ -61,12 +61,14 @@ extension DestinationPhase {
         }
     }
 
-    /// Source: `ram_load_precopy`, `RAM_SAVE_FLAG_MEM_SIZE` (`ram.c`); refused from LISTEN on.
+    /// It may come again while the source's guest runs. QEMU refuses it from LISTEN on, this side from
+    /// DISCARD on: the discards were counted in the lengths that they came with.
+    /// Source: `ram_load_precopy`, `RAM_SAVE_FLAG_MEM_SIZE` (`ram.c`).
     private func afterBlockList() -> Step {
         switch self {
-        case .advised(blocksAgreed: false): (.advised(blocksAgreed: true), .none)
-        case .none, .setup, .advised(blocksAgreed: true), .discarding, .listening, .loaded,
-            .running, .streamEnded, .completed, .paused, .failed:
+        case .advised: (.advised(blocksAgreed: true), .none)
+        case .none, .setup, .discarding, .listening, .loaded, .running, .streamEnded, .completed,
+            .paused, .failed:
             refusing(.blockList)
         }
     }

@@ -25,7 +25,7 @@ struct ReturnPathThread: ~Copyable {
     init(state: SourceState, link: SourceLink) {
         self.state = state
         self.link = link
-        decoder = ReturnPathDecoder(blocks: state.geometries)
+        decoder = ReturnPathDecoder(blocks: state.geometries.map { ListedBlock($0) })
         writer = PageWriter(state: state)
     }
 

@@ -26,7 +26,8 @@ extension SourceControl {
             StreamEncoder.appendCommand(command, blocks: blocks, to: &bytes)
         }
         StreamEncoder.appendSectionStart(id: SourceLink.ramSection, to: &bytes)
-        StreamEncoder.appendBlockList(blocks, basePage: HostMemory.pageSize, to: &bytes)
+        StreamEncoder.appendBlockList(
+            blocks.map { ListedBlock($0) }, basePage: HostMemory.pageSize, to: &bytes)
         StreamEncoder.appendSectionEnd(id: SourceLink.ramSection, to: &bytes)
         try send(bytes)
     }

@@ -51,7 +51,7 @@ struct StreamThread: ~Copyable {
         self.state = state
         self.link = link
         decoder = StreamDecoder(
-            blocks: state.geometries, machineType: state.guest.machineType,
+            blocks: state.geometries.map { ListedBlock($0) }, machineType: state.guest.machineType,
             basePage: HostMemory.pageSize)
         placer = PagePlacer(state: state, channel: .background)
     }
@@ -140,13 +140,13 @@ struct StreamThread: ~Copyable {
             try takePage(bytes, nil, at: offset, of: block)
         case .head: try advance(.headReceived)
         case .command(let command): try obey(command, at: position)
+        case .memorySize: try advance(.blockList)
         case .blockList(let count):
             guard count == state.blocks.count else {
                 throw .refused(
                     "the source has \(count) of this side's \(state.blocks.count) RAM blocks; give "
                         + "both guests the same memory")
             }
-            try advance(.blockList)
         case .packageBytes(let range, let isLast):
             if package.isEmpty { packagePosition = position }
             for index in range { package.append(bytes[index]) }
@@ -159,7 +159,7 @@ struct StreamThread: ~Copyable {
             hasEnded = true
             missingBefore = missingPages
             try advance(.endOfStream)
-        case .sectionStart, .sectionResumed, .memorySize, .blockListed, .sectionEnd, .trailing:
+        case .sectionStart, .sectionResumed, .blockListed, .sectionEnd, .trailing:
             break
         }
     }

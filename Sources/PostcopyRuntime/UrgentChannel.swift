@@ -39,7 +39,7 @@ final class UrgentChannel {
     init(_ arrived: ArrivedSocket, blocks: [BlockGeometry]) {
         self.arrived = arrived
         buffer = ReceiveBuffer(capacityBytes: Self.bufferBytes)
-        decoder = RAMRecordDecoder(blocks: blocks)
+        decoder = RAMRecordDecoder(blocks: blocks.map { ListedBlock($0) })
     }
 
     /// Receives what is there: its bytes, 0 at the source's end, `nil` when nothing is.

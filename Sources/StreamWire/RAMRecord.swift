@@ -38,7 +38,9 @@ public struct RAMRecordEncoder: Sendable {
     public static let headerBytesMax = 8 + 1 + 255 + 1
 
     /// - Precondition: no two blocks have the same name.
-    public init(blocks: [BlockGeometry]) { self.blocks = BlockTable(blocks) }
+    public init(blocks: [BlockGeometry]) {
+        self.blocks = BlockTable(blocks.map { ListedBlock($0) })
+    }
 
     /// Appends the header of a page; the caller sends the page's 4096 bytes right behind it.
     /// - Precondition: `offset` is a target page's, inside the block.
@@ -70,7 +72,7 @@ public struct RAMRecordEncoder: Sendable {
     ) {
         precondition(offset.rawValue & RAMFlags.mask == 0, "a page's offset is aligned")
         precondition(
-            offset.rawValue < blocks.lengthsBytes[block.rawValue], "a page is inside its block")
+            offset.rawValue < blocks.endsBytes[block.rawValue], "a page is inside its block")
         if block == lastBlock {
             output.appendBigEndian(offset.rawValue | flag | RAMFlags.continueBlock)
         } else {

@@ -1,4 +1,4 @@
-public import PageModel
+import PageModel
 
 /// Reads the records of one channel: of the preempt channel, which has no head and no sections,
 /// or of a section's body inside `StreamDecoder`.
@@ -6,13 +6,11 @@ public import PageModel
 /// It remembers the block that the channel named last, across sections.
 /// Source: `ram_load_postcopy`, `ram_block_from_stream` (`migration/ram.c`).
 public struct RAMRecordDecoder: Sendable {
-    let blocks: BlockTable
+    var blocks: BlockTable
     private var lastBlock: Int?
 
     /// - Precondition: no two blocks have the same name.
-    public init(blocks: [BlockGeometry]) { self.init(BlockTable(blocks)) }
-
-    init(_ blocks: BlockTable) { self.blocks = blocks }
+    public init(blocks: [ListedBlock]) { self.blocks = BlockTable(blocks) }
 
     /// Decodes the record that begins at `start` of `bytes`, which is byte `position` of the
     /// channel. Nothing changes when it throws or asks for more.
@@ -23,7 +21,8 @@ public struct RAMRecordDecoder: Sendable {
     ) throws(WireError) -> Decoded<RAMRecord> {
         var cursor = WireCursor(start: start, end: bytes.count, position: position)
         do throws(Interruption) {
-            let record = try decode(at: &cursor, in: bytes)
+            let word = try cursor.u64(in: bytes)
+            let record = try decode(word, at: &cursor, in: bytes)
             return .item(record, consumed: cursor.consumed)
         } catch {
             return try Decoded(interruption: error)
@@ -38,10 +37,10 @@ public struct RAMRecordDecoder: Sendable {
             kind: .truncated(reading: .ramRecord), position: position + UInt64(unread))
     }
 
+    /// Decodes what stands behind a record's word, which was the last field read.
     mutating func decode(
-        at cursor: inout WireCursor, in bytes: Span<UInt8>
+        _ word: UInt64, at cursor: inout WireCursor, in bytes: Span<UInt8>
     ) throws(Interruption) -> RAMRecord {
-        let word = try cursor.u64(in: bytes)
         let wordField = cursor.field
         let flags = word & RAMFlags.mask
         if flags == RAMFlags.endOfSection { return .endOfSection }
@@ -49,16 +48,12 @@ public struct RAMRecordDecoder: Sendable {
         guard content == RAMFlags.page || content == RAMFlags.zero else {
             throw cursor.refusal(
                 flags == RAMFlags.memorySize
-                    ? .misplaced(.blockListOutsideSectionStart) : .badPageFlags(flags))
+                    ? .misplaced(.blockListOnPreemptChannel) : .badPageFlags(flags))
         }
         let block = try block(flags: flags, at: &cursor, in: bytes)
         let offset = word & ~RAMFlags.mask
-        guard offset < blocks.lengthsBytes[block] else {
-            throw cursor.refusal(
-                .offsetOutsideBlock(
-                    block: blocks.text(block), offset: offset,
-                    lengthBytes: blocks.lengthsBytes[block]),
-                at: wordField)
+        guard offset < blocks.endsBytes[block] else {
+            throw cursor.refusal(blocks.fault(ofPageAt: offset, block: block), at: wordField)
         }
         let index = BlockIndex(rawValue: block)
         if content == RAMFlags.page {

@@ -1,17 +1,21 @@
-public import PageModel
+import PageModel
 
 /// Reads the return path at the source; remembers the block of the last request.
 ///
 /// Source: `source_return_path_thread`, `migrate_handle_rp_req_pages` (`migration/migration.c`).
 public struct ReturnPathDecoder: Sendable {
-    private let blocks: BlockTable
+    private var blocks: BlockTable
     private var lastBlock: Int?
     private var isShut = false
     /// The bytes consumed so far.
     public private(set) var position: UInt64 = 0
 
     /// - Precondition: no two blocks have the same name.
-    public init(blocks: [BlockGeometry]) { self.blocks = BlockTable(blocks) }
+    public init(blocks: [ListedBlock]) { self.blocks = BlockTable(blocks) }
+
+    /// Takes the blocks' used lengths anew, which the guest may have changed since.
+    /// - Precondition: the blocks are the same in the same order.
+    public mutating func resize(_ blocks: [ListedBlock]) { self.blocks = BlockTable(blocks) }
 
     /// Decodes the message that begins at `start` of `bytes`. Nothing changes when it throws or
     /// asks for more, which is never beyond 272 bytes.
@@ -114,6 +118,7 @@ public struct ReturnPathDecoder: Sendable {
     ) -> WireError.Kind {
         let name = blocks.text(block)
         return switch fault {
+        case .ignored: .requestOfIgnoredBlock(block: name)
         case .empty: .requestEmpty(block: name)
         case .misaligned: .requestMisaligned(block: name, start: start, lengthBytes: lengthBytes)
         case .outside: .requestOutsideBlock(block: name, start: start, lengthBytes: lengthBytes)

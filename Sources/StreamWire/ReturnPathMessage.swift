@@ -37,7 +37,9 @@ public struct ReturnPathEncoder: Sendable {
     private var hasShut = false
 
     /// - Precondition: no two blocks have the same name.
-    public init(blocks: [BlockGeometry]) { self.blocks = BlockTable(blocks) }
+    public init(blocks: [BlockGeometry]) {
+        self.blocks = BlockTable(blocks.map { ListedBlock($0) })
+    }
 
     /// Appends one message; a request names its block the first time and when the block changes.
     /// Nothing follows SHUT: it is the last word, and a source that hears more takes it as a breach.

@@ -98,6 +98,7 @@ extension StreamDecoder {
         switch blocks.fault(ofRangeAt: start, lengthBytes: length, block: block) {
         case nil:
             return DiscardRange(start: RAMOffset(rawValue: start), lengthBytes: length)
+        case .ignored: kind = .discardOfIgnoredBlock(block: blocks.text(block))
         case .empty: kind = .discardEmpty(block: blocks.text(block))
         case .misaligned:
             kind = .discardMisaligned(

@@ -18,13 +18,19 @@ extension StreamDecoder {
         }
         let machine = try decodeMachineType(at: &cursor, in: bytes)
         var seen: Set<ConfigurationSubsection> = []
+        var theyIgnoreShared = false
         while try cursor.peek(in: bytes) == SectionType.subsection {
             _ = try cursor.take(1)
             let subsection = try decodeSubsectionName(at: &cursor, in: bytes)
             guard seen.insert(subsection).inserted else {
                 throw cursor.refusal(.repeatedConfigurationSubsection(subsection.rawValue))
             }
-            try decodeSubsectionBody(subsection, at: &cursor, in: bytes)
+            if try decodeSubsectionBody(subsection, at: &cursor, in: bytes) {
+                theyIgnoreShared = true
+            }
+        }
+        guard theyIgnoreShared == ignoresShared else {
+            throw cursor.refusal(.ignoreSharedDiffers(ours: ignoresShared), at: cursor.consumed)
         }
         stage = .boundary
         return .head(machineType: machine)
@@ -59,23 +65,42 @@ extension StreamDecoder {
         return subsection
     }
 
+    /// Answers whether it turns `x-ignore-shared` on.
     private func decodeSubsectionBody(
         _ subsection: ConfigurationSubsection, at cursor: inout WireCursor, in bytes: Span<UInt8>
-    ) throws(Interruption) {
+    ) throws(Interruption) -> Bool {
         let version = try cursor.u32(in: bytes)
         guard version == 1 else { throw cursor.refusal(.badSubsectionVersion(version)) }
         switch subsection {
         case .targetPageBits:
             let bits = try cursor.u32(in: bytes)
             guard bits == 12 else { throw cursor.refusal(.badTargetPageBits(bits)) }
-        case .capabilities:
-            let count = try cursor.u32(in: bytes)
-            guard count == 0 else {
-                throw cursor.refusal(.capabilitiesUnsupported(count: count))
-            }
+        case .capabilities: return try decodeCapabilities(at: &cursor, in: bytes)
         case .uuid:
             _ = try cursor.take(16)
         }
+        return false
+    }
+
+    /// Reads the names of what the source has on: none, or the one that is known, so that the list
+    /// cannot be long.
+    ///
+    /// Source: `configuration_validate_capabilities` (`migration/savevm.c`).
+    private func decodeCapabilities(
+        at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> Bool {
+        let count = try cursor.u32(in: bytes)
+        for index in 0..<count {
+            let name = bytes.text(try cursor.name(in: bytes))
+            guard name == StreamFormat.ignoreShared else {
+                throw cursor.refusal(.unsupportedCapability(name))
+            }
+            guard index == 0 else { throw cursor.refusal(.repeatedCapability(name)) }
+            guard ignoresShared else {
+                throw cursor.refusal(.ignoreSharedDiffers(ours: false))
+            }
+        }
+        return count > 0
     }
 }
 
@@ -86,7 +111,7 @@ extension StreamDecoder {
 enum ConfigurationSubsection: String {
     /// Body: u32, the binary logarithm of a target page.
     case targetPageBits = "configuration/target-page-bits"
-    /// Body: count: u32; then that many names.
+    /// Body: count: u32; then that many names (length: u8; bytes).
     case capabilities = "configuration/capabilities"
     /// Body: 16 bytes. A guest's identity is not ours to judge.
     case uuid = "configuration/uuid"

@@ -57,15 +57,26 @@ extension StreamDecoder {
         if section == .ended { throw cursor.refusal(.misplaced(.sectionAfterSectionEnd)) }
         let id = try cursor.u32(in: bytes)
         guard section == .open(id: id) else { throw cursor.refusal(.unboundSectionID(id)) }
-        stage = .records(last: last)
+        stage = .records(last: last, listed: nil)
         return .sectionResumed(id: id, last: last)
     }
 
-    /// Reads a record, or the record that ends the body together with the footer behind it.
+    /// Reads a record, the record that ends the body together with the footer behind it, or the word
+    /// of a list that comes again.
     mutating func decodeRecord(
-        last: Bool, at cursor: inout WireCursor, in bytes: Span<UInt8>
+        last: Bool, behind listed: Int?, at cursor: inout WireCursor, in bytes: Span<UInt8>
     ) throws(Interruption) -> StreamItem {
-        switch try records.decode(at: &cursor, in: bytes) {
+        let word = try cursor.u64(in: bytes)
+        // Pages pay for one question here, and the rest for the others.
+        if word & (RAMFlags.page | RAMFlags.endOfSection) == 0 {
+            switch word & RAMFlags.mask {
+            case RAMFlags.memorySize:
+                return try beginBlockList(word, isInLastPart: last, at: cursor)
+            case 0: try refusePageSize(word, of: listed, at: cursor)
+            default: break
+            }
+        }
+        switch try records.decode(word, at: &cursor, in: bytes) {
         case .page(let block, let offset, let payload):
             return .page(block: block, offset: offset, payload: payload)
         case .zeroPage(let block, let offset):

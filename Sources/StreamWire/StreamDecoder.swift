@@ -15,10 +15,19 @@ public struct StreamDecoder: Sendable {
         /// The word in front of the block list.
         case memorySize
         /// An entry of the block list: some bytes of its total are still to come.
-        case blockList(totalBytes: UInt64, remainingBytes: UInt64, count: Int)
-        case records(last: Bool)
+        case blockList(BlockListProgress)
+        /// `listed` is the block that ended a list at the beginning of this body.
+        case records(last: Bool, listed: Int?)
         case package(remainingBytes: UInt32)
         case ended
+    }
+
+    /// How much of a block list was read, and whether it stands in the last part of its section.
+    struct BlockListProgress: Equatable, Sendable {
+        let totalBytes: UInt64
+        var remainingBytes: UInt64
+        var lastBlock: Int?
+        let isInLastPart: Bool
     }
 
     /// The section `ram`, which has one life.
@@ -29,14 +38,16 @@ public struct StreamDecoder: Sendable {
     }
 
     let machineType: String?
+    let ignoresShared: Bool
     /// The page of the host's ordinary memory: a block of such pages is listed without a page size.
     let basePage: PageSize
     let packageBytesMax: UInt32
     var stage = Stage.head
     var section = RAMSection.unbound
     var records: RAMRecordDecoder
-    /// Whether each of our blocks has been listed.
+    /// Whether each of our blocks has been named by any list, and by the one that is being read.
     var listed: [Bool]
+    var isInList: [Bool]
     /// The bytes consumed so far.
     public private(set) var position: UInt64 = 0
 
@@ -46,16 +57,20 @@ public struct StreamDecoder: Sendable {
 
     /// - Parameter machineType: what the source must run, or `nil` for any. As in QEMU a source
     ///   that names only the beginning of it is accepted.
+    /// - Parameter ignoresShared: whether the source must have `x-ignore-shared` on, or off.
     /// - Precondition: no two blocks have the same name.
     public init(
-        blocks: [BlockGeometry], machineType: String?, basePage: PageSize = .target,
+        blocks: [ListedBlock], machineType: String?, ignoresShared: Bool = false,
+        basePage: PageSize = .target,
         packageBytesMax: UInt32 = StreamDecoder.packageBytesMaxDefault
     ) {
         self.machineType = machineType
+        self.ignoresShared = ignoresShared
         self.basePage = basePage
         self.packageBytesMax = packageBytesMax
         records = RAMRecordDecoder(blocks: blocks)
         listed = Array(repeating: false, count: blocks.count)
+        isInList = listed
     }
 
     /// Decodes the item that begins at `start` of `bytes`. Nothing changes when it throws or asks
@@ -73,6 +88,13 @@ public struct StreamDecoder: Sendable {
         } catch {
             return try Decoded(interruption: error)
         }
+    }
+
+    /// The used length of a block, by the last list that named it.
+    /// - Precondition: the block is not ignored.
+    public func usedBytes(of block: BlockIndex) -> UInt64 {
+        precondition(!records.blocks.blocks[block.rawValue].isIgnored)
+        return records.blocks.endsBytes[block.rawValue]
     }
 
     /// The refusal for a channel that was closed with `unread` bytes left, or `nil` when it had
@@ -99,11 +121,10 @@ public struct StreamDecoder: Sendable {
         case .head: return try decodeHead(at: &cursor, in: bytes)
         case .boundary: return try decodeBoundary(at: &cursor, in: bytes)
         case .memorySize: return try decodeMemorySize(at: &cursor, in: bytes)
-        case .blockList(let total, let remaining, let count):
-            return try decodeListEntry(
-                totalBytes: total, remainingBytes: remaining, count: count,
-                at: &cursor, in: bytes)
-        case .records(let last): return try decodeRecord(last: last, at: &cursor, in: bytes)
+        case .blockList(let progress):
+            return try decodeListEntry(progress, at: &cursor, in: bytes)
+        case .records(let last, let listed):
+            return try decodeRecord(last: last, behind: listed, at: &cursor, in: bytes)
         case .package(let remaining):
             try cursor.require(1)
             let count = min(cursor.available, Int(remaining))

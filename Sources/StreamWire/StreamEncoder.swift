@@ -7,7 +7,9 @@ public enum StreamEncoder {
     /// Layout: see `StreamItem.head`.
     /// Source: `qemu_savevm_state_header` (`migration/savevm.c`).
     /// - Precondition: `machineType` is at most 255 bytes long.
-    public static func appendHead(machineType: String, to output: inout [UInt8]) {
+    public static func appendHead(
+        machineType: String, ignoresShared: Bool = false, to output: inout [UInt8]
+    ) {
         let length = UInt32(machineType.utf8.count)
         precondition(length <= StreamFormat.machineTypeBytesMax, "a machine type is a name")
         output.appendBigEndian(StreamFormat.magic)
@@ -15,6 +17,12 @@ public enum StreamEncoder {
         output.append(SectionType.configuration)
         output.appendBigEndian(length)
         output.append(contentsOf: machineType.utf8)
+        guard ignoresShared else { return }
+        output.append(SectionType.subsection)
+        output.appendName(ConfigurationSubsection.capabilities.rawValue.utf8)
+        output.appendBigEndian(UInt32(1))
+        output.appendBigEndian(UInt32(1))
+        output.appendName(StreamFormat.ignoreShared.utf8)
     }
 
     /// Appends the header of the section `ram`; the block list follows.
@@ -55,21 +63,26 @@ public enum StreamEncoder {
         output.appendBigEndian(id)
     }
 
-    /// Appends the list of all blocks: the body of a section's start, but for its end.
+    /// Appends the list of all blocks: the body of a section's start, or the beginning of a part's,
+    /// but for its end.
     ///
     /// Layout: word: u64, the bytes of all blocks with MEM_SIZE in its low bits; then per block
-    /// name (length: u8; bytes); length in bytes: u64; and page size: u64 unless it is
-    /// `basePage`, the page of the host's ordinary memory.
+    /// name (length: u8; bytes); used length in bytes: u64; page size: u64 unless it is
+    /// `basePage`, the page of the host's ordinary memory; and with `ignoresShared` the address at
+    /// which the guest sees the block: u64.
     /// Source: `ram_save_setup` (`migration/ram.c`).
     public static func appendBlockList(
-        _ blocks: [BlockGeometry], basePage: PageSize = .target, to output: inout [UInt8]
+        _ blocks: [ListedBlock], ignoresShared: Bool = false, basePage: PageSize = .target,
+        to output: inout [UInt8]
     ) {
-        let total = blocks.reduce(UInt64(0)) { $0 + $1.lengthBytes }
+        let total = blocks.reduce(UInt64(0)) { $0 + $1.usedBytes }
         output.appendBigEndian(total | RAMFlags.memorySize)
         for block in blocks {
-            output.appendName(block.name.utf8)
-            output.appendBigEndian(block.lengthBytes)
-            if block.hostPage != basePage { output.appendBigEndian(block.hostPage.bytes) }
+            let page = block.geometry.hostPage
+            output.appendName(block.geometry.name.utf8)
+            output.appendBigEndian(block.usedBytes)
+            if page != basePage { output.appendBigEndian(page.bytes) }
+            if ignoresShared { output.appendBigEndian(block.guestPhysicalAddress) }
         }
     }
 

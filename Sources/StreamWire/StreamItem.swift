@@ -30,11 +30,14 @@ public enum StreamItem: Equatable, Sendable {
     case sectionStart(id: UInt32)
     /// The header of a SECTION_PART, or of the SECTION_END when `last`; records follow.
     case sectionResumed(id: UInt32, last: Bool)
-    /// The first record of a start: the bytes of all the blocks that `blockListed` will name.
+    /// The first record of a start, or any record of a part: the bytes of all the blocks that
+    /// `blockListed` will name.
     case memorySize(totalBytes: UInt64)
-    /// An entry of the list that agrees with our block; the last entry is a `blockList` instead.
+    /// An entry of the list that agrees with our block, but perhaps for the used length of one that
+    /// is resizable; the last entry is a `blockList` instead.
     case blockListed(BlockIndex)
-    /// The list is whole: `count` of our blocks are in it, and the lengths add up to the total.
+    /// The list is whole, and its lengths add up to the total; `count` of our blocks have been listed
+    /// by now, in this one or before.
     case blockList(count: Int)
     /// A target page; its bytes stand at `payload`.
     case page(block: BlockIndex, offset: RAMOffset, payload: Range<Int>)
@@ -74,6 +77,8 @@ enum StreamFormat {
     /// The one iterable section of a guest without block or dirty bitmap migration.
     static let ramSection = Array("ram".utf8)
     static let ramVersion: UInt32 = 4
+    /// The name of the capability by which shared memory is listed and not sent.
+    static let ignoreShared = "x-ignore-shared"
     /// QEMU writes a length of four bytes; its own names fit in one, like all others.
     static let machineTypeBytesMax: UInt32 = 255
 }

@@ -7,24 +7,29 @@ extension WireError: CustomStringConvertible {
         switch kind {
         case .badMagic, .badVersion, .missingConfiguration, .nameTooLong, .nameNotText,
             .machineMismatch, .unknownConfigurationSubsection, .repeatedConfigurationSubsection,
-            .badSubsectionVersion, .badTargetPageBits, .capabilitiesUnsupported:
+            .badSubsectionVersion, .badTargetPageBits, .unsupportedCapability,
+            .repeatedCapability, .ignoreSharedDiffers:
             headText
         case .unknownSectionType, .unsupportedSection, .unknownSection, .badSectionID,
             .badSectionInstance, .unsupportedSectionVersion, .unboundSectionID, .badFooter,
             .footerIDMismatch:
             sectionText
-        case .unknownBlock, .blockLengthMismatch, .blockPageSizeMismatch, .repeatedBlock,
-            .blockListTotalMismatch, .memoryTooLarge, .badPageFlags, .continueWithoutBlock,
-            .offsetOutsideBlock, .nonZeroFill:
-            memoryText
+        case .unknownBlock, .blockLengthMismatch, .blockTooLong, .blockNotWholePages,
+            .blockAddressMismatch, .blockPageSizeMismatch, .repeatedBlock,
+            .blockListTotalMismatch:
+            blockListText
+        case .badPageFlags, .continueWithoutBlock, .pageOfIgnoredBlock, .offsetOutsideBlock,
+            .nonZeroFill:
+            recordText
         case .unknownCommand, .unsupportedCommand, .badCommandLength, .discardBadVersion,
-            .discardMissingTerminator, .discardEmpty, .discardMisaligned, .discardOutsideBlock:
+            .discardMissingTerminator, .discardOfIgnoredBlock, .discardEmpty,
+            .discardMisaligned, .discardOutsideBlock:
             commandText
         case .packageTooShort, .packageTooLong, .packageWithoutListen, .packageWithoutPing,
             .packageWithoutRun, .badDeviceName:
             packageText
         case .unknownMessage, .unsupportedMessage, .badMessageLength, .requestBeforeBlockNamed,
-            .requestEmpty, .requestMisaligned, .requestOutsideBlock:
+            .requestOfIgnoredBlock, .requestEmpty, .requestMisaligned, .requestOutsideBlock:
             returnPathText
         case .truncated(let reading):
             "the peer closed the channel in the middle of \(reading.text)"
@@ -57,9 +62,15 @@ extension WireError: CustomStringConvertible {
             "configuration subsection version \(found), expected 1"
         case .badTargetPageBits(let found):
             "guest pages of 2^\(found) bytes, expected 2^12"
-        case .capabilitiesUnsupported(let count):
-            "the source requires \(count) capabilities, expected none: "
-                + "turn off x-ignore-shared and mapped-ram there"
+        case .unsupportedCapability(let name):
+            "the source requires capability \(quoted(name)), expected x-ignore-shared or none: "
+                + "turn it off there"
+        case .repeatedCapability(let name):
+            "capability \(quoted(name)) for the second time"
+        case .ignoreSharedDiffers(let ours):
+            "the source has x-ignore-shared \(ours ? "off" : "on"), this side has it "
+                + "\(ours ? "on" : "off"): both must map the same shared memory and have it on, "
+                + "or have it off"
         default: ""
         }
     }
@@ -89,28 +100,43 @@ extension WireError: CustomStringConvertible {
         }
     }
 
-    private var memoryText: String {
+    private var blockListText: String {
         switch kind {
         case .unknownBlock(let name):
             "unknown RAM block \(quoted(name)): "
                 + "both sides must configure the same memory under the same names"
         case .blockLengthMismatch(let block, let ours, let theirs):
-            "RAM block \(quoted(block)) has \(theirs) bytes at the source, expected \(ours)"
+            "RAM block \(quoted(block)) has \(theirs) bytes at the source, expected \(ours): "
+                + "give it the same length on both sides, or make it resizable here"
+        case .blockTooLong(let block, let maximum, let theirs):
+            "RAM block \(quoted(block)) has \(theirs) bytes at the source, and room for "
+                + "\(maximum) here: give it the same maximum on both sides"
+        case .blockNotWholePages(let block, let length, let page):
+            "RAM block \(quoted(block)) has \(length) bytes at the source, expected one page of "
+                + "\(page) bytes or more"
+        case .blockAddressMismatch(let block, let ours, let theirs):
+            "RAM block \(quoted(block)) is at guest address \(hex(theirs)) at the source, "
+                + "expected \(hex(ours)): give it the same place on both sides"
         case .blockPageSizeMismatch(let block, let ours, let theirs):
             "RAM block \(quoted(block)) has pages of \(theirs) bytes at the source, "
-                + "expected \(ours)"
+                + "expected \(ours): give it the same pages on both sides"
         case .repeatedBlock(let name):
             "RAM block \(quoted(name)) is listed for the second time"
         case .blockListTotalMismatch(let total):
             "a list of RAM blocks said to total \(total) bytes, which its blocks do not"
-        case .memoryTooLarge(let ours, let theirs):
-            "the source has \(theirs) bytes of RAM, expected \(ours) or less: "
-                + "give both sides the same memory"
+        default: ""
+        }
+    }
+
+    private var recordText: String {
+        switch kind {
         case .badPageFlags(let flags):
             "RAM record flags \(hex(flags))\(capability(of: flags)), "
                 + "expected a page, a zero page or the end"
         case .continueWithoutBlock:
             "a page of the same block as before, but no block has been named"
+        case .pageOfIgnoredBlock(let block):
+            "a page of RAM block \(quoted(block)), which both sides share and nobody sends"
         case .offsetOutsideBlock(let block, let offset, let length):
             "a page at offset \(hex(offset)) of RAM block \(quoted(block)), "
                 + "which has \(length) bytes"
@@ -136,6 +162,8 @@ extension WireError {
             "discard version \(found), expected 0"
         case .discardMissingTerminator(let found):
             "expected 0 after the block name of a discard, found \(hex(found))"
+        case .discardOfIgnoredBlock(let block):
+            "a discard in RAM block \(quoted(block)), which both sides share and nobody sends"
         case .discardEmpty(let block):
             "a discard of nothing in RAM block \(quoted(block))"
         case .discardMisaligned(let block, let start, let length):
@@ -169,6 +197,8 @@ extension WireError {
             "return path message \(number) with a payload of \(length) bytes"
         case .requestBeforeBlockNamed:
             "a page request in the same block as before, but no block has been named"
+        case .requestOfIgnoredBlock(let block):
+            "a request for RAM block \(quoted(block)), which both sides share and nobody sends"
         case .requestEmpty(let block):
             "a request for no bytes of RAM block \(quoted(block))"
         case .requestMisaligned(let block, let start, let length):
@@ -199,7 +229,7 @@ extension WireError.Misplacement {
     fileprivate var text: String {
         switch self {
         case .ramRecordBeforeBlockList: "a RAM record before the list of RAM blocks"
-        case .blockListOutsideSectionStart: "a list of RAM blocks outside the section's start"
+        case .blockListOnPreemptChannel: "a list of RAM blocks on the preempt channel"
         case .secondSectionStart: "a second start of section 'ram'"
         case .sectionAfterSectionEnd: "more of section 'ram' after its end"
         case .messageAfterShut: "a return path message after SHUT"

@@ -22,7 +22,9 @@ public struct WireError: Error, Equatable, Sendable {
         case repeatedConfigurationSubsection(String)
         case badSubsectionVersion(UInt32)
         case badTargetPageBits(UInt32)
-        case capabilitiesUnsupported(count: UInt32)
+        case unsupportedCapability(String)
+        case repeatedCapability(String)
+        case ignoreSharedDiffers(ours: Bool)
 
         // Sections.
         case unknownSectionType(UInt8)
@@ -38,14 +40,17 @@ public struct WireError: Error, Equatable, Sendable {
         // The block list.
         case unknownBlock(String)
         case blockLengthMismatch(block: String, ours: UInt64, theirs: UInt64)
+        case blockTooLong(block: String, maximum: UInt64, theirs: UInt64)
+        case blockNotWholePages(block: String, lengthBytes: UInt64, pageBytes: UInt64)
+        case blockAddressMismatch(block: String, ours: UInt64, theirs: UInt64)
         case blockPageSizeMismatch(block: String, ours: UInt64, theirs: UInt64)
         case repeatedBlock(String)
         case blockListTotalMismatch(totalBytes: UInt64)
-        case memoryTooLarge(ours: UInt64, theirs: UInt64)
 
         // RAM records.
         case badPageFlags(UInt64)
         case continueWithoutBlock
+        case pageOfIgnoredBlock(block: String)
         case offsetOutsideBlock(block: String, offset: UInt64, lengthBytes: UInt64)
         case nonZeroFill(UInt8)
 
@@ -55,6 +60,7 @@ public struct WireError: Error, Equatable, Sendable {
         case badCommandLength(command: UInt16, lengthBytes: UInt16)
         case discardBadVersion(UInt8)
         case discardMissingTerminator(UInt8)
+        case discardOfIgnoredBlock(block: String)
         case discardEmpty(block: String)
         case discardMisaligned(block: String, start: UInt64, lengthBytes: UInt64)
         case discardOutsideBlock(block: String, start: UInt64, lengthBytes: UInt64)
@@ -72,6 +78,7 @@ public struct WireError: Error, Equatable, Sendable {
         case unsupportedMessage(UInt16)
         case badMessageLength(message: UInt16, lengthBytes: UInt16)
         case requestBeforeBlockNamed
+        case requestOfIgnoredBlock(block: String)
         case requestEmpty(block: String)
         case requestMisaligned(block: String, start: UInt64, lengthBytes: UInt64)
         case requestOutsideBlock(block: String, start: UInt64, lengthBytes: UInt64)
@@ -95,7 +102,7 @@ public struct WireError: Error, Equatable, Sendable {
     /// A thing that is well formed and stands where it may not.
     public enum Misplacement: Equatable, Sendable {
         case ramRecordBeforeBlockList
-        case blockListOutsideSectionStart
+        case blockListOnPreemptChannel
         case secondSectionStart
         case sectionAfterSectionEnd
         case messageAfterShut

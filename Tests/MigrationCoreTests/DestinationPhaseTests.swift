@@ -33,6 +33,7 @@ struct DestinationPhaseTests {
         ),
         (.setup(returnPathOpen: true), .advise, .advised(blocksAgreed: false), .prepareMemory),
         (.advised(blocksAgreed: false), .blockList, .advised(blocksAgreed: true), .none),
+        (.advised(blocksAgreed: true), .blockList, .advised(blocksAgreed: true), .none),
         (.advised(blocksAgreed: true), .discard(ranges: 3), .discarding(ranges: 3), .dropRanges),
         (.discarding(ranges: 5), .discard(ranges: 3), .discarding(ranges: 8), .dropRanges),
         (.advised(blocksAgreed: true), .listen, .listening(.arriving), .startListening),

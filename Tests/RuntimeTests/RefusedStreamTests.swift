@@ -47,7 +47,7 @@ extension RuntimeLaws.ScriptedSourceTests {
         let listed = blocks.compactMap {
             try? BlockGeometry(name: $0.0, lengthBytes: $0.1, hostPage: .target)
         }
-        StreamEncoder.appendBlockList(listed, to: &bytes)
+        StreamEncoder.appendBlockList(listed.listed, to: &bytes)
         StreamEncoder.appendSectionEnd(id: 1, to: &bytes)
         return bytes
     }
@@ -87,13 +87,18 @@ extension RuntimeLaws.ScriptedSourceTests {
         .early("unknown block", "'middle'") {
             $0.head + blockList([("middle", 65536), ("high", 65536)])
         },
-        .early("block list larger than ours", "give both sides the same memory") {
+        .early("block list larger than ours", "'third'") {
             $0.head + blockList([("low", 65536), ("high", 65536), ("third", 65536)])
         },
         .early("block list smaller than ours", "1 of this side's 2 RAM blocks") {
             $0.head + blockList([("low", 65536)])
         },
-        .early("longer block", "'low'") { $0.head + blockList([("low", 131072)]) },
+        .early("longer block", "'low' has 131072 bytes at the source, expected 65536") {
+            $0.head + blockList([("low", 131072)])
+        },
+        .early("shorter block", "'high' has 4096 bytes at the source, expected 65536") {
+            $0.head + blockList([("low", 65536), ("high", 4096)])
+        },
     ]
 
     static let orders: [Refused] = [
@@ -102,7 +107,7 @@ extension RuntimeLaws.ScriptedSourceTests {
         .early("block list before ADVISE", "block list") { script in
             var bytes = script.head + commands(.openReturnPath)
             StreamEncoder.appendSectionStart(id: 1, to: &bytes)
-            StreamEncoder.appendBlockList(geometries, to: &bytes)
+            StreamEncoder.appendBlockList(geometries.listed, to: &bytes)
             return bytes
         },
         .early("block list twice", "section") { $0.head + $0.setup + $0.setup.suffix(80) },

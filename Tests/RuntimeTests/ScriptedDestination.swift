@@ -96,7 +96,9 @@ final class PageCounter: Sendable {
 
     /// Reads the main channel to its end, or to what is no stream.
     func readMain(_ box: SocketBox) {
-        var decoder = StreamDecoder(blocks: geometries, machineType: machineType)
+        // Whatever lengths the source lists.
+        let blocks = geometries.map { ListedBlock($0, isResizable: true) }
+        var decoder = StreamDecoder(blocks: blocks, machineType: machineType)
         var buffer = ReceiveBuffer(capacityBytes: 512 << 10)
         var isAtEnd = false
         while !isAtEnd, decoder.position < stopsAfter,
@@ -125,7 +127,7 @@ final class PageCounter: Sendable {
 
     /// Reads the urgent channel to its end record.
     func readUrgent(_ box: SocketBox) {
-        var decoder = RAMRecordDecoder(blocks: geometries)
+        var decoder = RAMRecordDecoder(blocks: geometries.listed)
         var buffer = ReceiveBuffer(capacityBytes: 64 << 10)
         var isAtEnd = false
         while !isAtEnd, let received = try? buffer.fill(from: box.socket, wait: true), received > 0

@@ -43,7 +43,7 @@ struct SourceScript {
                     targetPageBytes: 4096),
             ], geometries)
         StreamEncoder.appendSectionStart(id: Self.section, to: &setup)
-        StreamEncoder.appendBlockList(geometries, to: &setup)
+        StreamEncoder.appendBlockList(geometries.listed, to: &setup)
         StreamEncoder.appendSectionEnd(id: Self.section, to: &setup)
         fillPrecopy()
         discards = Self.commands(
@@ -145,6 +145,11 @@ struct SourceScript {
             encoder.appendZeroPage(block: block, offset: offset, to: &bytes)
         }
     }
+}
+
+extension [BlockGeometry] {
+    /// As a guest has them that uses them whole.
+    var listed: [ListedBlock] { map { ListedBlock($0) } }
 }
 
 /// A guest of which few pages have content, so that its stream has few bytes.

@@ -119,7 +119,7 @@ extension RuntimeLaws.ScriptedSourceTests {
                 .postcopyAdvise(pageSizeSummary: 0x200000, targetPageBytes: 4096),
             ], geometries)
         StreamEncoder.appendSectionStart(id: 1, to: &bytes)
-        StreamEncoder.appendBlockList(geometries, to: &bytes)
+        StreamEncoder.appendBlockList(geometries.listed, to: &bytes)
         StreamEncoder.appendSectionEnd(id: 1, to: &bytes)
         bytes += SourceScript.package([1, 2, 3])
         StreamEncoder.appendSectionResumed(id: 1, last: false, to: &bytes)

@@ -14,7 +14,7 @@ extension ReturnPathDecoder: ChannelDecoder {}
 
 /// The preempt channel: records, and a position that its user counts.
 struct PreemptChannel: ChannelDecoder {
-    private var records = RAMRecordDecoder(blocks: blocks)
+    private var records = RAMRecordDecoder(blocks: blocks.listed)
     private(set) var position: UInt64 = 0
 
     mutating func next(
@@ -30,8 +30,10 @@ struct PreemptChannel: ChannelDecoder {
     }
 }
 
-func mainChannel() -> StreamDecoder { StreamDecoder(blocks: blocks, machineType: "pc-i440fx-7.2") }
-func returnPath() -> ReturnPathDecoder { ReturnPathDecoder(blocks: blocks) }
+func mainChannel() -> StreamDecoder {
+    StreamDecoder(blocks: blocks.listed, machineType: "pc-i440fx-7.2")
+}
+func returnPath() -> ReturnPathDecoder { ReturnPathDecoder(blocks: blocks.listed) }
 
 /// What one step did, as a value that an expectation can hold.
 enum Outcome<Item: Equatable & Sendable>: Equatable, Sendable {

@@ -16,6 +16,11 @@ func makeBlocks(_ list: [(String, UInt64, PageSize)]) -> [BlockGeometry] {
     }
 }
 
+extension [BlockGeometry] {
+    /// As a guest has them that uses them whole.
+    var listed: [ListedBlock] { map { ListedBlock($0) } }
+}
+
 let ram = BlockIndex(rawValue: 0)
 let huge = BlockIndex(rawValue: 1)
 let rom = BlockIndex(rawValue: 2)
@@ -48,7 +53,7 @@ struct StreamWriter {
     }
     mutating func start() {
         StreamEncoder.appendSectionStart(id: 2, to: &bytes)
-        StreamEncoder.appendBlockList(blocks, to: &bytes)
+        StreamEncoder.appendBlockList(blocks.listed, to: &bytes)
         end()
     }
     mutating func resume(last: Bool = false) {

@@ -14,8 +14,9 @@ struct MutationTests {
 
     @Test("450,000 main channels", arguments: 0..<parts)
     func main(seed: Int) throws {
-        try damage(postcopyStream, mainChannel(), runs: 15_000, seed: seed)
-        try damage(precopyStream, mainChannel(), runs: 7_500, seed: seed + 1000)
+        try damage(postcopyStream, mainChannel(), runs: 12_500, seed: seed)
+        try damage(precopyStream, mainChannel(), runs: 5_000, seed: seed + 1000)
+        try damage(sharingStream, sharingChannel(), runs: 5_000, seed: seed + 4000)
     }
 
     @Test("300,000 return paths", arguments: 0..<parts)

@@ -33,7 +33,7 @@ struct PrefixTests {
     }
 
     /// A wait never asks for more than makes the item whole, and is never answered before.
-    private func expectPrefixesWait<Decoder>(
+    func expectPrefixesWait<Decoder>(
         _ step: Step<Decoder>, in stream: [UInt8]
     ) throws {
         let isHead = step.range.lowerBound == 0 && stream.starts(with: [0x51])
@@ -63,7 +63,7 @@ struct PrefixTests {
         StreamEncoder.appendHead(machineType: "", to: &head)
         let long = String(repeating: "n", count: 255)
         let blocks = makeBlocks([(long, 0x1000, .target)])
-        var main = StreamDecoder(blocks: blocks, machineType: nil)
+        var main = StreamDecoder(blocks: blocks.listed, machineType: nil)
         #expect(
             main.step(head + [8]) == .decoded(.item(.head(machineType: ""), consumed: head.count)))
         #expect(main.step([8, 0, 6, 0xff, 0xff]) == .decoded(.needMoreBytes(atLeast: 65_540)))
@@ -72,7 +72,7 @@ struct PrefixTests {
         var record: [UInt8] = []
         encoder.appendPageHeader(block: ram, offset: at(0), to: &record)
         #expect(record.count == RAMRecordEncoder.headerBytesMax - 1)
-        var decoder = RAMRecordDecoder(blocks: blocks)
+        var decoder = RAMRecordDecoder(blocks: blocks.listed)
         let wait = try decoder.next(in: record.span, from: 0, position: 0)
         #expect(wait == .needMoreBytes(atLeast: record.count + 4096))
     }

@@ -84,8 +84,11 @@ private let headRefusals: [Refusal] = [
         .nothing, anyMachine + part("target-page-bits", 1, [0, 0, 0, 14]),
         .badTargetPageBits(14), field: 49),
     Refusal(
-        .nothing, anyMachine + part("capabilities", 1, [0, 0, 0, 1]),
-        .capabilitiesUnsupported(count: 1), field: 45),
+        .nothing, anyMachine + part("capabilities", 1, [0, 0, 0, 1] + name("mapped-ram")),
+        .unsupportedCapability("mapped-ram"), field: 49),
+    Refusal(
+        .nothing, anyMachine + part("capabilities", 1, [0, 0, 0, 1] + name("x-ignore-shared")),
+        .ignoreSharedDiffers(ours: false), field: 49),
 ]
 
 private let id2: [UInt8] = [0, 0, 0, 2]
@@ -117,9 +120,6 @@ private let listRefusals: [Refusal] = [
     Refusal(.sectionStart, word(0x1000, 6), .badPageFlags(6), field: 0),
     Refusal(.sectionStart, word(0, 4), .blockListTotalMismatch(totalBytes: 0), field: 0),
     Refusal(
-        .sectionStart, word(totalBytes + 4096, 4),
-        .memoryTooLarge(ours: totalBytes, theirs: totalBytes + 4096), field: 0),
-    Refusal(
         .sectionStart, word(0x1000, 4) + name("pc.ram") + bigEndian(UInt64(0x10000)),
         .blockListTotalMismatch(totalBytes: 0x1000), field: 15),
     Refusal(.memorySize, name("vga"), .unknownBlock("vga"), field: 0),
@@ -138,7 +138,7 @@ private let recordRefusals: [Refusal] =
     [0, 0x01, 0x0a, 0x30, 0x40, 0x80, 0x100, 0x200, 0x24, 0x800].map { (flags: UInt64) in
         Refusal(.zeroPage, word(0, flags), .badPageFlags(flags), field: 0)
     } + [
-        Refusal(.part, word(0, 4), .misplaced(.blockListOutsideSectionStart), field: 0),
+        Refusal(.part, word(0, 4), .blockListTotalMismatch(totalBytes: 0), field: 0),
         Refusal(.part, word(0, 0x28), .continueWithoutBlock, field: 0),
         Refusal(.part, word(0, 0x22), .continueWithoutBlock, field: 0),
         Refusal(.part, word(0, 8) + name("pc.rom"), .unknownBlock("pc.rom"), field: 8),

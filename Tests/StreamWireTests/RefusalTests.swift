@@ -39,7 +39,7 @@ struct RefusalTests {
             var writer = StreamWriter()
             writer.head(machine)
             writer.endOfStream()
-            let decoder = StreamDecoder(blocks: blocks, machineType: expected)
+            let decoder = StreamDecoder(blocks: blocks.listed, machineType: expected)
             #expect(try steps(writer.bytes, decoder).first?.item == .head(machineType: machine))
         }
     }
@@ -49,7 +49,7 @@ struct RefusalTests {
         var writer = StreamWriter()
         writer.head()
         StreamEncoder.appendSectionStart(id: 2, to: &writer.bytes)
-        StreamEncoder.appendBlockList([blocks[2], blocks[0]], to: &writer.bytes)
+        StreamEncoder.appendBlockList([blocks[2], blocks[0]].listed, to: &writer.bytes)
         writer.end()
         let items = try steps(writer.bytes, mainChannel()).map(\.item)
         #expect(

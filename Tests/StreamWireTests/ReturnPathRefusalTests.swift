@@ -126,7 +126,7 @@ struct ReturnPathRefusalTests {
         #expect(
             channel.step(word(0x1000, 4))
                 == .refused(
-                    WireError(kind: .misplaced(.blockListOutsideSectionStart), position: 0)))
+                    WireError(kind: .misplaced(.blockListOnPreemptChannel), position: 0)))
         #expect(
             channel.step(word(0, 0x28))
                 == .refused(WireError(kind: .continueWithoutBlock, position: 0)))

@@ -35,10 +35,10 @@ struct RoundTripTests {
         StreamEncoder.appendHead(machineType: "m", to: &bytes)
         StreamEncoder.appendSectionStart(id: 1, to: &bytes)
         let head = bytes.count
-        StreamEncoder.appendBlockList(blocks, basePage: base, to: &bytes)
+        StreamEncoder.appendBlockList(blocks.listed, basePage: base, to: &bytes)
         #expect(bytes.count - head == 8 + (1 + 3 + 8) * 2 + 8)
         StreamEncoder.appendSectionEnd(id: 1, to: &bytes)
-        let decoder = StreamDecoder(blocks: blocks, machineType: nil, basePage: base)
+        let decoder = StreamDecoder(blocks: blocks.listed, machineType: nil, basePage: base)
         let items = try steps(bytes, decoder).map(\.item)
         #expect(items.contains(.blockList(count: 2)))
         #expect(items.last == .sectionEnd(id: 1))
@@ -46,7 +46,7 @@ struct RoundTripTests {
 
     private func entry(_ block: BlockIndex) -> [UInt8] {
         var bytes: [UInt8] = []
-        StreamEncoder.appendBlockList([blocks[block.rawValue]], to: &bytes)
+        StreamEncoder.appendBlockList([blocks[block.rawValue]].listed, to: &bytes)
         return Array(bytes.dropFirst(8))
     }
 
@@ -104,7 +104,7 @@ struct RoundTripTests {
         var bytes: [UInt8] = []
         StreamEncoder.appendHead(machineType: "any", to: &bytes)
         StreamEncoder.appendCommand(discard, blocks: blocks, to: &bytes)
-        let items = try steps(bytes, StreamDecoder(blocks: blocks, machineType: nil))
+        let items = try steps(bytes, StreamDecoder(blocks: blocks.listed, machineType: nil))
         #expect(items.last?.item == .command(discard))
     }
 

@@ -38,7 +38,7 @@ struct VectorTests {
             StreamEncoder.appendCommand(command, blocks: pc, to: &written)
         }
         StreamEncoder.appendSectionStart(id: 2, to: &written)
-        StreamEncoder.appendBlockList(pc, to: &written)
+        StreamEncoder.appendBlockList(pc.listed, to: &written)
         StreamEncoder.appendSectionEnd(id: 2, to: &written)
         StreamEncoder.appendSectionResumed(id: 2, last: false, to: &written)
         records.appendPageHeader(block: ram, offset: at(0x100000), to: &written)
@@ -52,7 +52,7 @@ struct VectorTests {
         StreamEncoder.appendCommand(.packaged(lengthBytes: 12943), blocks: pc, to: &written)
         #expect(written == expected)
 
-        let decoder = StreamDecoder(blocks: pc, machineType: "pc-i440fx-7.2")
+        let decoder = StreamDecoder(blocks: pc.listed, machineType: "pc-i440fx-7.2")
         let items = try steps(expected, decoder)
         #expect(items.last?.range.upperBound == expected.count)
         #expect(items.last?.item == .command(.packaged(lengthBytes: 12943)))
@@ -74,7 +74,7 @@ struct VectorTests {
         var written: [UInt8] = []
         for message in messages { encoder.append(message, to: &written) }
         #expect(written == expected)
-        #expect(try steps(expected, ReturnPathDecoder(blocks: pc)).map(\.item) == messages)
+        #expect(try steps(expected, ReturnPathDecoder(blocks: pc.listed)).map(\.item) == messages)
     }
 
     @Test("the package around no device and one ping, as QEMU before 10.2 sends it")
