@@ -8,6 +8,8 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
     case noMemory
     /// A block is known by its name alone.
     case repeatedBlock(String)
+    /// The kernel reports missing pages of files on tmpfs and hugetlbfs only.
+    case fileNotInMemory(String)
 
     public var description: String {
         switch self {
@@ -16,6 +18,10 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
         case .noMemory: "the guest has no RAM block"
         case .repeatedBlock(let name):
             "the guest has two RAM blocks named '\(name)'; give each its own name"
+        case .fileNotInMemory(let name):
+            "RAM block '\(name)' is mapped from a file on a disk, whose missing pages the kernel does "
+                + "not report: move the file to tmpfs or hugetlbfs, or turn ignoresShared on at both "
+                + "sides"
         }
     }
 
@@ -27,6 +33,13 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
         for ram in guest.memory {
             let name = ram.geometry.name
             guard names.insert(name).inserted else { throw .repeatedBlock(name) }
+        }
+    }
+
+    /// What a destination needs beyond that.
+    static func checkPlaces(of list: BlockList) throws(ConfigurationError) {
+        for (_, ram) in list.sent where !ram.canMissPages {
+            throw .fileNotInMemory(ram.geometry.name)
         }
     }
 }

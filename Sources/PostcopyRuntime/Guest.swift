@@ -14,7 +14,8 @@ public protocol Guest: AnyObject, Sendable {
     /// Named in the stream's head; source and destination must agree.
     var machineType: String { get }
 
-    /// The RAM blocks, in the same order at both sides. Only the guest's own threads touch them.
+    /// The RAM blocks, in the same order at both sides. Only the guest's own threads touch them. They
+    /// stay the same, but for what is used of a resizable one (`GuestRAM.resize`).
     var memory: [GuestRAM] { get }
 
     /// The kernel's ids of the vCPU threads, for blocktime; asked for once the devices are loaded.

@@ -21,6 +21,13 @@ public struct MigrationOptions: Sendable {
     /// come back then, and a migration that pauses cannot be recovered.
     public var releasesRAM = false
 
+    /// Leaves out memory that both sides map from the same file (`GuestRAM.isShared`): it is listed and
+    /// never sent, and neither side empties it. On at both sides or at none.
+    ///
+    /// It is QEMU's `x-ignore-shared`, which a QEMU refuses together with `postcopy-ram`: for two ends
+    /// of this library, or a QEMU that allows both.
+    public var ignoresShared = false
+
     public init() {}
 }
 

@@ -52,7 +52,7 @@ public struct SourceReport: Sendable {
 /// Where a source stands; cheap to ask at any time, from any thread.
 public struct SourceProgress: Equatable, Sendable {
     public var status = MigrationStatus.none
-    /// All of the guest's memory, in target pages.
+    /// All that the guest uses of the memory that is sent, in target pages.
     public var totalPages = 0
     /// Target pages not yet claimed by a sender.
     public var remainingPages = 0
