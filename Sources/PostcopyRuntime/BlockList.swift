@@ -23,6 +23,10 @@ struct BlockList: Sendable {
         }
     }
 
+    var ignored: Set<BlockIndex> {
+        Set(blocks.indices.filter { isIgnored(blocks[$0]) }.map(BlockIndex.init(rawValue:)))
+    }
+
     /// The blocks as they are now.
     var listed: [ListedBlock] { listed(usedBytes: blocks.map(\.usedBytes)) }
 

@@ -6,7 +6,8 @@ extension DestinationSession {
     /// pages and its lock. The guest runs meanwhile, and the source was told.
     /// Source: `cleanup_range` and `postcopy_ram_incoming_cleanup` of QEMU.
     func restoreMemory(_ report: inout MemoryReport) {
-        for ram in state.blocks {
+        let blocks = state.list.sent.map(\.ram)
+        for ram in blocks {
             ram.allowHugePages()
             do { try ram.resumeLock() } catch {
                 if report.lockProblem == nil { report.lockProblem = "\(error)" }
@@ -16,7 +17,7 @@ extension DestinationSession {
             report.healedRanges = healed.ranges
             report.healNanoseconds = healed.nanoseconds
         }
-        report.hugeBytesAtEnd = GuestRAM.hugeBytes(of: state.blocks)
+        report.hugeBytesAtEnd = GuestRAM.hugeBytes(of: blocks)
     }
 
     private func heal() -> Healing.Outcome? {

@@ -129,12 +129,12 @@ public final class DestinationSession: Sendable {
         report.memory.hugeBytesAtSwitch = state.counters.hugeBytesAtSwitch.withLock { $0 }
         if report.status == .completed {
             report.problem = nil
-            for ram in state.blocks { try? state.uffd.unregister(ram) }
+            state.endFaults()
             return restoreMemory(&report.memory)
         }
         if report.guestRunsHere { Self.pausedGuests.withLock { $0.append(state) } }
-        for (ram, received) in zip(state.blocks, state.received) {
-            let missing = ram.geometry.hostPageCount - received.placedCount
+        for (index, ram) in state.list.sent {
+            let missing = ram.usedHostPages - state.received[index.rawValue].placedCount
             guard missing > 0 else { continue }
             report.missing.append(
                 .init(

@@ -26,6 +26,7 @@ final class DestinationState: Sendable {
     let options: MigrationOptions
     let blocks: [GuestRAM]
     let geometries: [BlockGeometry]
+    let list: BlockList
     let uffd: Userfaultfd
     /// Set by placers, read by all.
     let received: [ReceivedBitmap]
@@ -83,6 +84,8 @@ final class DestinationState: Sendable {
         self.options = options
         blocks = guest.memory
         geometries = guest.memory.map(\.geometry)
+        list = BlockList(of: guest, options)
+        try ConfigurationError.checkPlaces(of: list)
         received = geometries.map(ReceivedBitmap.init(block:))
         requested = geometries.map(RequestedPages.init(block:))
         firstFaults = options.heals ? FirstFaults(of: guest.memory) : nil
@@ -92,11 +95,10 @@ final class DestinationState: Sendable {
         faultFlag = try EventFlag()
         outbox = Mailbox(capacity: Self.outboxCapacity, flag: faultFlag)
         notices = Mailbox(capacity: Self.noticeCapacity, flag: faultFlag)
-        let total = geometries.reduce(0) { $0 + $1.hostPageCount }
-        counters.missingPages.store(total, ordering: .relaxed)
+        counters.missingPages.store(totalHostPages, ordering: .relaxed)
     }
 
-    var totalHostPages: Int { geometries.reduce(0) { $0 + $1.hostPageCount } }
+    var totalHostPages: Int { list.hostPageCount }
 
     var log: PhaseLog { phase.withLock { $0.log } }
 
@@ -144,10 +146,12 @@ final class DestinationState: Sendable {
         control.post(.perform(action))
     }
 
-    /// Wakes whoever waits for pages of a guest that will not run here; they read zeros.
+    /// Ends the reports of missing pages, and lets lengths change. Whoever waits for pages of a guest
+    /// that will not run here is woken, and reads zeros.
     func endFaults() {
         // A block that is not registered yet has nobody waiting in it.
-        for ram in blocks { try? uffd.unregister(ram) }
+        for (_, ram) in list.sent { try? uffd.unregister(ram) }
+        list.thawLengths()
     }
 
     /// Marks placed pages received. The last one is news for the control thread.

@@ -77,7 +77,7 @@ struct FaultThread: ~Copyable {
 
     private mutating func takeArrived() {
         for socket in link.takeArrived() where !hasUrgent && channels.count < Self.channelsMax {
-            channels.append(UrgentChannel(socket, blocks: state.geometries))
+            channels.append(UrgentChannel(socket, list: state.list))
         }
     }
 

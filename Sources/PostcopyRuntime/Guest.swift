@@ -1,4 +1,5 @@
 public import LinuxKernel
+public import PageModel
 
 /// Why a guest does not take the device state it was given, in one line for the user.
 public struct GuestError: Error, Equatable, Sendable, CustomStringConvertible {
@@ -46,8 +47,11 @@ public protocol Guest: AnyObject, Sendable {
     func throttle(percent: Int)
 
     /// What tells a precopy which pages the guest writes; asked for once for each migration.
+    /// - Parameter ignored: blocks that are not sent.
     /// - Throws: why there is none.
-    func makeDirtyTracker() throws(TrackerRefusal) -> any DirtyTracker
+    func makeDirtyTracker(
+        ignoring ignored: Set<BlockIndex>
+    ) throws(TrackerRefusal) -> any DirtyTracker
 }
 
 extension Guest {
@@ -55,7 +59,9 @@ extension Guest {
 
     /// Tracks writes of this process's threads by asynchronous write protection (Linux 6.7). A guest
     /// whose vCPUs run in KVM has a tracker of its own.
-    public func makeDirtyTracker() throws(TrackerRefusal) -> any DirtyTracker {
-        WriteProtectTracker(memory)
+    public func makeDirtyTracker(
+        ignoring ignored: Set<BlockIndex>
+    ) throws(TrackerRefusal) -> any DirtyTracker {
+        WriteProtectTracker(memory, ignoring: ignored)
     }
 }

@@ -7,7 +7,7 @@ internal import Synchronization
 final class Precopy: Sendable {
     let options: PrecopyOptions
     let tracker: any DirtyTracker
-    /// Target pages of each block that were sent at least once.
+    /// Target pages of each block that were sent at least once, or never will be.
     let sent: [PageBitmap]
     /// Target pages of each block that the guest gave up and has not written since.
     private let free: [PageBitmap]
@@ -21,12 +21,23 @@ final class Precopy: Sendable {
     private enum Hints { case early, accepted, closed }
 
     /// - Throws: `TrackerRefusal`.
-    init(guest: any Guest, geometries: [BlockGeometry], options: PrecopyOptions) throws {
+    init(guest: any Guest, list: BlockList, options: PrecopyOptions) throws {
         self.options = options
-        tracker = try guest.makeDirtyTracker()
+        tracker = try guest.makeDirtyTracker(ignoring: list.ignored)
         try tracker.check()
-        sent = geometries.map { PageBitmap(pageCount: $0.targetPageCount, allSet: false) }
-        free = geometries.map { PageBitmap(pageCount: $0.targetPageCount, allSet: false) }
+        sent = guest.memory.map { ram in
+            PageBitmap(pageCount: ram.geometry.targetPageCount, allSet: list.isIgnored(ram))
+        }
+        free = guest.memory.map { ram in
+            PageBitmap(pageCount: ram.geometry.targetPageCount, allSet: false)
+        }
+    }
+
+    /// Notes that a block is `end` target pages long, of which those from `gained` on are new.
+    func noteLength(of block: BlockIndex, gained: Int, end: Int) {
+        let sent = sent[block.rawValue]
+        sent.remove(gained..<end)
+        sent.insert(end..<sent.pageCount)
     }
 
     var progress: PrecopyProgress { current.withLock { $0 } }

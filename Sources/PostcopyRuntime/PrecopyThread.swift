@@ -118,9 +118,9 @@ struct PrecopyThread: ~Copyable {
         try wait(until: end)
         guard !isOver else { return }
         do { try precopy.start() } catch { throw .tracker(error.description) }
-        // Everything is dirty; but a kernel's log may have to give out its bits before it clears any.
-        do { _ = try state.syncDirty(precopy) } catch { throw .tracker("\(error)") }
         outcome.isTracking = true
+        // Everything is dirty; but a kernel's log may have to give out its bits before it clears any.
+        _ = try sync()
         times.begun = Monotonic.now()
         times.period = Period(begunAtNanoseconds: times.begun)
         beginPass(number: 1, at: times.begun)
@@ -132,14 +132,23 @@ struct PrecopyThread: ~Copyable {
         try link { writer throws(Errno) in try writer.end() }
         try wait(until: pass.round.startedAtNanoseconds + roundNanosecondsMin)
         guard !isOver else { return }
-        let dirtied: Int
-        do { dirtied = try state.syncDirty(precopy) } catch { throw .tracker("\(error)") }
+        let dirtied = try sync()
         let now = Monotonic.now()
         rates.noteSync(dirtiedPages: UInt64(dirtied), at: now)
         endPass(dirtiedPages: UInt64(dirtied), at: now)
         converge(at: now)
         judge(isRoundEnd: true, at: now)
         publish(at: now)
+    }
+
+    /// Answers how many pages were dirtied since the last time.
+    private mutating func sync() throws(Trouble) -> Int {
+        let count: Int
+        do { count = try state.syncDirty(precopy) } catch { throw .tracker("\(error)") }
+        if let list = state.takeResizes() {
+            try link { writer throws(Errno) in try writer.write(list) }
+        }
+        return count
     }
 
     /// Sends one write's worth; answers how many pages.

@@ -13,6 +13,7 @@ struct ReturnPathThread: ~Copyable {
     private var writer: PageWriter
     private var urgent: StreamSocket?
     private var answered: Set<PingValue> = []
+    private var knowsLengths = false
 
     /// Requests of 32 bytes: two thousand threads may fault at once before the peer waits.
     private static let bufferBytes = 64 << 10
@@ -25,7 +26,7 @@ struct ReturnPathThread: ~Copyable {
     init(state: SourceState, link: SourceLink) {
         self.state = state
         self.link = link
-        decoder = ReturnPathDecoder(blocks: state.geometries.map { ListedBlock($0) })
+        decoder = ReturnPathDecoder(blocks: state.list.listed)
         writer = PageWriter(state: state)
     }
 
@@ -75,6 +76,7 @@ struct ReturnPathThread: ~Copyable {
     private mutating func decode(_ bytes: Span<UInt8>) throws(Trouble) -> Int {
         var start = 0
         while true {
+            noteLengths()
             let step: Decoded<ReturnPathMessage>
             do { step = try decoder.next(in: bytes, from: start) } catch {
                 throw Trouble(
@@ -84,6 +86,13 @@ struct ReturnPathThread: ~Copyable {
             start += consumed
             try take(message)
         }
+    }
+
+    /// Requests are judged by the lengths that were frozen before the first of them may come.
+    private mutating func noteLengths() {
+        guard !knowsLengths, state.mayServe.load(ordering: .acquiring) else { return }
+        decoder.resize(state.list.listed)
+        knowsLengths = true
     }
 
     private mutating func take(_ message: ReturnPathMessage) throws(Trouble) {

@@ -50,11 +50,18 @@ struct SectionWriter: ~Copyable {
         try writer.flush(to: link.main)
     }
 
+    /// Writes what stands between two sections.
+    mutating func write(_ bytes: [UInt8]) throws(Errno) {
+        try end()
+        writer.append { $0 += bytes }
+        try writer.flush(to: link.main)
+    }
+
     /// Writes a command between two sections.
     mutating func send(_ command: Command) throws(Errno) {
-        try end()
-        writer.append { StreamEncoder.appendCommand(command, blocks: [], to: &$0) }
-        try writer.flush(to: link.main)
+        var bytes: [UInt8] = []
+        StreamEncoder.appendCommand(command, blocks: [], to: &bytes)
+        try write(bytes)
     }
 
     private mutating func begin() {

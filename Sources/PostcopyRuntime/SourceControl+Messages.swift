@@ -14,20 +14,20 @@ extension SourceControl {
 
     func sendSetup() throws(Errno) {
         state.counters.heardAtNanoseconds.store(Monotonic.now(), ordering: .relaxed)
-        let blocks = state.geometries
-        let summary = blocks.reduce(0) { $0 | $1.hostPage.bytes }
+        let list = state.list
         var bytes: [UInt8] = []
-        StreamEncoder.appendHead(machineType: state.guest.machineType, to: &bytes)
+        StreamEncoder.appendHead(
+            machineType: state.guest.machineType, ignoresShared: list.ignoresShared, to: &bytes)
         let commands: [Command] = [
             .openReturnPath, .ping(PingValue.returnPathOpened.rawValue),
-            .postcopyAdvise(pageSizeSummary: summary, targetPageBytes: PageSize.target.bytes),
+            .postcopyAdvise(
+                pageSizeSummary: list.pageSizeSummary, targetPageBytes: PageSize.target.bytes),
         ]
         for command in commands {
-            StreamEncoder.appendCommand(command, blocks: blocks, to: &bytes)
+            StreamEncoder.appendCommand(command, blocks: [], to: &bytes)
         }
         StreamEncoder.appendSectionStart(id: SourceLink.ramSection, to: &bytes)
-        StreamEncoder.appendBlockList(
-            blocks.map { ListedBlock($0) }, basePage: HostMemory.pageSize, to: &bytes)
+        state.append(state.beginList(), to: &bytes)
         StreamEncoder.appendSectionEnd(id: SourceLink.ramSection, to: &bytes)
         try send(bytes)
     }

@@ -71,6 +71,8 @@ struct SourceControl: ~Copyable {
         report.committedAtNanoseconds = times.committed
         report.discards = discards
         report.precopy = precopy.report
+        // What is owed after a pause is counted in these lengths.
+        if log.status != .postcopyPaused { state.list.thawLengths() }
         guard log.status != .completed else { return }
         // Once cancelled, the end of the link is this side's own doing.
         report.problem = log.status == .cancelled ? "cancelled" : log.problem
@@ -128,6 +130,7 @@ struct SourceControl: ~Copyable {
         _ write: (inout SourceControl) throws(Errno) -> Void
     ) throws(Errno) {
         guard settleMemory() else { return }
+        if let list = state.takeResizes() { try send(list) }
         try write(&self)
         // The last chance of a user who cancels, or of a destination that has gone.
         takeMessages()
@@ -160,6 +163,7 @@ struct SourceControl: ~Copyable {
         state.counters.enter(.downtime)
         times.guestStopped = Monotonic.now()
         state.guest.pause()
+        state.list.freezeLengths()
         apply(.guestStopped)
     }
 
@@ -204,6 +208,7 @@ struct SourceControl: ~Copyable {
     private mutating func resumeGuest() {
         isDone = true
         guard times.guestStopped != nil else { return }
+        state.list.thawLengths()
         state.guest.resume()
     }
 

@@ -16,6 +16,9 @@ final class SourceState: Sendable {
     let options: MigrationOptions
     let blocks: [GuestRAM]
     let geometries: [BlockGeometry]
+    let list: BlockList
+    /// The used lengths that the destination was told last.
+    let listedBytes = Mutex<[UInt64]>([])
     /// Pages owed; all senders claim from it.
     let dirty: [DirtyBitmap]
     /// `nil` where memory moves only once the guest has.
@@ -49,20 +52,25 @@ final class SourceState: Sendable {
         self.options = options
         blocks = guest.memory
         geometries = guest.memory.map(\.geometry)
-        dirty = geometries.map { DirtyBitmap(block: $0, allDirty: true) }
-        let geometries = geometries
+        let list = BlockList(of: guest, options)
+        self.list = list
+        dirty = guest.memory.map {
+            DirtyBitmap(block: $0.geometry, allDirty: !list.isIgnored($0))
+        }
         precopy = try options.precopy.map {
-            try Precopy(guest: guest, geometries: geometries, options: $0)
+            try Precopy(guest: guest, list: list, options: $0)
         }
         senderFlag = try EventFlag()
         controlFlag = try EventFlag()
         control = Mailbox(capacity: Self.controlCapacity, flag: controlFlag)
         returnPathFlag = try EventFlag()
-        counters.remainingPages.store(totalPages, ordering: .relaxed)
+        let dirtyPages = dirty.reduce(0) { $0 + $1.dirtyCount }
+        counters.remainingPages.store(dirtyPages, ordering: .relaxed)
+        _ = beginList()
     }
 
-    var totalPages: Int { geometries.reduce(0) { $0 + $1.targetPageCount } }
-    var totalBytes: UInt64 { geometries.reduce(0) { $0 + $1.lengthBytes } }
+    var totalPages: Int { list.targetPageCount }
+    var totalBytes: UInt64 { UInt64(totalPages) << UInt64(PageSize.target.shift) }
     var remainingBytes: UInt64 {
         let pages = counters.remainingPages.load(ordering: .relaxed)
         return UInt64(max(0, pages)) << UInt64(PageSize.target.shift)
@@ -101,7 +109,7 @@ extension SourceState {
 
     /// Takes pages that nobody needs out of what is to be sent.
     func hint(free pages: Range<Int>, of block: BlockIndex) throws(Errno) {
-        guard let precopy else { return }
+        guard let precopy, !list.isIgnored(blocks[block.rawValue]) else { return }
         let count = try precopy.hint(free: pages, of: block, in: dirty[block.rawValue])
         counters.remainingPages.subtract(count, ordering: .relaxed)
     }

@@ -17,34 +17,26 @@ extension StreamThread {
     }
 
     func advise(summary: UInt64, targetPageBytes: UInt64) throws(StreamTrouble) {
-        let ours = state.geometries.reduce(0) { $0 | $1.hostPage.bytes }
-        guard summary == ours, targetPageBytes == PageSize.target.bytes else {
+        let ours = state.list.pageSizeSummary
+        guard targetPageBytes == PageSize.target.bytes else {
             throw .refused(
-                "page sizes differ: the source has \(summary) and \(targetPageBytes), this side "
-                    + "\(ours) and \(PageSize.target.bytes); give both the same --page-size")
+                "page sizes differ: the source counts in \(targetPageBytes) bytes, this side in "
+                    + "\(PageSize.target.bytes)")
+        }
+        guard summary == ours else {
+            throw .refused(
+                "page sizes differ: the source has pages of \(Self.sizes(summary)) bytes, this side "
+                    + "of \(Self.sizes(ours)); give both the same --page-size")
         }
         let action = state.advance(.advise, at: itemPosition)
         guard action == .prepareMemory else { return try leave(action) }
-        for ram in state.blocks {
-            ram.suspendLock()
-            do {
-                try ram.drop(
-                    from: RAMOffset(rawValue: 0), lengthBytes: ram.geometry.lengthBytes)
-            } catch {
-                throw .refused("emptying RAM block '\(ram.geometry.name)': \(error)")
-            }
-        }
+        try emptyMemory()
     }
 
-    /// Before the first page is dropped: the kernel would fill the hole with a huge page around it.
-    /// Until then huge pages make the precopy's pages cheaper.
-    /// Source: `postcopy_ram_prepare_discard` of QEMU.
-    private mutating func avoidHugePages() {
-        guard stage == .filling else { return }
-        stage = .discarding
-        let hugeBytes = GuestRAM.hugeBytes(of: state.blocks)
-        state.counters.hugeBytesAtSwitch.withLock { $0 = hugeBytes }
-        for ram in state.blocks { ram.avoidHugePages() }
+    /// The sizes that a summary was made of.
+    private static func sizes(_ summary: UInt64) -> String {
+        let bits = (0..<UInt64(64)).filter { summary & (1 << $0) != 0 }
+        return bits.isEmpty ? "no" : bits.map { "\(UInt64(1) << $0)" }.joined(separator: " and ")
     }
 
     /// Takes the received bits back; the memory goes at LISTEN.
@@ -63,22 +55,6 @@ extension StreamThread {
         }
     }
 
-    /// Drops what was not received, whether it was discarded or never came: a page that came made
-    /// its neighbours present where the kernel gave a huge page.
-    private func dropMissing() throws(StreamTrouble) {
-        for (ram, received) in zip(state.blocks, state.received) {
-            var page = HostPageIndex(rawValue: 0)
-            while let missing = received.nextMissing(from: page) {
-                page = missing.upperBound
-                let start = ram.geometry.offset(of: missing.lowerBound)
-                let lengthBytes = ram.geometry.offset(of: page).rawValue - start.rawValue
-                do { try ram.drop(from: start, lengthBytes: lengthBytes) } catch {
-                    throw .refused("discarding in RAM block '\(ram.geometry.name)': \(error)")
-                }
-            }
-        }
-    }
-
     /// LISTEN: from here on missing pages fault, and this thread goes on reading pages while the
     /// control thread loads the devices.
     mutating func unpack() throws(StreamTrouble) {
@@ -90,7 +66,7 @@ extension StreamThread {
         guard action == .startListening else { return try leave(action) }
         avoidHugePages()
         try dropMissing()
-        for ram in state.blocks {
+        for (_, ram) in state.list.sent {
             do { try state.uffd.register(ram) } catch {
                 throw .refused("registering RAM block '\(ram.geometry.name)': \(error)")
             }

@@ -31,7 +31,7 @@ enum MemoryStage {
 struct StreamThread: ~Copyable {
     let state: DestinationState
     private let link: DestinationLink
-    private var decoder: StreamDecoder
+    private(set) var decoder: StreamDecoder
     var placer: PagePlacer
     var package: [UInt8] = []
     var packagePosition: UInt64 = 0
@@ -51,8 +51,8 @@ struct StreamThread: ~Copyable {
         self.state = state
         self.link = link
         decoder = StreamDecoder(
-            blocks: state.geometries.map { ListedBlock($0) }, machineType: state.guest.machineType,
-            basePage: HostMemory.pageSize)
+            blocks: state.list.listed, machineType: state.guest.machineType,
+            ignoresShared: state.list.ignoresShared, basePage: HostMemory.pageSize)
         placer = PagePlacer(state: state, channel: .background)
     }
 
@@ -141,12 +141,7 @@ struct StreamThread: ~Copyable {
         case .head: try advance(.headReceived)
         case .command(let command): try obey(command, at: position)
         case .memorySize: try advance(.blockList)
-        case .blockList(let count):
-            guard count == state.blocks.count else {
-                throw .refused(
-                    "the source has \(count) of this side's \(state.blocks.count) RAM blocks; give "
-                        + "both guests the same memory")
-            }
+        case .blockList(let count): try takeBlockList(count: count)
         case .packageBytes(let range, let isLast):
             if package.isEmpty { packagePosition = position }
             for index in range { package.append(bytes[index]) }

@@ -7,6 +7,7 @@ internal import StreamWire
 /// Until the first valid record it is only somebody who connected. The fault thread owns it.
 final class UrgentChannel {
     private let arrived: ArrivedSocket
+    private let list: BlockList
     private var buffer: ReceiveBuffer
     private var decoder: RAMRecordDecoder
     private var position: UInt64 = 0
@@ -36,10 +37,11 @@ final class UrgentChannel {
         }
     }
 
-    init(_ arrived: ArrivedSocket, blocks: [BlockGeometry]) {
+    init(_ arrived: ArrivedSocket, list: BlockList) {
         self.arrived = arrived
+        self.list = list
         buffer = ReceiveBuffer(capacityBytes: Self.bufferBytes)
-        decoder = RAMRecordDecoder(blocks: blocks.map { ListedBlock($0) })
+        decoder = RAMRecordDecoder(blocks: list.listed)
     }
 
     /// Receives what is there: its bytes, 0 at the source's end, `nil` when nothing is.
@@ -49,6 +51,8 @@ final class UrgentChannel {
 
     /// Decodes one record and hands its page to `placer`.
     func next(into placer: inout PagePlacer) throws(Trouble) -> Step {
+        // Lengths change until LISTEN, and before it no record can be placed.
+        if position == 0 { decoder = RAMRecordDecoder(blocks: list.listed) }
         var (step, consumed) = (Step.needMoreBytes, 0)
         try buffer.withBytes { bytes throws(Trouble) in
             let decoded: Decoded<RAMRecord>

@@ -73,7 +73,10 @@ final class WritingGuest: Guest {
     var vcpuThreads: [Int32] { [] }
     var isRunning: Bool { mayRun.load(ordering: .sequentiallyConsistent) }
 
-    func makeDirtyTracker() throws(TrackerRefusal) -> any DirtyTracker { tracker(memory) }
+    func makeDirtyTracker(
+        ignoring ignored: Set<BlockIndex>
+    ) throws(TrackerRefusal) -> any DirtyTracker { tracker(memory) }
+
     func throttle(percent: Int) { throttles.withLock { $0.append(percent) } }
     func saveDevices() -> [UInt8] { [7] }
 
