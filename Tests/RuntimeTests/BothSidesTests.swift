@@ -8,6 +8,7 @@ import Testing
 
 /// One migration between two sessions of ours.
 struct Pair {
+    typealias Outcome = TwoGuests.Outcome
     typealias Blocks = [(name: String, pages: Int, backing: RAMBacking)]
 
     var preempt = true
@@ -22,14 +23,6 @@ struct Pair {
     var cutAfter: Int?
     var silenceMilliseconds: UInt64 = 10_000
 
-    struct Outcome {
-        let source: SourceReport
-        let destination: DestinationReport
-        let sourceRuns: Bool
-        let destinationRuns: Bool
-        let wrong: Int
-    }
-
     /// Runs it to its end; throws when something hangs.
     func migrate(_ blocks: Blocks) throws -> Outcome {
         let options = testOptions(preempt: preempt, silenceMilliseconds: silenceMilliseconds)
@@ -43,24 +36,10 @@ struct Pair {
         } else {
             from.fill()
         }
-        from.resume()
-        let destination = try DestinationUnderTest(to, options: options, vcpus: true, at: address)
-        let proxy = try cutAfter.map { try CuttingProxy(to: destination.address, cutAfter: $0) }
-        let bound = proxy?.address ?? destination.address
-        let sending = try SourceSession(guest: from, options: options)
-        sending.startPostcopy()
-        let run = try Bounded("source") { sending.run(to: bound) }
-        let sent = try #require(run.output(), "the source hangs")
-        // A refused source leaves a destination that still waits for one.
-        if sent.status == .failed, sent.progress.sentBytes.total == 0 { destination.cancel() }
-        let received = try #require(
-            destination.report(), "hangs; source: \(sent.status) \(sent.problem ?? "")")
-        if let proxy { #expect(proxy.stop()) }
-        let isWhole = received.status == .completed
-        return Outcome(
-            source: sent, destination: received, sourceRuns: from.isRunning,
-            destinationRuns: to.isRunning,
-            wrong: to.mismatches.load(ordering: .relaxed) + (isWhole ? to.wrongWords() : 0))
+        return try TwoGuests(
+            from: from, to: to, sends: options, receives: options, address: address,
+            cutAfter: cutAfter
+        ).migrate()
     }
 
     /// Runs it and expects it to complete.
@@ -69,12 +48,7 @@ struct Pair {
         _ blocks: Blocks, _ note: Comment? = nil, line: SourceLocation = #_sourceLocation
     ) throws -> Outcome {
         let outcome = try migrate(blocks)
-        let problems = [outcome.source.problem, outcome.destination.problem].compactMap(\.self)
-        #expect(problems == [], note, sourceLocation: line)
-        #expect(outcome.source.status == .completed, note, sourceLocation: line)
-        #expect(outcome.destination.status == .completed, note, sourceLocation: line)
-        #expect(outcome.wrong == 0, note, sourceLocation: line)
-        #expect(!outcome.sourceRuns && outcome.destinationRuns, note, sourceLocation: line)
+        outcome.expectCompleted(note, line: line)
         return outcome
     }
 }

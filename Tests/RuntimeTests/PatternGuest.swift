@@ -23,14 +23,36 @@ final class PatternGuest: Guest {
     /// Every vCPU reads the pages in the same order, so that they fault in the same ones.
     private let sameOrder: Bool
     private let devices: [UInt8]
+    /// Done where the devices are saved or loaded: the guest is stopped, its memory on the move.
+    private let whileStopped: @Sendable () -> Void
     private let filled = Mutex<Set<[Int]>?>(nil)
     private let resumeAction = Mutex<@Sendable () -> Void>({})
 
-    init(
+    convenience init(
         blocks: [(name: String, pages: Int, backing: RAMBacking)], vcpuCount: Int = 2,
         seed: UInt64 = 1, machineType: String = "pattern-1", refusesDevices: Bool = false,
         loadTouches: [[Int]] = [], deviceBytes: Int = 3, sameOrder: Bool = false
     ) throws {
+        let memory = try blocks.map { block in
+            let size = block.backing == .hugetlb ? PageSize.size2MiB : HostMemory.pageSize
+            let geometry = try BlockGeometry(
+                name: block.name, lengthBytes: UInt64(block.pages) * size.bytes, hostPage: size)
+            return try GuestRAM(geometry, backing: block.backing)
+        }
+        try self.init(
+            memory: memory, vcpuCount: vcpuCount, seed: seed, machineType: machineType,
+            refusesDevices: refusesDevices, loadTouches: loadTouches, deviceBytes: deviceBytes,
+            sameOrder: sameOrder)
+    }
+
+    init(
+        memory: [GuestRAM], vcpuCount: Int = 2, seed: UInt64 = 1,
+        machineType: String = "pattern-1", refusesDevices: Bool = false,
+        loadTouches: [[Int]] = [], deviceBytes: Int = 3, sameOrder: Bool = false,
+        whileStopped: @escaping @Sendable () -> Void = {}
+    ) throws {
+        self.memory = memory
+        self.whileStopped = whileStopped
         self.machineType = machineType
         self.vcpuCount = vcpuCount
         self.seed = seed
@@ -39,12 +61,6 @@ final class PatternGuest: Guest {
         self.sameOrder = sameOrder
         devices = [1, 2, 3] + Array(repeating: 4, count: deviceBytes - 3)
         started = try EventFlag()
-        memory = try blocks.map { block in
-            let size = block.backing == .hugetlb ? PageSize.size2MiB : HostMemory.pageSize
-            let geometry = try BlockGeometry(
-                name: block.name, lengthBytes: UInt64(block.pages) * size.bytes, hostPage: size)
-            return try GuestRAM(geometry, backing: block.backing)
-        }
     }
 
     var vcpuThreads: [Int32] { threads.withLock { $0 } }
@@ -57,12 +73,17 @@ final class PatternGuest: Guest {
 
     func fill() {
         for (block, ram) in memory.enumerated() {
-            for page in 0..<ram.geometry.targetPageCount where page % 3 != 2 {
-                let offset = UInt64(page) << 12
-                let word = Self.word(block: block, page: page)
-                ram.withMutablePage(at: offset, lengthBytes: 4096) { words in
-                    for index in words.indices { words[index] = word &+ UInt64(index) }
-                }
+            fill(block: block, pages: 0..<ram.usedPages)
+        }
+    }
+
+    /// Fills pages that a block gained.
+    func fill(block: Int, pages: Range<Int>) {
+        for page in pages where page % 3 != 2 {
+            let offset = UInt64(page) << 12
+            let word = Self.word(block: block, page: page)
+            memory[block].withMutablePage(at: offset, lengthBytes: 4096) { words in
+                for index in words.indices { words[index] = word &+ UInt64(index) }
             }
         }
     }
@@ -95,12 +116,13 @@ final class PatternGuest: Guest {
         return filled.contains([block, page]) ? content(block: block, page: page) : 0
     }
 
-    /// Words that differ from what `fill` wrote, over all memory.
+    /// Words that differ from what `fill` wrote, over all memory; beyond what is used all are zero.
     func wrongWords() -> Int {
         var wrong = 0
         for (block, ram) in memory.enumerated() {
             for page in 0..<ram.geometry.targetPageCount {
-                let word = expectedWord(block: block, page: page)
+                let isUsed = page < ram.usedPages
+                let word = isUsed ? expectedWord(block: block, page: page) : 0
                 ram.withPage(at: UInt64(page) << 12, lengthBytes: 4096) { words in
                     for index in words.indices {
                         let expected = word == 0 ? 0 : word &+ UInt64(index)
@@ -125,9 +147,13 @@ final class PatternGuest: Guest {
         started.raise()
     }
 
-    func saveDevices() -> [UInt8] { devices }
+    func saveDevices() -> [UInt8] {
+        whileStopped()
+        return devices
+    }
 
     func loadDevices(_ sections: [UInt8]) throws(GuestError) {
+        whileStopped()
         for place in loadTouches {
             let word = memory[place[0]].loadWord(at: UInt64(place[1]) << 12)
             if word != expectedWord(block: place[0], page: place[1]) {
@@ -155,7 +181,7 @@ final class PatternGuest: Guest {
         let filled = filled.withLock { $0 }
         var generator = SeededRandom(seed: sameOrder ? seed : seed &+ UInt64(index))
         for (block, ram) in memory.enumerated() {
-            var pages = Array(0..<ram.geometry.targetPageCount)
+            var pages = Array(0..<ram.usedPages)
             pages.shuffle(using: &generator)
             for page in pages {
                 if stops.load(ordering: .relaxed) { return }
@@ -169,6 +195,11 @@ final class PatternGuest: Guest {
             }
         }
     }
+}
+
+extension GuestRAM {
+    /// The target pages that the guest uses.
+    var usedPages: Int { Int(usedBytes >> 12) }
 }
 
 /// One vCPU of a `PatternGuest`.

@@ -78,7 +78,7 @@ extension RuntimeLaws.ScriptedSourceTests {
         .early("a device outside the package", "0x4") { $0.head + [4, 0, 0, 0, 9] },
         .early("unknown command", "99") { $0.head + [8, 0, 99, 0, 0] },
         .early("PING with a long payload", "PING") { $0.head + [8, 0, 2, 255, 255] },
-        .early("other page size", "page sizes differ") {
+        .early("other page size", "pages of 4096 and 2097152 bytes, this side of 4096;") {
             $0.head
                 + commands(
                     .openReturnPath,
