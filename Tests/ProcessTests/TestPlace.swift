@@ -70,11 +70,14 @@ enum HugePagePool {
         return text.flatMap { Int($0.filter(\.isNumber)) } ?? 0
     }
 
-    /// Has `count` more pages in the pool during `body`.
+    /// Has `count` more pages in the pool during `body`. The other tests that change the pool lock
+    /// the same file.
     static func raised(by count: Int, _ body: () throws -> Void) throws {
-        let before = read("nr_hugepages")
-        try write(before + count)
-        defer { try? write(before) }
+        let lock = unsafe open("/proc/sys/vm/nr_hugepages", O_RDWR | O_CLOEXEC)
+        defer { close(lock) }
+        _ = flock(lock, LOCK_EX)
+        try write(read("nr_hugepages") + count)
+        defer { try? write(max(0, read("nr_hugepages") - count)) }
         try body()
     }
 
