@@ -11,7 +11,6 @@ public struct Errno: Error, Hashable, Sendable, CustomStringConvertible {
     public static let connectionRefused = Errno(rawValue: ECONNREFUSED)
     public static let connectionReset = Errno(rawValue: ECONNRESET)
     public static let addressInUse = Errno(rawValue: EADDRINUSE)
-    public static let busy = Errno(rawValue: EBUSY)
     public static let exists = Errno(rawValue: EEXIST)
     public static let busy = Errno(rawValue: EBUSY)
     public static let noMemory = Errno(rawValue: ENOMEM)

@@ -17,7 +17,7 @@ struct SwitchoverFigures: Codable, Equatable {
 
 /// A pass through memory while the workload ran at the source.
 struct RoundFigures: Codable, Equatable {
-    var number: Int
+    var number: UInt64
     var durationNs: UInt64
     var pages: UInt64
     var bytes: UInt64
@@ -49,8 +49,7 @@ extension ReportDocument {
         ram.pagesPerSecond = progress?.pagesPerSecond
         ram.mbps = progress.map { Double($0.bytesPerSecond) * 8 / 1e6 }
         expectedDowntimeNs = progress?.expectedDowntimeNanoseconds
-        cpuThrottlePercentage =
-            precopy.throttlePercentMax == 0 ? nil : precopy.throttlePercentMax
+        cpuThrottlePercentage = precopy.throttlePercent == 0 ? nil : precopy.throttlePercent
         rounds = precopy.rounds.map { round in
             RoundFigures(
                 number: round.number, durationNs: round.durationNanoseconds,
@@ -72,10 +71,10 @@ extension ReportDocument {
 extension SummaryTable {
     var switchoverPieces: [String?] {
         guard let switchover = document.switchover else { return [] }
-        let ending =
-            switchover.ending == "precopy" && switchover.rule != "fits-downtime"
-            ? "the rest was sent at once" : nil
-        return switchover.reason.split(separator: ", ").map(String.init) + [ending]
+        let grew = switchover.ending == "postcopy" && switchover.rule == "fits-downtime"
+        // At the places where a line may be broken.
+        let reason = switchover.reason.replacing("; ", with: ", ").split(separator: ", ")
+        return reason.map(String.init) + [grew ? "more was dirtied since and is owed" : nil]
     }
 
     /// The first round, which goes through all memory, and the latest.

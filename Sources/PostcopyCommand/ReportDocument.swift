@@ -18,7 +18,7 @@ struct ReportDocument: Codable, Equatable {
     var rounds: [RoundFigures]?
     var discards: DiscardFigures?
     /// The most that the vCPUs were throttled.
-    var cpuThrottlePercentage: Int?
+    var cpuThrottlePercentage: UInt64?
     var ram: RAMFigures
     var postcopyBlocktimeNs: UInt64?
     var postcopyVcpuBlocktimeNs: [UInt64]?

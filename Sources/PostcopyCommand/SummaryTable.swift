@@ -1,3 +1,5 @@
+internal import Postcopy
+
 /// The report as people read it: the phases, then one row for each subject.
 struct SummaryTable {
     let document: ReportDocument

@@ -15,13 +15,13 @@ struct SwitchoverOptions: ParsableArguments {
     @Option(
         parsing: .unconditional,
         help: "Moves it after so many rounds through memory, and not for another reason.")
-    var switchAfterRounds: Int?
+    var switchAfterRounds: UInt64?
 
     @Option(
         parsing: .unconditional,
         help: """
             How long the workload may be stopped so that the rest is sent and nothing follows. \
-            (default: 30ms, or never with --switch-after)
+            (default: 300ms, or never with --switch-after)
             """,
         transform: TimeSpan.init(parsing:))
     var downtimeLimit: TimeSpan?
@@ -30,13 +30,13 @@ struct SwitchoverOptions: ParsableArguments {
     var autoConverge = false
 
     @Option(parsing: .unconditional, help: "The first throttle, in percent of their time.")
-    var throttleInitial: Int?
+    var throttleInitial: UInt64?
 
     @Option(parsing: .unconditional, help: "What each further throttle adds, in percent.")
-    var throttleIncrement: Int?
+    var throttleIncrement: UInt64?
 
     @Option(parsing: .unconditional, help: "The most that they are throttled, in percent.")
-    var throttleMax: Int?
+    var throttleMax: UInt64?
 
     @Flag(help: "Gives the source's memory back as it is sent, once the workload has moved.")
     var releaseRam = false
@@ -48,36 +48,30 @@ struct SwitchoverOptions: ParsableArguments {
         guard !noPrecopy else { return }
         var precopy = PrecopyOptions()
         precopy.warmUpNanoseconds = warmUp.nanoseconds
-        precopy.switchover = switchover
-        precopy.autoConverge = autoConverge ? converge : nil
-        do {
-            _ = try Int("1") ?? { throw Refusal.usage("") }()
+        do throws(PrecopySettingsError) {
+            precopy.switchover = try switchover()
+            precopy.autoConverge = autoConverge ? try converge() : nil
         } catch {
             throw Refusal.usage("\(error)")
         }
         options.precopy = precopy
     }
 
-    private var switchover: SwitchoverPolicy.Settings {
-        var settings = SwitchoverPolicy.Settings()
+    private func switchover() throws(PrecopySettingsError) -> SwitchoverSettings {
         let isByHand = switchAfter != nil || switchAfterRounds != nil
-        settings.switchAfterNanoseconds = switchAfter?.nanoseconds
-        settings.switchAfterRounds = switchAfterRounds
-        settings.isAutomatic = !isByHand
-        if let downtimeLimit {
-            settings.downtimeLimitNanoseconds = downtimeLimit.nanoseconds
-        } else if isByHand {
-            settings.downtimeLimitNanoseconds = nil
-        }
-        return settings
+        let usual = isByHand ? nil : SwitchoverSettings.usual.downtimeLimitNanoseconds
+        return try SwitchoverSettings(
+            downtimeLimitNanoseconds: downtimeLimit?.nanoseconds ?? usual,
+            switchAfterNanoseconds: switchAfter?.nanoseconds,
+            switchAfterRounds: switchAfterRounds, isAutomatic: !isByHand)
     }
 
-    private var converge: AutoConverge.Settings {
-        var settings = AutoConverge.Settings()
-        if let throttleInitial { settings.initialPercent = throttleInitial }
-        if let throttleIncrement { settings.incrementPercent = throttleIncrement }
-        if let throttleMax { settings.maximumPercent = throttleMax }
-        return settings
+    private func converge() throws(PrecopySettingsError) -> AutoConverge.Settings {
+        let usual = AutoConverge.Settings.usual
+        return try AutoConverge.Settings(
+            initialPercent: throttleInitial ?? usual.initialPercent,
+            incrementPercent: throttleIncrement ?? usual.incrementPercent,
+            maxPercent: throttleMax ?? usual.maxPercent)
     }
 
     private func checkCombinations() throws {

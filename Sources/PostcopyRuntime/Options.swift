@@ -37,7 +37,7 @@ public struct PrecopyOptions: Sendable {
     public var warmUpNanoseconds: UInt64 = 0
 
     /// When it ends.
-    public var switchover = SwitchoverPolicy.Settings()
+    public var switchover = SwitchoverSettings.usual
 
     /// Slows the guest's vCPUs where more is dirtied than sent; `nil`: never.
     public var autoConverge: AutoConverge.Settings?

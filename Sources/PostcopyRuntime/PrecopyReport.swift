@@ -14,7 +14,7 @@ public struct PrecopyReport: Sendable {
     /// The last sync of the dirty bitmap, part of the downtime.
     public internal(set) var finalSyncNanoseconds: UInt64 = 0
     /// The most that the vCPUs were throttled.
-    public internal(set) var throttlePercentMax = 0
+    public internal(set) var throttlePercent: UInt64 = 0
 }
 
 /// Where a precopy stands.
@@ -30,7 +30,7 @@ public struct PrecopyProgress: Equatable, Sendable {
     public var dirtyPagesPerSecond: UInt64 = 0
     /// How long the guest would stop if the rest were sent now. QEMU: `expected-downtime`.
     public var expectedDowntimeNanoseconds: UInt64?
-    public var throttlePercent = 0
+    public var throttlePercent: UInt64 = 0
 
     public init() {}
 }

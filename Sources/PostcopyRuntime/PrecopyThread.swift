@@ -6,14 +6,17 @@ internal import Synchronization
 
 /// How a precopy went.
 struct PrecopyOutcome: Sendable {
-    var rounds = RoundLog()
+    let rounds: RoundLog
     /// `nil` when somebody else ended it.
-    var decision: SwitchoverDecision?
-    /// As of the last look.
-    var observation = PrecopyObservation()
+    let decision: SwitchoverDecision?
+    /// As of its end.
+    let observation: PrecopyObservation
+    /// How long the rest would take, by what is left of it.
+    let rates: TransferRates
     /// Whether the tracker was started.
-    var isTracking = false
-    var throttlePercentMax = 0
+    let isTracking: Bool
+    /// The most that the vCPUs were throttled.
+    let throttlePercent: UInt64
 }
 
 /// The source's sender while the guest runs: round after round of what is dirty, until its policy or
@@ -27,35 +30,30 @@ struct PrecopyThread: ~Copyable {
     private var policy: SwitchoverPolicy
     private var converger: AutoConverge?
     private var rates: TransferRates
-    private var outcome = PrecopyOutcome()
+    private var rounds = RoundLog()
+    private var decision: SwitchoverDecision?
     private var pass = Pass()
-    private var times = Times()
-    private var throttlePercent = 0
+    private var times: Times
 
     /// A pass through memory.
     private struct Pass {
-        var round = PrecopyRound()
         var block = 0
         var page = 0
+        var startedAtNanoseconds: UInt64 = 0
+        var sentPages: UInt64 = 0
         /// Bytes on all channels when it began.
         var bytesBefore: UInt64 = 0
     }
 
     private struct Times {
-        var begun = Monotonic.now()
-        var lastPing = Monotonic.now()
+        /// When the first page was due; before that, when the warm-up began.
+        var begun: UInt64
+        var lastPing: UInt64
         var lastPublished: UInt64 = 0
-        var period = Period(begunAtNanoseconds: Monotonic.now())
+        var isTracking = false
     }
 
-    /// What the converger has not judged yet.
-    private struct Period {
-        let begunAtNanoseconds: UInt64
-        var dirtiedPages: UInt64 = 0
-        var sentPages: UInt64 = 0
-    }
-
-    enum Trouble: Error {
+    private enum Trouble: Error {
         case link(Errno)
         case tracker(String)
     }
@@ -68,75 +66,82 @@ struct PrecopyThread: ~Copyable {
     /// 1 us: a round is not shorter than the first, nor than half the downtime limit up to the second.
     private static let roundNanosecondsLeast: UInt64 = 5_000_000
     private static let roundNanosecondsMost: UInt64 = 100_000_000
-    /// QEMU judges once a second; a link of today moves in a quarter of it what one did then.
-    private static let convergeNanoseconds: UInt64 = 250_000_000
 
     init(state: SourceState, precopy: Precopy, link: SourceLink) {
+        let now = Monotonic.now()
         self.state = state
         self.precopy = precopy
         writer = SectionWriter(state: state, link: link)
-        policy = SwitchoverPolicy(precopy.options.switchover)
-        converger = precopy.options.autoConverge.map(AutoConverge.init)
-        rates = TransferRates()
+        policy = SwitchoverPolicy(settings: precopy.options.switchover)
+        times = Times(begun: now, lastPing: now)
+        rates = TransferRates(pageSizeBytes: PageSize.target.bytes, at: now)
     }
 
     /// Sends until it is told to stop, or reports why it does so by itself.
     mutating func run() -> PrecopyOutcome {
         preferShortSlices()
         do throws(Trouble) {
-            try warmUp()
+            try begin()
             while !isOver { try sendRound() }
             try link { writer throws(Errno) in try writer.end() }
-        } catch {
-            switch error {
-            case .link(.again):
-                state.report(.linkLost, problem: "the destination took nothing for too long")
-            case .link(let error):
-                state.report(
-                    .linkLost, problem: "the link to the destination failed: \(error)")
-            case .tracker(let problem):
-                state.report(.trackingFailed, problem: "tracking the guest's writes: \(problem)")
-            }
-        }
+        } catch { report(error) }
         let now = Monotonic.now()
-        outcome.observation = observation(isRoundEnd: false, at: now)
         // What was dirtied meanwhile shows in the last sync.
-        if pass.round.sentPages > 0 { endPass(dirtiedPages: 0, at: now) }
+        if pass.sentPages > 0 { endPass(dirtiedPages: 0, at: now) }
         publish(at: now)
-        return outcome
+        return PrecopyOutcome(
+            rounds: rounds, decision: decision, observation: observation(isRoundEnd: false, at: now),
+            rates: rates, isTracking: times.isTracking, throttlePercent: converger?.percent ?? 0)
+    }
+
+    private func report(_ trouble: Trouble) {
+        switch trouble {
+        case .link(.again):
+            state.report(.linkLost, problem: "the destination took nothing for too long")
+        case .link(let error):
+            state.report(.linkLost, problem: "the link to the destination failed: \(error)")
+        case .tracker(let problem):
+            state.report(.trackingFailed, problem: "tracking the guest's writes: \(problem)")
+        }
     }
 
     private var isOver: Bool {
-        outcome.decision != nil || state.stopsSending.load(ordering: .acquiring)
+        decision != nil || state.stopsSending.load(ordering: .acquiring)
     }
 
     // MARK: Rounds
 
-    /// Lets the guest run, then begins to track and to send.
-    private mutating func warmUp() throws(Trouble) {
-        let end = times.begun + precopy.options.warmUpNanoseconds
-        try wait(until: end)
+    /// Lets the guest run on, then begins to track.
+    private mutating func begin() throws(Trouble) {
+        try wait(until: times.begun + precopy.options.warmUpNanoseconds)
         guard !isOver else { return }
         do { try precopy.start() } catch { throw .tracker(error.description) }
-        outcome.isTracking = true
+        times.isTracking = true
         // Everything is dirty; but a kernel's log may have to give out its bits before it clears any.
         _ = try sync()
-        times.begun = Monotonic.now()
-        times.period = Period(begunAtNanoseconds: times.begun)
-        beginPass(number: 1, at: times.begun)
+        let now = Monotonic.now()
+        times.begun = now
+        rates = TransferRates(pageSizeBytes: PageSize.target.bytes, at: now)
+        converger = precopy.options.autoConverge.map { AutoConverge(settings: $0, at: now) }
+        beginPass(at: now)
     }
 
     /// Sends all that is dirty once, then learns what was dirtied meanwhile.
     private mutating func sendRound() throws(Trouble) {
-        while !isOver, try sendSome() > 0 { try look() }
+        while !isOver, try sendSome() > 0 {
+            let now = Monotonic.now()
+            rates.noteSent(
+                bytes: state.counters.sentBytes.precopy, pages: state.counters.sentPages, at: now)
+            try look(at: now)
+        }
         try link { writer throws(Errno) in try writer.end() }
-        try wait(until: pass.round.startedAtNanoseconds + roundNanosecondsMin)
+        try wait(until: pass.startedAtNanoseconds + roundNanosecondsMin)
         guard !isOver else { return }
-        let dirtied = try sync()
+        let dirtied = UInt64(try sync())
         let now = Monotonic.now()
-        rates.noteSync(dirtiedPages: UInt64(dirtied), at: now)
-        endPass(dirtiedPages: UInt64(dirtied), at: now)
-        converge(at: now)
+        rates.noteSync(newlyDirtyPages: dirtied, at: now)
+        converge(dirtiedPages: dirtied, at: now)
+        endPass(dirtiedPages: dirtied, at: now)
         judge(isRoundEnd: true, at: now)
         publish(at: now)
     }
@@ -163,7 +168,7 @@ struct PrecopyThread: ~Copyable {
             count += run.count
         }
         try link { writer throws(Errno) in try writer.flush() }
-        pass.round.sentPages += UInt64(count)
+        pass.sentPages += UInt64(count)
         return count
     }
 
@@ -192,26 +197,24 @@ struct PrecopyThread: ~Copyable {
             _ = state.senderFlag.wait(
                 timeoutNanoseconds: min(end - now, Self.roundNanosecondsLeast))
             state.senderFlag.clear()
-            try look()
+            try look(at: Monotonic.now())
         }
     }
 
-    private mutating func beginPass(number: Int, at now: UInt64) {
+    private mutating func beginPass(at now: UInt64) {
         pass = Pass()
-        pass.round.number = number
-        pass.round.startedAtNanoseconds = now
+        pass.startedAtNanoseconds = now
         pass.bytesBefore = state.counters.sentBytes.precopy
     }
 
     private mutating func endPass(dirtiedPages: UInt64, at now: UInt64) {
-        var round = pass.round
-        round.durationNanoseconds = now - round.startedAtNanoseconds
-        round.sentBytes = state.counters.sentBytes.precopy - pass.bytesBefore
-        round.dirtiedPages = dirtiedPages
-        outcome.rounds.append(round)
-        times.period.dirtiedPages += dirtiedPages
-        times.period.sentPages += round.sentPages
-        beginPass(number: round.number + 1, at: now)
+        rounds.append(
+            PrecopyRound(
+                number: UInt64(rounds.count + 1), startedAtNanoseconds: pass.startedAtNanoseconds,
+                durationNanoseconds: now - pass.startedAtNanoseconds, sentPages: pass.sentPages,
+                sentBytes: state.counters.sentBytes.precopy - pass.bytesBefore,
+                dirtiedPages: dirtiedPages))
+        beginPass(at: now)
     }
 
     private mutating func link(
@@ -222,12 +225,9 @@ struct PrecopyThread: ~Copyable {
 
     // MARK: Steering
 
-    /// What is due beside sending: the rules of time, a sign of life, progress.
-    private mutating func look() throws(Trouble) {
-        let now = Monotonic.now()
-        rates.noteSent(
-            bytes: state.counters.sentBytes.precopy, pages: state.counters.sentPages, at: now)
-        judge(isRoundEnd: false, at: now)
+    /// What is due beside sending: the rules of time, progress, a sign of life.
+    private mutating func look(at now: UInt64) throws(Trouble) {
+        if times.isTracking { judge(isRoundEnd: false, at: now) }
         if now - times.lastPublished >= Self.publishNanoseconds { publish(at: now) }
         guard now - times.lastPing >= Self.pingNanoseconds else { return }
         times.lastPing = now
@@ -237,48 +237,37 @@ struct PrecopyThread: ~Copyable {
     }
 
     private mutating func judge(isRoundEnd: Bool, at now: UInt64) {
-        guard outcome.decision == nil,
-            let decision = policy.decide(observation(isRoundEnd: isRoundEnd, at: now))
+        guard let decision = policy.decide(observation(isRoundEnd: isRoundEnd, at: now))
         else { return }
-        outcome.decision = decision
-        state.report(decision.ending == .precopy ? .restFits : .startPostcopy)
+        self.decision = decision
+        state.report(decision.ending == .completesPrecopy ? .restFits : .startPostcopy)
     }
 
     private func observation(isRoundEnd: Bool, at now: UInt64) -> PrecopyObservation {
         PrecopyObservation(
-            elapsedNanoseconds: now - times.begun, roundsDone: outcome.rounds.count,
-            isRoundEnd: isRoundEnd,
-            remainingBytes: state.remainingBytes, totalBytes: state.totalBytes,
-            bandwidthBytesPerSecond: rates.memoryBytesPerSecond,
+            elapsedNanoseconds: now - times.begun, roundsDone: UInt64(rounds.count),
+            isRoundEnd: isRoundEnd, remainingBytes: state.remainingBytes,
+            totalBytes: state.totalBytes, bandwidthBytesPerSecond: rates.memoryBytesPerSecond,
             dirtyBytesPerSecond: rates.dirtyBytesPerSecond)
     }
 
-    private mutating func converge(at now: UInt64) {
-        let period = times.period
-        guard var converger, now - period.begunAtNanoseconds >= Self.convergeNanoseconds else {
-            return
-        }
-        let page = PageSize.target.bytes
-        let percent = converger.note(
-            dirtiedBytes: period.dirtiedPages * page, sentBytes: period.sentPages * page)
-        self.converger = converger
-        times.period = Period(begunAtNanoseconds: now)
-        guard let percent else { return }
-        throttlePercent = percent
-        outcome.throttlePercentMax = max(outcome.throttlePercentMax, percent)
-        state.guest.throttle(percent: percent)
+    private mutating func converge(dirtiedPages: UInt64, at now: UInt64) {
+        let shift = UInt64(PageSize.target.shift)
+        let percent = converger?.note(
+            dirtiedBytes: dirtiedPages << shift, sentBytes: pass.sentPages << shift, at: now)
+        if let percent { state.guest.throttle(percent: Int(percent)) }
     }
 
     private mutating func publish(at now: UInt64) {
         times.lastPublished = now
         var progress = PrecopyProgress()
-        progress.roundCount = outcome.rounds.count
+        progress.roundCount = rounds.count
         progress.bytesPerSecond = rates.bytesPerSecond
         progress.pagesPerSecond = rates.pagesPerSecond
         progress.dirtyPagesPerSecond = rates.dirtyPagesPerSecond
         progress.expectedDowntimeNanoseconds = rates.expectedDowntimeNanoseconds(
             remainingBytes: state.remainingBytes)
-        progress.throttlePercent = throttlePercent
+        progress.throttlePercent = converger?.percent ?? 0
         precopy.publish(progress)
     }
 }

@@ -21,7 +21,7 @@ struct PrecopyRun: ~Copyable {
         report.roundCount = outcome.rounds.count
         report.restWasSent = restWasSent
         report.finalSyncNanoseconds = finalSyncNanoseconds
-        report.throttlePercentMax = outcome.throttlePercentMax
+        report.throttlePercent = outcome.throttlePercent
         report.decision = decision
         return report
     }
@@ -60,13 +60,14 @@ extension SourceControl {
         precopy.outcome = precopy.thread.take()?.join()
         if case .stopping(let ending) = phase { noteDecision(ending) }
         state.stopsSending.store(false, ordering: .releasing)
-        if precopy.outcome?.throttlePercentMax != 0 { state.guest.throttle(percent: 0) }
+        if (precopy.outcome?.throttlePercent ?? 0) != 0 { state.guest.throttle(percent: 0) }
     }
 
     /// The policy's word, unless the user's came first.
     private mutating func noteDecision(_ ending: SourcePhase.Ending) {
         guard let outcome = precopy.outcome else { return }
-        let isPolicys = outcome.decision?.ending == ending
+        let isPolicys =
+            outcome.decision.map { ($0.ending == .completesPrecopy) == (ending == .precopy) } ?? false
         precopy.decision = isPolicys ? outcome.decision : .byHand(outcome.observation)
     }
 
@@ -109,9 +110,8 @@ extension SourceControl {
         guard let outcome = precopy.outcome,
             let limit = state.precopy?.options.switchover.downtimeLimitNanoseconds
         else { return false }
-        let rest = outcome.observation.expectedDowntimeNanoseconds(
-            remainingBytes: state.remainingBytes)
-        return rest <= limit
+        let rest = outcome.rates.expectedDowntimeNanoseconds(remainingBytes: state.remainingBytes)
+        return rest.map { $0 <= limit } ?? false
     }
 
     /// Tells the destination what it has and must not use: exactly what is owed from here on.

@@ -229,7 +229,7 @@ struct WriteProtectTrackerTests {
         let page = HostMemory.pageSize.bytes
         let file = memfd < 0 ? memfd : unsafe pc_memfd_create("kernel-writes", 2 * page)
         defer { if file >= 0 { close(file) } }
-        let mapped = pc_map(file, 2 * page)
+        let mapped = pc_map(file, 2 * page, page)
         try #require(mapped > 0)
         let start = UInt64(mapped)
         defer { _ = pc_unmap(start, 2 * page) }

@@ -58,18 +58,4 @@ import Testing
     func sizeText(_ text: String) throws {
         #expect(try ByteCount(parsing: text).text == text)
     }
-
-    @Test("numbers are printed with the digits that a person reads")
-    func readable() {
-        let sizes: [(UInt64, String)] = [
-            (0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (1536, "1.50 KiB"),
-            (256 << 20, "256 MiB"), (10 << 30, "10.0 GiB"), (UInt64.max, "16777216 TiB"),
-        ]
-        for (bytes, text) in sizes { #expect(Readable.bytes(bytes) == text) }
-        let times: [(UInt64, String)] = [
-            (0, "0 ns"), (999, "999 ns"), (1_000, "1.00 us"), (12_345, "12.3 us"),
-            (1_234_567, "1.23 ms"), (999_000_000, "999 ms"), (61_000_000_000, "61.0 s"),
-        ]
-        for (nanoseconds, text) in times { #expect(Readable.time(nanoseconds) == text) }
-    }
 }

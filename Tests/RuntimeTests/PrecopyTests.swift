@@ -15,11 +15,21 @@ extension RuntimeLaws {
         ) -> MigrationOptions {
             var options = testOptions(preempt: preempt)
             var precopy = PrecopyOptions()
-            precopy.switchover.isAutomatic = false
-            precopy.switchover.downtimeLimitNanoseconds = nil
+            precopy.switchover = settings()
             change(&precopy)
             options.precopy = precopy
             return options
+        }
+
+        static func settings(
+            rounds: UInt64? = nil, downtime: UInt64? = nil
+        ) -> SwitchoverSettings {
+            guard
+                let settings = try? SwitchoverSettings(
+                    downtimeLimitNanoseconds: downtime, switchAfterRounds: rounds,
+                    isAutomatic: false)
+            else { preconditionFailure("settings of a test") }
+            return settings
         }
 
         private func expectWhole(_ pair: WritingPair, _ outcome: WritingPair.Outcome) {
@@ -35,7 +45,7 @@ extension RuntimeLaws {
             for seed in 1...3 as ClosedRange<UInt64> {
                 let pair = try WritingPair(
                     blocks: [("low", 2_000, backing), ("high", 3_000, backing)], seed: seed)
-                let options = Self.options(preempt: preempt) { $0.switchover.switchAfterRounds = 3 }
+                let options = Self.options(preempt: preempt) { $0.switchover = Self.settings(rounds: 3) }
                 let outcome = try #require(try pair.migrate(options))
                 expectWhole(pair, outcome)
                 let precopy = try #require(outcome.source.precopy)
@@ -53,7 +63,7 @@ extension RuntimeLaws {
             defer { pool.release() }
             let pair = try WritingPair(
                 blocks: [("huge", 16, .hugetlb), ("low", 500, .anonymous)], hotPages: 2_000)
-            let options = Self.options { $0.switchover.switchAfterRounds = 2 }
+            let options = Self.options { $0.switchover = Self.settings(rounds: 2) }
             let outcome = try #require(try pair.migrate(options))
             expectWhole(pair, outcome)
             #expect(outcome.source.discards.targetPages > 0)
@@ -62,7 +72,7 @@ extension RuntimeLaws {
         @Test("a rest that fits is sent at once, and nothing is owed behind the guest")
         func completes() throws {
             let pair = try WritingPair(blocks: [("low", 4_000, .anonymous)], hotPages: 4)
-            let options = Self.options { $0.switchover.downtimeLimitNanoseconds = 1_000_000_000 }
+            let options = Self.options { $0.switchover = Self.settings(downtime: 1_000_000_000) }
             let outcome = try #require(try pair.migrate(options))
             expectWhole(pair, outcome)
             let precopy = try #require(outcome.source.precopy)
@@ -79,7 +89,7 @@ extension RuntimeLaws {
             source.onPause.withLock { hook in
                 hook = { for page in 0..<20_000 { source.write(0, page) } }
             }
-            let options = Self.options { $0.switchover.downtimeLimitNanoseconds = 2_000_000 }
+            let options = Self.options { $0.switchover = Self.settings(downtime: 2_000_000) }
             let outcome = try #require(try pair.migrate(options))
             expectWhole(pair, outcome)
             #expect(outcome.source.precopy?.decision?.rule == .fitsDowntime)
@@ -112,7 +122,7 @@ extension RuntimeLaws {
             #expect(pair.source.wrongPages() == 0)
             let again = try WritingPair(source: pair.source, like: pair)
             let second = try #require(
-                try again.migrate(Self.options { $0.switchover.switchAfterRounds = 2 }))
+                try again.migrate(Self.options { $0.switchover = Self.settings(rounds: 2) }))
             expectWhole(again, second)
         }
 
@@ -193,7 +203,7 @@ extension RuntimeLaws {
             }
             let again = try WritingPair(source: pair.source, like: pair)
             let second = try #require(
-                try again.migrate(Self.options { $0.switchover.switchAfterRounds = 1 }))
+                try again.migrate(Self.options { $0.switchover = Self.settings(rounds: 1) }))
             expectWhole(again, second)
         }
 

@@ -31,7 +31,7 @@ struct DiscardEncoderTests {
         StreamEncoder.appendHead(machineType: "any", to: &stream)
         stream += bytes
         StreamEncoder.appendEndOfStream(to: &stream)
-        let items = try steps(stream, StreamDecoder(blocks: blocks, machineType: nil))
+        let items = try steps(stream, StreamDecoder(blocks: blocks.listed, machineType: nil))
         #expect(items.last?.range.upperBound == stream.count)
         return items.compactMap { step in
             guard case .command(.discard(let discard)) = step.item else { return nil }

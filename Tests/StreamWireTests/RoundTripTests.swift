@@ -126,7 +126,7 @@ struct RoundTripTests {
     func lastWord() {
         var encoder = ReturnPathEncoder(blocks: [])
         var bytes: [UInt8] = []
-        encoder.append(.shut(error: 1), to: &bytes)
+        encoder.append(.shut(1), to: &bytes)
         let whole = bytes
         encoder.append(.pong(4), to: &bytes)
         #expect(bytes == whole)

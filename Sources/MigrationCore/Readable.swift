@@ -1,9 +1,7 @@
-internal import Foundation
-
 /// Numbers as people read them.
-enum Readable {
-    /// Three significant digits or so: 512 B, 1.5 KiB, 256 MiB.
-    static func bytes(_ count: UInt64) -> String {
+package enum Readable {
+    /// Three significant digits or so: 512 B, 1.50 KiB, 256 MiB.
+    package static func bytes(_ count: UInt64) -> String {
         let units = ["B", "KiB", "MiB", "GiB", "TiB"]
         var value = Double(count)
         var unit = 0
@@ -15,7 +13,7 @@ enum Readable {
     }
 
     /// 850 ns, 12.3 us, 1.20 ms, 3.45 s.
-    static func time(_ nanoseconds: UInt64) -> String {
+    package static func time(_ nanoseconds: UInt64) -> String {
         let value = Double(nanoseconds)
         switch nanoseconds {
         case ..<1_000: return "\(nanoseconds) ns"
@@ -25,18 +23,22 @@ enum Readable {
         }
     }
 
-    static func rate(_ bytesPerSecond: Double) -> String {
-        "\(bytes(UInt64(max(0, bytesPerSecond))))/s"
+    package static func rate(_ bytesPerSecond: Double) -> String {
+        "\(bytes(UInt64(exactly: max(0, bytesPerSecond).rounded(.down)) ?? .max))/s"
     }
 
     /// "1 page", "2 pages".
-    static func count(_ number: UInt64, _ one: String, _ many: String) -> String {
+    package static func count(_ number: UInt64, _ one: String, _ many: String) -> String {
         "\(number) \(number == 1 ? one : many)"
     }
 
     /// Whole from 100 on, one digit from 10 on, else two.
     private static func decimal(_ value: Double) -> String {
-        let digits = value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2
-        return String(format: "%.\(digits)f", value)
+        if value >= 99.95 { return "\(UInt64(value.rounded()))" }
+        let scale: UInt64 = value >= 9.995 ? 10 : 100
+        let scaled = UInt64((value * Double(scale)).rounded())
+        let digits = "\(scaled % scale)"
+        let zeros = String(repeating: "0", count: scale == 100 && digits.count == 1 ? 1 : 0)
+        return "\(scaled / scale).\(zeros)\(digits)"
     }
 }

@@ -1,0 +1,39 @@
+/// A setting of a precopy that cannot be, with its value and the remedy.
+public enum PrecopySettingsError: Error, Equatable, Sendable, CustomStringConvertible {
+    case noDowntime
+    case downtimeTooLong(nanoseconds: UInt64)
+    case noPrecopyTime
+    case precopyTimeTooLong(nanoseconds: UInt64)
+    case noRounds
+    case throttleInitial(percent: UInt64)
+    case throttleIncrement(percent: UInt64)
+    case throttleMax(percent: UInt64, initial: UInt64)
+
+    public var description: String {
+        switch self {
+        case .noDowntime:
+            "a downtime limit of 0 would let no precopy complete, since the guest must stop for the "
+                + "last pages; give it some time, 300 ms unless there is a reason"
+        case .downtimeTooLong(let nanoseconds):
+            "a downtime limit of \(Readable.time(nanoseconds)) is over "
+                + "\(Readable.time(SwitchoverSettings.downtimeLimitNanosecondsMax)); to let the guest "
+                + "stand still that long, stop it before the migration"
+        case .noPrecopyTime:
+            "a switch after 0 s of precopy leaves no precopy; start postcopy without one"
+        case .precopyTimeTooLong(let nanoseconds):
+            "a switch after \(Readable.time(nanoseconds)) is over "
+                + "\(Readable.time(SwitchoverSettings.switchAfterNanosecondsMax)); leave the time out "
+                + "to switch only for other reasons"
+        case .noRounds:
+            "a switch after 0 rounds leaves no precopy; start postcopy without one, or switch after "
+                + "1 round"
+        case .throttleInitial(let percent):
+            "an initial throttle of \(percent) % is not within 1 to 99 %; 20 % is usual"
+        case .throttleIncrement(let percent):
+            "a throttle increment of \(percent) % is not within 1 to 99 %; 10 % is usual"
+        case .throttleMax(let percent, let initial):
+            "a largest throttle of \(percent) % is not within \(initial), which is the initial one, "
+                + "to 99 %; 99 % is usual"
+        }
+    }
+}
