@@ -43,15 +43,15 @@ struct BackgroundThread: ~Copyable {
     /// Sends one write's worth; `false` when nothing is owed any more.
     private mutating func sendSome() throws(Errno) -> Bool {
         if !link.hasUrgent, try sendRequested() { return true }
+        guard let pagesMax = try awaitTurn() else { return true }
         if let hint = state.scanHint.take() {
             block = hint.block.rawValue
             page = state.geometries[block].targetPages(of: hint.page).upperBound
         }
-        let pagesMax = link.hasUrgent ? ChannelTuning.backgroundPages : Self.pagesMaxWithoutUrgent
         var count = 0
         while count < pagesMax, let run = claimNext(countMax: pagesMax - count) {
             if run.count > writer.room {
-                try writer.write(hostPage(startingAt: run.lowerBound))
+                try writeInTurns(hostPage(startingAt: run.lowerBound))
             } else {
                 writer.append(run, of: BlockIndex(rawValue: block))
             }
@@ -59,7 +59,41 @@ struct BackgroundThread: ~Copyable {
             count += run.count
         }
         try writer.flush()
+        state.pace.noteSent(writer.takeWrittenBytes())
         return count > 0
+    }
+
+    /// Waits for as long as the limit says; answers how many pages may be written, or `nil` when
+    /// something else comes first.
+    private mutating func awaitTurn() throws(Errno) -> Int? {
+        let most = link.hasUrgent ? ChannelTuning.backgroundPages : Self.pagesMaxWithoutUrgent
+        // That nothing is owed is told at once.
+        guard state.counters.remainingPages.load(ordering: .relaxed) > 0 else { return most }
+        switch state.pace.awaitTurn(nanosecondsMax: state.pingNanoseconds) {
+        case .write(let bytesMax): return min(most, max(1, bytesMax / Int(PageSize.target.bytes)))
+        case .woken: return nil
+        case .early:
+            try ping()
+            return nil
+        }
+    }
+
+    /// Writes a page that is larger than one write. It arrives whole or not at all, so that whoever
+    /// wakes this sender waits for the rest of it: then that is not held back.
+    private mutating func writeInTurns(_ page: HostPage) throws(Errno) {
+        let state = state
+        var isAwaited = false
+        try writer.write(page) { bytes in
+            state.pace.noteSent(bytes)
+            guard !isAwaited else { return }
+            let turn = state.pace.awaitTurn(nanosecondsMax: state.pingNanoseconds)
+            isAwaited = turn == .woken
+        }
+    }
+
+    /// Shows the destination that a source lives which its limit keeps silent.
+    private mutating func ping() throws(Errno) {
+        try writer.send(.ping(PingValue.returnPathOpened.rawValue))
     }
 
     private mutating func sendRequested() throws(Errno) -> Bool {
@@ -70,6 +104,7 @@ struct BackgroundThread: ~Copyable {
         state.counters.urgentPages.add(UInt64(targetPages), ordering: .relaxed)
         try writer.write(requested)
         try writer.flush()
+        state.noteUrgent(bytes: writer.takeWrittenBytes())
         return true
     }
 

@@ -1,7 +1,7 @@
 internal import LinuxKernel
 internal import PageModel
 
-/// Why a guest cannot be migrated as it describes itself. Found before any thread starts.
+/// Why a guest cannot be migrated as it describes itself, or as it is asked for. Found before any thread starts.
 public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The name stands behind a length in the stream's head: at most 255 bytes.
     case machineTypeTooLong(bytes: Int)
@@ -10,6 +10,8 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
     case repeatedBlock(String)
     /// The kernel reports missing pages of files on tmpfs and hugetlbfs only.
     case fileNotInMemory(String)
+    /// An option of `MigrationOptions`, by its name.
+    case zeroBandwidth(option: String)
 
     public var description: String {
         switch self {
@@ -22,10 +24,19 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
             "RAM block '\(name)' is mapped from a file on a disk, whose missing pages the kernel does "
                 + "not report: move the file to tmpfs or hugetlbfs, or turn ignoresShared on at both "
                 + "sides"
+        case .zeroBandwidth(let option):
+            "\(option) is 0 bytes per second, at which no page would ever arrive; give it at least "
+                + "1, or nil for no limit"
         }
     }
 
-    static func check(_ guest: any Guest) throws(ConfigurationError) {
+    static func check(
+        _ guest: any Guest, _ options: MigrationOptions
+    ) throws(ConfigurationError) {
+        guard options.maxBandwidth != 0 else { throw .zeroBandwidth(option: "maxBandwidth") }
+        guard options.maxPostcopyBandwidth != 0 else {
+            throw .zeroBandwidth(option: "maxPostcopyBandwidth")
+        }
         let bytes = guest.machineType.utf8.count
         guard bytes <= 255 else { throw .machineTypeTooLong(bytes: bytes) }
         guard !guest.memory.isEmpty else { throw .noMemory }

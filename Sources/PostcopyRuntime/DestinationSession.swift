@@ -13,7 +13,7 @@ public final class DestinationSession: Sendable {
 
     /// - Throws: `ConfigurationError`; `UserfaultfdRefusal`; or `Errno` when no descriptor is left.
     public init(guest: any Guest, options: MigrationOptions) throws {
-        try ConfigurationError.check(guest)
+        try ConfigurationError.check(guest, options)
         state = try DestinationState(guest: guest, options: options)
     }
 

@@ -9,6 +9,15 @@ public struct MigrationOptions: Sendable {
     /// second; ten of these also outlast a host that swaps or a lost route that comes back.
     public var silenceNanosecondsMax: UInt64 = 10_000_000_000
 
+    /// Bytes per second on the main channel until the guest is stopped; `nil` is no limit, 0 is
+    /// refused. The source's to say, as QEMU's `max-bandwidth` is.
+    public var maxBandwidth: UInt64?
+
+    /// Bytes per second of background pages once the guest has moved; `nil` is no limit, 0 is
+    /// refused. Requested pages are sent at once and count towards it, up to seven eighths
+    /// (`RateLimit`). The source's to say, as QEMU's `max-postcopy-bandwidth` is.
+    public var maxPostcopyBandwidth: UInt64?
+
     /// Whether a destination rebuilds transparent huge pages once every page is there, those first
     /// that the guest needed first. `run` returns later; neither guest nor source wait for it, but
     /// the guest waits in a range while that is copied.

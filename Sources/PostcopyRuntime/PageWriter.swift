@@ -25,6 +25,13 @@ struct PageWriter: ~Copyable {
     var room: Int { Self.pagesMax - pageCount }
     private var pageCount = 0
 
+    /// Bytes written since this was last asked.
+    mutating func takeWrittenBytes() -> Int {
+        defer { writtenBytes = 0 }
+        return writtenBytes
+    }
+    private var writtenBytes = 0
+
     /// Appends what is no page: section headers and ends.
     mutating func append(_ encode: (inout [UInt8]) -> Void) { encode(&gather.headers) }
 
@@ -52,10 +59,16 @@ struct PageWriter: ~Copyable {
     }
 
     /// Writes a whole host page, in as many writes as it takes.
-    mutating func write(_ page: HostPage, to socket: borrowing StreamSocket) throws(Errno) {
+    /// - Parameter pause: called between two of them, with the bytes written since the last.
+    mutating func write(
+        _ page: HostPage, to socket: borrowing StreamSocket, pause: ((Int) -> Void)? = nil
+    ) throws(Errno) {
         var rest = state.geometries[page.block.rawValue].targetPages(of: page.page)
         while !rest.isEmpty {
-            if room == 0 { try flush(to: socket) }
+            if room == 0 {
+                try flush(to: socket)
+                if let pause { pause(takeWrittenBytes()) }
+            }
             let now = rest.prefix(room)
             append(now, of: page.block)
             rest = rest.dropFirst(now.count)
@@ -66,6 +79,7 @@ struct PageWriter: ~Copyable {
     mutating func flush(to socket: borrowing StreamSocket) throws(Errno) {
         guard !gather.isEmpty else { return }
         state.counters.addSent(gather.byteCount)
+        writtenBytes += gather.byteCount
         pageCount = 0
         try gather.flush(to: socket)
         memory.noteWritten()

@@ -128,7 +128,9 @@ struct PrecopyThread: ~Copyable {
 
     /// Sends all that is dirty once, then learns what was dirtied meanwhile.
     private mutating func sendRound() throws(Trouble) {
-        while !isOver, try sendSome() > 0 {
+        while !isOver {
+            guard let pagesMax = try awaitTurn() else { continue }
+            guard try sendSome(pagesMax) > 0 else { break }
             let now = Monotonic.now()
             rates.noteSent(
                 bytes: state.counters.sentBytes.precopy, pages: state.counters.sentPages, at: now)
@@ -156,10 +158,24 @@ struct PrecopyThread: ~Copyable {
         return count
     }
 
+    /// Waits for as long as the limit says; answers how many pages may be written, or `nil` when it
+    /// is time to look around.
+    private mutating func awaitTurn() throws(Trouble) -> Int? {
+        guard state.counters.remainingPages.load(ordering: .relaxed) > 0 else { return writer.room }
+        switch state.pace.awaitTurn(nanosecondsMax: Self.roundNanosecondsLeast) {
+        case .write(let bytesMax):
+            return min(writer.room, max(1, bytesMax / Int(PageSize.target.bytes)))
+        case .woken: return nil
+        case .early:
+            try look(at: Monotonic.now())
+            return nil
+        }
+    }
+
     /// Sends one write's worth; answers how many pages.
-    private mutating func sendSome() throws(Trouble) -> Int {
+    private mutating func sendSome(_ pagesMax: Int) throws(Trouble) -> Int {
         var count = 0
-        while writer.room > 0, let run = takeNext(countMax: writer.room) {
+        while count < pagesMax, let run = takeNext(countMax: pagesMax - count) {
             let block = BlockIndex(rawValue: pass.block)
             // Before the pages are read, or a write in between would be lost.
             do { try precopy.tracker.clear(block, run) } catch { throw .tracker("\(error)") }
@@ -168,6 +184,7 @@ struct PrecopyThread: ~Copyable {
             count += run.count
         }
         try link { writer throws(Errno) in try writer.flush() }
+        state.pace.noteSent(writer.takeWrittenBytes())
         pass.sentPages += UInt64(count)
         return count
     }
@@ -194,9 +211,7 @@ struct PrecopyThread: ~Copyable {
         while !isOver {
             let now = Monotonic.now()
             guard now < end else { return }
-            _ = state.senderFlag.wait(
-                timeoutNanoseconds: min(end - now, Self.roundNanosecondsLeast))
-            state.senderFlag.clear()
+            state.pace.rest(nanoseconds: min(end - now, Self.roundNanosecondsLeast))
             try look(at: Monotonic.now())
         }
     }

@@ -62,6 +62,8 @@ public struct SourceProgress: Equatable, Sendable {
     public var zeroPages: UInt64 = 0
     /// Target pages sent because somebody waited for them; part of the two above.
     public var urgentPages: UInt64 = 0
+    /// Bytes written for those, to either channel; part of `sentBytes`.
+    public var urgentBytes: UInt64 = 0
     /// Request messages received, duplicates included.
     public var requests: UInt64 = 0
     /// Guest memory given back as it was sent.

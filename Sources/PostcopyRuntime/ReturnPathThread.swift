@@ -140,7 +140,11 @@ struct ReturnPathThread: ~Copyable {
                 enqueue(page)
                 continue
             }
-            guard state.claim(page) else { continue }
+            guard state.claim(page) else {
+                // A huge page that is on its way must not be held back any more.
+                state.pace.hurry()
+                continue
+            }
             state.scanHint.leave(page)
             state.counters.urgentPages.add(
                 UInt64(geometry.hostPage.targetPages), ordering: .relaxed)
@@ -165,6 +169,7 @@ struct ReturnPathThread: ~Copyable {
             case .none: return
             }
         } catch { throw urgentTrouble(error) }
+        state.noteUrgent(bytes: writer.takeWrittenBytes())
     }
 
     private func urgentTrouble(_ error: Errno) -> Trouble {
@@ -193,6 +198,7 @@ struct ReturnPathThread: ~Copyable {
         {
             Monotonic.sleep(untilNanoseconds: Monotonic.now() + Self.fullQueueNanoseconds)
         }
+        state.pace.hurry()
     }
 
     /// The background sender takes a request every write of 64 KiB, some 100 us.

@@ -28,10 +28,14 @@ struct SectionWriter: ~Copyable {
         writer.append(pages, of: block)
     }
 
+    /// Bytes written since this was last asked.
+    mutating func takeWrittenBytes() -> Int { writer.takeWrittenBytes() }
+
     /// Writes a whole host page, which must have been claimed, in as many writes as it takes.
-    mutating func write(_ page: HostPage) throws(Errno) {
+    /// - Parameter pause: called between two of them, with the bytes written since the last.
+    mutating func write(_ page: HostPage, pause: ((Int) -> Void)? = nil) throws(Errno) {
         begin()
-        try writer.write(page, to: link.main)
+        try writer.write(page, to: link.main, pause: pause)
     }
 
     /// Writes all that was appended, and ends a section that has lasted.

@@ -49,7 +49,7 @@ extension SourceControl {
     mutating func stopPrecopy() {
         guard precopy.thread != nil else { return }
         state.stopsSending.store(true, ordering: .releasing)
-        state.senderFlag.raise()
+        state.pace.wake()
         while case .stopping = phase, !link.isPrecopyOver.load(ordering: .acquiring) {
             _ = state.controlFlag.wait(timeoutNanoseconds: .max)
             state.controlFlag.clear()

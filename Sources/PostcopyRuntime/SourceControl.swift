@@ -29,11 +29,6 @@ struct SourceControl: ~Copyable {
         var waitingSince: UInt64 = 0
     }
 
-    /// A waiting source shows once a second that it lives, and hears that the destination does.
-    private static let pingNanosecondsMax: UInt64 = 1_000_000_000
-    private var pingNanoseconds: UInt64 {
-        min(Self.pingNanosecondsMax, state.options.silenceNanosecondsMax / 4)
-    }
     /// How long the destination's last words may take once the link is down.
     private static let lastWordsNanosecondsMax: UInt64 = 500_000_000
 
@@ -51,7 +46,7 @@ struct SourceControl: ~Copyable {
     mutating func run() {
         apply(.connected)
         while !isDone {
-            _ = state.controlFlag.wait(timeoutNanoseconds: pingNanoseconds / 4)
+            _ = state.controlFlag.wait(timeoutNanoseconds: state.pingNanoseconds / 4)
             state.controlFlag.clear()
             takeMessages()
             if !isDone { watchTheClock() }
@@ -183,6 +178,7 @@ struct SourceControl: ~Copyable {
 
     private mutating func startSender() {
         state.counters.enter(.postcopy)
+        state.pace.setLimit(bytesPerSecond: state.options.maxPostcopyBandwidth)
         let (state, link) = (state, link)
         do {
             sender = try JoinableThread<Void>(name: "pc-send") {
@@ -221,7 +217,10 @@ struct SourceControl: ~Copyable {
 
     private mutating func stopSender() {
         // The return-path thread may wait for room in a queue that nobody empties.
-        if phase != .completing { state.stopsSending.store(true, ordering: .releasing) }
+        if phase != .completing {
+            state.stopsSending.store(true, ordering: .releasing)
+            state.pace.wake()
+        }
         guard let thread = sender.take() else { return }
         // A sender that waits for a destination that takes nothing is woken by the end of the link.
         if phase != .completing { link.main.shutDownSending() }
@@ -234,7 +233,7 @@ struct SourceControl: ~Copyable {
         switch phase {
         case .setup, .active, .postcopyDevice(allPagesSent: true), .completing:
             // A destination that loads its devices for long still answers PINGs meanwhile.
-            if now - times.lastPing >= pingNanoseconds { ping(at: now) }
+            if now - times.lastPing >= state.pingNanoseconds { ping(at: now) }
             let heard = max(
                 times.waitingSince, state.counters.heardAtNanoseconds.load(ordering: .relaxed))
             if now > heard, now - heard >= limit { giveUpWaiting() }

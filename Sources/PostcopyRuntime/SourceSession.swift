@@ -10,7 +10,7 @@ public final class SourceSession: Sendable {
 
     /// - Throws: `ConfigurationError`, or `Errno` when no descriptor is left.
     public init(guest: any Guest, options: MigrationOptions) throws {
-        try ConfigurationError.check(guest)
+        try ConfigurationError.check(guest, options)
         state = try SourceState(guest: guest, options: options)
     }
 
@@ -47,6 +47,7 @@ public final class SourceSession: Sendable {
         progress.normalPages = counters.normalPages.load(ordering: .relaxed)
         progress.zeroPages = counters.zeroPages.load(ordering: .relaxed)
         progress.urgentPages = counters.urgentPages.load(ordering: .relaxed)
+        progress.urgentBytes = counters.urgentBytes.load(ordering: .relaxed)
         progress.requests = counters.requests.load(ordering: .relaxed)
         progress.releasedBytes = counters.releasedBytes.load(ordering: .relaxed)
         progress.precopy = state.precopy?.progress

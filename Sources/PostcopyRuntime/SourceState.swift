@@ -32,10 +32,11 @@ final class SourceState: Sendable {
     let mayServe = Atomic(false)
     /// Whether the destination runs the guest.
     let isCommitted = Atomic(false)
-    /// Tells the thread that sends on the main channel to stop between two writes.
+    /// Tells the thread that sends on the main channel to stop between two writes; `pace` is to be
+    /// woken then.
     let stopsSending = Atomic(false)
-    /// Ends that thread's waits.
-    let senderFlag: EventFlag
+    /// Holds the main channel's pages to the limit that is in force.
+    let pace: PacedSending
 
     /// Wakes the control thread.
     let controlFlag: EventFlag
@@ -60,10 +61,10 @@ final class SourceState: Sendable {
         precopy = try options.precopy.map {
             try Precopy(guest: guest, list: list, options: $0)
         }
-        senderFlag = try EventFlag()
         controlFlag = try EventFlag()
         control = Mailbox(capacity: Self.controlCapacity, flag: controlFlag)
         returnPathFlag = try EventFlag()
+        pace = try PacedSending(bytesPerSecond: options.maxBandwidth)
         let dirtyPages = dirty.reduce(0) { $0 + $1.dirtyCount }
         counters.remainingPages.store(dirtyPages, ordering: .relaxed)
         _ = beginList()
@@ -76,6 +77,13 @@ final class SourceState: Sendable {
         return UInt64(max(0, pages)) << UInt64(PageSize.target.shift)
     }
 
+    /// A source that has nothing to write shows once a second that it lives, and hears that the
+    /// destination does.
+    var pingNanoseconds: UInt64 {
+        min(Self.pingNanosecondsMax, options.silenceNanosecondsMax / 4)
+    }
+    private static let pingNanosecondsMax: UInt64 = 1_000_000_000
+
     func report(_ event: SourceEvent, problem: String? = nil) {
         control.post(SourceMessage(event: event, problem: problem))
     }
@@ -86,51 +94,16 @@ final class SourceState: Sendable {
     func claim(_ page: HostPage) -> Bool {
         guard dirty[page.block.rawValue].claim(page.page) else { return false }
         let count = geometries[page.block.rawValue].hostPage.targetPages
-        counters.remainingPages.subtract(count, ordering: .relaxed)
+        let left = counters.remainingPages.subtract(count, ordering: .relaxed).newValue
+        // The background sender need not wait to say that nothing is owed.
+        if left == 0 { pace.hurry() }
         return true
     }
-}
 
-// While the guest runs, and at the moment it is stopped.
-extension SourceState {
-    /// Takes dirty target pages of a block for sending, at most `countMax`.
-    func takeRun(of block: Int, from page: Int, countMax: Int) -> Range<Int>? {
-        guard let run = dirty[block].takeRun(from: page, countMax: countMax) else { return nil }
-        counters.remainingPages.subtract(run.count, ordering: .relaxed)
-        return run
-    }
-
-    /// Marks what the guest wrote since the last sync; answers how many pages became dirty.
-    func syncDirty(_ precopy: Precopy) throws(Errno) -> Int {
-        let count = try precopy.sync(into: dirty)
-        counters.remainingPages.add(count, ordering: .relaxed)
-        return count
-    }
-
-    /// Takes pages that nobody needs out of what is to be sent.
-    func hint(free pages: Range<Int>, of block: BlockIndex) throws(Errno) {
-        guard let precopy, !list.isIgnored(blocks[block.rawValue]) else { return }
-        let count = try precopy.hint(free: pages, of: block, in: dirty[block.rawValue])
-        counters.remainingPages.subtract(count, ordering: .relaxed)
-    }
-
-    /// Learns, with the guest stopped, all that is owed. A page that was given up and never sent is
-    /// owed too, since the destination would wait for it; it is sent as zeros.
-    ///
-    /// - Parameter isTracked: whether the precopy ever began; if not, everything is dirty.
-    func settleDirty(_ precopy: Precopy, isTracked: Bool) throws(Errno) {
-        precopy.closeHints()
-        if isTracked { _ = try syncDirty(precopy) }
-        var count = 0
-        for (dirty, sent) in zip(dirty, precopy.sent) { count += dirty.insertUnsent(sent) }
-        counters.remainingPages.add(count, ordering: .relaxed)
-    }
-
-    /// Makes host pages that were sent or dirtied in part dirty as a whole: they are placed as one.
-    func canonicalize(_ precopy: Precopy) {
-        var count = 0
-        for (dirty, sent) in zip(dirty, precopy.sent) { count += dirty.canonicalize(sent: sent) }
-        counters.remainingPages.add(count, ordering: .relaxed)
+    /// Counts what was written because somebody waits for it.
+    func noteUrgent(bytes: Int) {
+        counters.urgentBytes.add(UInt64(bytes), ordering: .relaxed)
+        pace.noteUrgent(bytes)
     }
 }
 
@@ -148,6 +121,7 @@ final class SourceCounters: Sendable {
     let zeroPages = Atomic<UInt64>(0)
     let urgentPages = Atomic<UInt64>(0)
     let releasedBytes = Atomic<UInt64>(0)
+    let urgentBytes = Atomic<UInt64>(0)
     let requests = Atomic<UInt64>(0)
     private let stage = Atomic(SendingStage.precopy.rawValue)
     private let precopyBytes = Atomic<UInt64>(0)

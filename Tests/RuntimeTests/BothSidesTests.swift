@@ -22,10 +22,12 @@ struct Pair {
     /// Bytes after which a proxy cuts the link; `nil` for none in between.
     var cutAfter: Int?
     var silenceMilliseconds: UInt64 = 10_000
+    var maxPostcopyBandwidth: UInt64?
 
     /// Runs it to its end; throws when something hangs.
     func migrate(_ blocks: Blocks) throws -> Outcome {
-        let options = testOptions(preempt: preempt, silenceMilliseconds: silenceMilliseconds)
+        var options = testOptions(preempt: preempt, silenceMilliseconds: silenceMilliseconds)
+        options.maxPostcopyBandwidth = maxPostcopyBandwidth
         let from = try PatternGuest(blocks: blocks)
         let to = try PatternGuest(
             blocks: blocks, vcpuCount: vcpus, seed: seed, refusesDevices: refuses,

@@ -25,6 +25,18 @@ extension RuntimeLaws {
                 try SourceSession(
                     guest: PatternGuest(blocks: [block], machineType: name), options: options)
             }
+            var still = options
+            still.maxBandwidth = 0
+            #expect(throws: ConfigurationError.zeroBandwidth(option: "maxBandwidth")) {
+                try SourceSession(guest: PatternGuest(blocks: [block]), options: still)
+            }
+            still = options
+            still.maxPostcopyBandwidth = 0
+            let error = #expect(throws: ConfigurationError.self) {
+                try DestinationSession(guest: PatternGuest(blocks: [block]), options: still)
+            }
+            #expect(error == .zeroBandwidth(option: "maxPostcopyBandwidth"))
+            #expect(error?.description.contains("maxPostcopyBandwidth is 0 bytes") == true)
         }
 
         struct Way: CustomTestStringConvertible, Sendable {

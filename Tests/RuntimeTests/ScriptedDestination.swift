@@ -67,6 +67,8 @@ final class PageCounter: Sendable {
     private let geometries: [BlockGeometry]
     private let machineType: String
     private let counts: Mutex<[[Int]]>
+    /// PINGs outside the package.
+    let pings = Atomic(0)
     /// Raised once the package was read, and at the end of the main channel.
     let packageCame: EventFlag
     private let isComplete = Atomic(false)
@@ -113,6 +115,7 @@ final class PageCounter: Sendable {
                         self.count(block, offset)
                     case .packageBytes(_, isLast: true): packageCame.raise()
                     case .endOfStream: isAtEnd = true
+                    case .command(.ping): pings.add(1, ordering: .relaxed)
                     case .command(.packaged) where stopsAtPackage: isAtEnd = true
                     default: break
                     }

@@ -1,0 +1,91 @@
+internal import LinuxKernel
+internal import MigrationCore
+internal import Synchronization
+
+/// Holds the background's writes to a limited rate: one thread writes and waits here, and any other
+/// may wake it.
+///
+/// The sender looks for what is more pressing than the background (a request, its end), asks for its
+/// turn, writes, and notes what it wrote. Whoever brings something pressing makes it visible first and
+/// wakes afterwards: a wake that comes while nobody waits ends the next wait.
+final class PacedSending: Sendable {
+    enum Turn: Equatable {
+        /// Up to this many bytes now.
+        case write(bytesMax: Int)
+        /// Something may be more pressing, or the limit is another one.
+        case woken
+        /// The caller's time has passed, and the limit allows nothing yet.
+        case early
+    }
+
+    private struct State {
+        var limit: RateLimit
+        var isWaiting = false
+        var isWoken = false
+
+        /// What the sender may do, and how long it must wait before.
+        mutating func look() -> (delay: UInt64, turn: Turn) {
+            guard !takeWake() else { return (0, .woken) }
+            let delay = limit.delay(at: Monotonic.now())
+            isWaiting = delay > 0
+            return (delay, .write(bytesMax: limit.burstBytes))
+        }
+
+        mutating func takeWake() -> Bool {
+            defer { isWoken = false }
+            return isWoken
+        }
+    }
+
+    /// Held for a look or a change, never while waiting.
+    private let state: Mutex<State>
+    private let wakeFlag: EventFlag
+
+    /// - Parameter bytesPerSecond: `nil` is no limit; not 0.
+    init(bytesPerSecond: UInt64?) throws(Errno) {
+        let limit = RateLimit(bytesPerSecond: bytesPerSecond, at: Monotonic.now())
+        state = Mutex(State(limit: limit))
+        wakeFlag = try EventFlag()
+    }
+
+    /// Waits until the sender may write, but no longer than it says, nor when it is woken.
+    func awaitTurn(nanosecondsMax: UInt64) -> Turn {
+        let (delay, turn) = state.withLock { $0.look() }
+        guard delay > 0 else { return turn }
+        let isRaised = wakeFlag.wait(timeoutNanoseconds: min(delay, nanosecondsMax))
+        let isWoken = state.withLock { state in
+            state.isWaiting = false
+            return state.takeWake()
+        }
+        wakeFlag.clear()
+        if isRaised || isWoken { return .woken }
+        return delay <= nanosecondsMax ? turn : .early
+    }
+
+    /// Notes what the background wrote.
+    func noteSent(_ bytes: Int) {
+        state.withLock { _ = $0.limit.delay(afterSending: bytes, at: Monotonic.now()) }
+    }
+
+    /// Notes what was written for somebody who waits, on whichever channel.
+    func noteUrgent(_ bytes: Int) { state.withLock { $0.limit.noteUrgent(bytes) } }
+
+    /// Ends a wait under way, or the next one.
+    func wake() {
+        let isWaiting = state.withLock { state in
+            // Without a limit nobody waits.
+            state.isWoken = state.limit.bytesPerSecond != nil
+            return state.isWaiting
+        }
+        if isWaiting { wakeFlag.raise() }
+    }
+
+    /// Changes the limit, also for a wait under way.
+    func setLimit(bytesPerSecond: UInt64?) {
+        let isWaiting = state.withLock { state in
+            state.limit.setLimit(bytesPerSecond, at: Monotonic.now())
+            return state.isWaiting
+        }
+        if isWaiting { wakeFlag.raise() }
+    }
+}

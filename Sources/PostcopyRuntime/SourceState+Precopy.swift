@@ -1,0 +1,46 @@
+internal import LinuxKernel
+internal import PageModel
+internal import Synchronization
+
+// While the guest runs, and at the moment it is stopped.
+extension SourceState {
+    /// Takes dirty target pages of a block for sending, at most `countMax`.
+    func takeRun(of block: Int, from page: Int, countMax: Int) -> Range<Int>? {
+        guard let run = dirty[block].takeRun(from: page, countMax: countMax) else { return nil }
+        counters.remainingPages.subtract(run.count, ordering: .relaxed)
+        return run
+    }
+
+    /// Marks what the guest wrote since the last sync; answers how many pages became dirty.
+    func syncDirty(_ precopy: Precopy) throws(Errno) -> Int {
+        let count = try precopy.sync(into: dirty)
+        counters.remainingPages.add(count, ordering: .relaxed)
+        return count
+    }
+
+    /// Takes pages that nobody needs out of what is to be sent.
+    func hint(free pages: Range<Int>, of block: BlockIndex) throws(Errno) {
+        guard let precopy, !list.isIgnored(blocks[block.rawValue]) else { return }
+        let count = try precopy.hint(free: pages, of: block, in: dirty[block.rawValue])
+        counters.remainingPages.subtract(count, ordering: .relaxed)
+    }
+
+    /// Learns, with the guest stopped, all that is owed. A page that was given up and never sent is
+    /// owed too, since the destination would wait for it; it is sent as zeros.
+    ///
+    /// - Parameter isTracked: whether the precopy ever began; if not, everything is dirty.
+    func settleDirty(_ precopy: Precopy, isTracked: Bool) throws(Errno) {
+        precopy.closeHints()
+        if isTracked { _ = try syncDirty(precopy) }
+        var count = 0
+        for (dirty, sent) in zip(dirty, precopy.sent) { count += dirty.insertUnsent(sent) }
+        counters.remainingPages.add(count, ordering: .relaxed)
+    }
+
+    /// Makes host pages that were sent or dirtied in part dirty as a whole: they are placed as one.
+    func canonicalize(_ precopy: Precopy) {
+        var count = 0
+        for (dirty, sent) in zip(dirty, precopy.sent) { count += dirty.canonicalize(sent: sent) }
+        counters.remainingPages.add(count, ordering: .relaxed)
+    }
+}
