@@ -41,8 +41,9 @@ public protocol Guest: AnyObject, Sendable {
     /// Slows the vCPUs down, so that a precopy that cannot keep up with what they write converges;
     /// while the guest runs, and until the next call.
     ///
-    /// A guest that cannot leave this out: nothing happens then.
-    /// Source: `cpu_throttle_set` of QEMU (`system/cpu-throttle.c`).
+    /// A guest without the means leaves this out, and its vCPUs run on as they do.
+    ///
+    /// Source: `cpu_throttle_set` of QEMU (`cpu-throttle.c`).
     /// - Parameter percent: the share of time in which no vCPU shall run, 1 to 99; 0 lifts it.
     func throttle(percent: Int)
 

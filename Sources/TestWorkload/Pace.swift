@@ -34,6 +34,9 @@ struct Pace {
 
     mutating func stepDone() { issued += 1 }
 
+    /// Takes time out of the schedule in which the vCPU was kept from running: nothing became due.
+    mutating func leaveOut(nanoseconds: UInt64) { origin += nanoseconds }
+
     /// How long to sleep when nothing is due: to the end of the slice, or to the next step when
     /// that is later.
     func sleepNanoseconds(from now: UInt64) -> UInt64 {

@@ -7,6 +7,7 @@ final class VCPU: Sendable {
     private let specification: WorkloadSpecification
     private let ram: GuestRAM
     private let lot: ParkingLot
+    private let throttle: Throttle
     /// Written by the thread before it parks, read while it is parked.
     private let saved: Mutex<GeneratorState>
     /// Written by the thread after each step. Relaxed: a number for display.
@@ -16,12 +17,13 @@ final class VCPU: Sendable {
 
     init(
         _ number: Int, _ specification: WorkloadSpecification, _ ram: GuestRAM, _ lot: ParkingLot,
-        state: GeneratorState
+        _ throttle: Throttle, state: GeneratorState
     ) {
         self.number = number
         self.specification = specification
         self.ram = ram
         self.lot = lot
+        self.throttle = throttle
         saved = Mutex(state)
         steps = Atomic(state.stepsDone)
     }
@@ -60,7 +62,13 @@ final class VCPU: Sendable {
         _ probe: inout StallProbe
     ) {
         var start = Monotonic.now()
+        var slice = ThrottleSlice(startingAt: start)
         while !lot.isCalled {
+            let paused = pauseWhenThrottled(&slice, at: start)
+            guard paused == 0 else {
+                start += paused
+                continue
+            }
             generator.step(&memory)
             let end = Monotonic.now()
             probe.record(from: start, to: end)
@@ -75,7 +83,14 @@ final class VCPU: Sendable {
     ) {
         var start = Monotonic.now()
         var pace = Pace(rate: rate, startingAt: start)
+        var slice = ThrottleSlice(startingAt: start)
         while !lot.isCalled {
+            let paused = pauseWhenThrottled(&slice, at: start)
+            guard paused == 0 else {
+                pace.leaveOut(nanoseconds: paused)
+                start += paused
+                continue
+            }
             guard pace.stepsDue(at: start) > 0 else {
                 lot.sleep(nanoseconds: pace.sleepNanoseconds(from: start))
                 start = Monotonic.now()
@@ -88,5 +103,18 @@ final class VCPU: Sendable {
             start = end
             steps.store(generator.state.stepsDone, ordering: .relaxed)
         }
+    }
+
+    /// Pauses at the end of a throttled slice, unless called in; answers for how long.
+    @inline(__always)
+    private func pauseWhenThrottled(_ slice: inout ThrottleSlice, at now: UInt64) -> UInt64 {
+        let percent = throttle.percent
+        guard percent > 0 else { return 0 }
+        let pause = slice.pauseNanoseconds(at: now, percent: percent)
+        guard pause > 0 else { return 0 }
+        lot.sleep(nanoseconds: pause)
+        let end = Monotonic.now()
+        slice = ThrottleSlice(startingAt: end)
+        return end - now
     }
 }

@@ -24,6 +24,7 @@ public final class Workload: Sendable {
     public let specification: WorkloadSpecification
     private let ram: GuestRAM
     private let lot: ParkingLot
+    private let throttle = Throttle()
     private let threads = VCPUThreads()
     /// Held for single looks and changes, never while waiting.
     private let life = Mutex(Life())
@@ -132,6 +133,13 @@ public final class Workload: Sendable {
         }
     }
 
+    /// Keeps every vCPU from running for `percent` of the time, 1 to 99; 0 lets them run.
+    ///
+    /// A vCPU runs for 10 ms and pauses for as long as makes up the share, 0.99 s at 99. Callable at
+    /// any time and from any thread; a pause under way is ended by `pause` and `stop` alone.
+    /// - Precondition: `percent` is 0...99.
+    public func throttle(percent: Int) { throttle.set(percent: percent) }
+
     /// How far every vCPU has come.
     /// - Precondition: the vCPUs are paused or stopped.
     public func saveState() -> WorkloadState {
@@ -167,7 +175,7 @@ public final class Workload: Sendable {
     private func createVCPUs(_ state: WorkloadState) throws(WorkloadError) {
         precondition(phase == .fresh, "a workload is started or restored once")
         let vcpus = state.generators.enumerated().map {
-            VCPU($0.offset, specification, ram, lot, state: $0.element)
+            VCPU($0.offset, specification, ram, lot, throttle, state: $0.element)
         }
         do throws(Errno) {
             for vcpu in vcpus { try threads.add(vcpu) }

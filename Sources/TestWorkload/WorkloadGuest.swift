@@ -55,6 +55,7 @@ public final class WorkloadGuest: Guest {
 
     public func pause() { workload?.pause() }
     public func resume() { workload?.resume() }
+    public func throttle(percent: Int) { workload?.throttle(percent: percent) }
 
     public func saveDevices() -> [UInt8] {
         guard let workload else { return [] }
