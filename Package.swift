@@ -100,7 +100,7 @@ let package = Package(
         .testTarget(
             name: "PostcopyCommandTests",
             dependencies: [
-                "PostcopyCommand", "TestWorkload", "PageModel", "LinuxKernel",
+                "PostcopyCommand", "PostcopyRuntime", "TestWorkload", "PageModel", "LinuxKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: house),
         .testTarget(

@@ -135,6 +135,28 @@ struct SideOptions: ParsableArguments {
     private static let silenceNanosecondsMin: UInt64 = 100_000_000
 }
 
+/// What of the link the migration may take; the source says it.
+struct LimitOptions: ParsableArguments {
+    @Option(
+        parsing: .unconditional,
+        help: "Bytes per second while the guest runs here: 200MB/s, 1GB/s. (default: no limit)",
+        transform: ByteRate.init(parsing:))
+    var maxBandwidth: ByteRate?
+
+    @Option(
+        parsing: .unconditional,
+        help: """
+            The same once it has moved; pages that it waits for are not held back. (default: no limit)
+            """,
+        transform: ByteRate.init(parsing:))
+    var maxPostcopyBandwidth: ByteRate?
+
+    func apply(to options: inout MigrationOptions) {
+        options.maxBandwidth = maxBandwidth?.bytesPerSecond
+        options.maxPostcopyBandwidth = maxPostcopyBandwidth?.bytesPerSecond
+    }
+}
+
 /// What is printed, and where.
 struct ReportOptions: ParsableArguments {
     @Option(help: "Writes the report as JSON to FILE, or to standard output with '-'.")

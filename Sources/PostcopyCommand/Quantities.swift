@@ -15,19 +15,49 @@ struct ByteCount: Equatable, Sendable {
 
     init(parsing text: String) throws(QuantityError) {
         let quantity = try Quantity(parsing: text, kind: .size)
-        let shift: UInt64? =
-            switch quantity.unit.lowercased() {
-            case "", "b": 0
-            case "k", "kib": 10
-            case "m", "mib": 20
-            case "g", "gib": 30
-            case "t", "tib": 40
-            default: nil
-            }
-        guard let shift else {
-            throw quantity.refusal("unit '\(quantity.unit)' is unknown")
+        guard let unit = Self.unit(quantity.unit) else { throw quantity.unknownUnit }
+        bytes = try quantity.times(unit)
+    }
+
+    /// The bytes of a unit, all powers of 1024; `nil` for one that is unknown.
+    fileprivate static func unit(_ name: String) -> UInt64? {
+        switch name.lowercased() {
+        case "", "b": 1
+        case "k", "kib": 1 << 10
+        case "m", "mib": 1 << 20
+        case "g", "gib": 1 << 30
+        case "t", "tib": 1 << 40
+        default: nil
         }
-        bytes = try quantity.times(1 << shift)
+    }
+}
+
+/// A number of bytes per second as a user writes it: 1000000, 200MB/s, 1GB/s, also 200MiB/s, and as a
+/// size: 200M, 1G.
+struct ByteRate: Equatable, Sendable {
+    let bytesPerSecond: UInt64
+
+    init(parsing text: String) throws(QuantityError) {
+        let quantity = try Quantity(parsing: text, kind: .rate)
+        guard let unit = Self.unit(quantity.unit) else { throw quantity.unknownUnit }
+        bytesPerSecond = try quantity.times(unit)
+        guard bytesPerSecond > 0 else {
+            throw quantity.refusal("at 0 nothing arrives, so leave the option out for no limit")
+        }
+    }
+
+    /// With "/s" the letters count as they are written: "b" is a bit.
+    private static func unit(_ name: String) -> UInt64? {
+        switch name {
+        case "B/s": 1
+        case "kB/s", "KB/s": 1_000
+        case "MB/s": 1_000_000
+        case "GB/s": 1_000_000_000
+        case "TB/s": 1_000_000_000_000
+        case "KiB/s", "MiB/s", "GiB/s", "TiB/s": ByteCount.unit(String(name.dropLast(2)))
+        case "b": nil
+        default: ByteCount.unit(name)
+        }
     }
 }
 
@@ -70,6 +100,9 @@ struct QuantityError: Error, Equatable, CustomStringConvertible {
         switch kind {
         case .size: "'\(text)' is no size: \(reason); write 4096, 64K, 256M or 4G"
         case .time: "'\(text)' is no length of time: \(reason); write 500ms or 2s"
+        case .rate:
+            "'\(text)' is no rate: \(reason); write 200MB/s or 1GB/s (powers of 1000), 200MiB/s, "
+                + "200M or 1G (powers of 1024), or a number of bytes per second"
         }
     }
 }
@@ -79,6 +112,7 @@ struct Quantity: Sendable {
     enum Kind: Sendable {
         case size
         case time
+        case rate
     }
 
     let text: String
@@ -103,6 +137,8 @@ struct Quantity: Sendable {
     func refusal(_ reason: String) -> QuantityError {
         QuantityError(text: text, kind: kind, reason: reason)
     }
+
+    var unknownUnit: QuantityError { refusal("unit '\(unit)' is unknown") }
 
     func times(_ unit: UInt64) throws(QuantityError) -> UInt64 {
         let (product, overflow) = number.multipliedReportingOverflow(by: unit)

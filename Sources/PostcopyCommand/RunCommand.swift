@@ -18,6 +18,7 @@ struct RunCommand: ParsableCommand {
     @OptionGroup(title: "Workload") var workload: WorkloadOptions
     @OptionGroup var timing: TimingOptions
     @OptionGroup(title: "Precopy") var switchover: SwitchoverOptions
+    @OptionGroup(title: "Limits") var limits: LimitOptions
     @OptionGroup var side: SideOptions
     @OptionGroup var arrival: ArrivalOptions
     @OptionGroup(title: "Report") var report: ReportOptions
@@ -36,6 +37,7 @@ struct RunCommand: ParsableCommand {
         let specification = try workload.specification(memoryBytes: plan.lengthBytes)
         var options = try side.migrationOptions(preempt: !noPreempt)
         try switchover.apply(to: &options, warmUp: timing.warmUp)
+        limits.apply(to: &options)
         let output = try ReportOutput(report)
         try plan.checkRoom(sides: 2)
         let leftovers = Leftovers()

@@ -23,6 +23,7 @@ struct SendCommand: ParsableCommand {
     @OptionGroup(title: "Workload") var workload: WorkloadOptions
     @OptionGroup var timing: TimingOptions
     @OptionGroup(title: "Precopy") var switchover: SwitchoverOptions
+    @OptionGroup(title: "Limits") var limits: LimitOptions
     @OptionGroup var side: SideOptions
     @OptionGroup(title: "Report") var report: ReportOptions
 
@@ -38,6 +39,7 @@ struct SendCommand: ParsableCommand {
         let specification = try workload.specification(memoryBytes: plan.lengthBytes)
         var options = try side.migrationOptions(preempt: !noPreempt)
         try switchover.apply(to: &options, warmUp: timing.warmUp)
+        limits.apply(to: &options)
         let output = try ReportOutput(report)
         try plan.checkRoom(sides: 1)
         let leftovers = Leftovers()
