@@ -11,8 +11,13 @@ struct Bench {
 
     static func main() throws {
         let arguments = CommandLine.arguments
-        if arguments.count == 5, arguments[1] == "source", let memory = UInt64(arguments[4]) {
-            return try Measurement.beSource(arguments[2], arguments[3], memoryBytes: memory)
+        if arguments.count == 7, arguments[1] == "source" {
+            return try Measurement.beSource(Array(arguments.dropFirst()))
+        }
+        if Array(arguments.dropFirst()) == ["--only", "rate"] {
+            print(RateBench.title)
+            for row in try RateBench.run() { print(row.name, row.ratio, row.spread) }
+            return
         }
         var bench = Bench()
         bench.parse(Array(arguments.dropFirst()))

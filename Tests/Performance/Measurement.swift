@@ -10,6 +10,8 @@ struct Measurement {
     let memoryBytes: UInt64
     let faultsMax: Int
     let seed: UInt64
+    /// The source's, of the runtime's run.
+    var options = MigrationOptions()
 
     struct Outcome {
         var latency: [UInt64]
@@ -66,24 +68,33 @@ struct Measurement {
         Toucher(ram: ram, seed: seed, faultsMax: faultsMax).run()
     }
 
-    private func startSource(_ kind: String, _ place: String) throws -> Process {
+    func startSource(_ kind: String, _ place: String) throws -> Process {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-        process.arguments = ["source", kind, place, String(memoryBytes)]
+        process.arguments = [
+            "source", kind, place, String(memoryBytes), String(options.maxPostcopyBandwidth ?? 0),
+            String(options.preempt),
+        ]
         try process.run()
         return process
     }
 
-    /// What the child does: it has the memory, and serves it.
-    static func beSource(_ kind: String, _ place: String, memoryBytes: UInt64) throws {
-        let guest = try BenchGuest(memoryBytes: memoryBytes)
+    /// What the child does, by the arguments of `startSource`: it has the memory, and serves it.
+    static func beSource(_ arguments: [String]) throws {
+        let (kind, place) = (arguments[1], arguments[2])
+        let guest = try BenchGuest(memoryBytes: UInt64(arguments[3])!)
         Toucher.fill(guest.ram)
         if kind == "bare" {
             return BareLoop.serve(port: UInt16(place)!, guest.ram)
         }
-        let session = try SourceSession(guest: guest, options: MigrationOptions())
+        var options = MigrationOptions()
+        options.maxPostcopyBandwidth = UInt64(arguments[4]).flatMap { $0 == 0 ? nil : $0 }
+        options.preempt = arguments[5] == "true"
+        let session = try SourceSession(guest: guest, options: options)
         session.startPostcopy()
         let report = session.run(to: try ChannelAddress(parsing: place))
+        // A sink hangs up when it has seen enough.
+        guard kind != "sink" else { return }
         precondition(report.status == .completed, report.problem ?? "the migration failed")
     }
 }
