@@ -1,6 +1,7 @@
 internal import LinuxKernel
 internal import MigrationCore
 internal import PageModel
+internal import StreamWire
 internal import Synchronization
 
 /// The source's background sender: every page owed, in order from the last one requested, and the

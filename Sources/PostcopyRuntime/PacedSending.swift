@@ -70,10 +70,21 @@ final class PacedSending: Sendable {
     /// Notes what was written for somebody who waits, on whichever channel.
     func noteUrgent(_ bytes: Int) { state.withLock { $0.limit.noteUrgent(bytes) } }
 
-    /// Ends a wait under way, or the next one.
+    /// Lets time pass; a wake ends it.
+    func rest(nanoseconds: UInt64) {
+        state.withLock { $0.isWaiting = true }
+        _ = wakeFlag.wait(timeoutNanoseconds: nanoseconds)
+        state.withLock { state in
+            state.isWaiting = false
+            _ = state.takeWake()
+        }
+        wakeFlag.clear()
+    }
+
+    /// Ends a wait under way, or the next one for a turn.
     func wake() {
         let isWaiting = state.withLock { state in
-            // Without a limit nobody waits.
+            // Without a limit nobody waits for a turn.
             state.isWoken = state.limit.bytesPerSecond != nil
             return state.isWaiting
         }

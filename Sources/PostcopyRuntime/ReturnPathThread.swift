@@ -142,7 +142,7 @@ struct ReturnPathThread: ~Copyable {
             }
             guard state.claim(page) else {
                 // A huge page that is on its way must not be held back any more.
-                state.pace.hurry()
+                state.pace.wake()
                 continue
             }
             state.scanHint.leave(page)
@@ -198,7 +198,7 @@ struct ReturnPathThread: ~Copyable {
         {
             Monotonic.sleep(untilNanoseconds: Monotonic.now() + Self.fullQueueNanoseconds)
         }
-        state.pace.hurry()
+        state.pace.wake()
     }
 
     /// The background sender takes a request every write of 64 KiB, some 100 us.

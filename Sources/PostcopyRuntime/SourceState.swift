@@ -96,7 +96,7 @@ final class SourceState: Sendable {
         let count = geometries[page.block.rawValue].hostPage.targetPages
         let left = counters.remainingPages.subtract(count, ordering: .relaxed).newValue
         // The background sender need not wait to say that nothing is owed.
-        if left == 0 { pace.hurry() }
+        if left == 0 { pace.wake() }
         return true
     }
 

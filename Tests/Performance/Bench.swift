@@ -14,11 +14,6 @@ struct Bench {
         if arguments.count == 7, arguments[1] == "source" {
             return try Measurement.beSource(Array(arguments.dropFirst()))
         }
-        if Array(arguments.dropFirst()) == ["--only", "rate"] {
-            print(RateBench.title)
-            for row in try RateBench.run() { print(row.name, row.ratio, row.spread) }
-            return
-        }
         var bench = Bench()
         bench.parse(Array(arguments.dropFirst()))
         try bench.run()

@@ -12,6 +12,7 @@ enum Section: String, CaseIterable {
     case discards
     case scan
     case zero
+    case rate
 
     func title(_ settings: Settings) -> String {
         switch self {
@@ -24,6 +25,7 @@ enum Section: String, CaseIterable {
         case .scan: "next dirty run, over a bitmap of 32 MiB; floor: reading it once"
         case .zero:
             "zero-page scan of memory that is mapped and written; floor: reading it in order"
+        case .rate: RateBench.title
         }
     }
 
@@ -33,6 +35,7 @@ enum Section: String, CaseIterable {
         case .discards: try DiscardSection(runs: settings.runs).rows()
         case .scan: try ScanSection(runs: settings.runs).rows()
         case .zero: try ZeroSection(runs: settings.runs).rows()
+        case .rate: try RateBench.run()
         }
     }
 }
