@@ -58,8 +58,6 @@ struct PrecopyThread: ~Copyable {
         case tracker(String)
     }
 
-    /// A live source is heard once a second, see `SourceControl`.
-    private static let pingNanoseconds: UInt64 = 1_000_000_000
     /// Ten times a second is what a terminal shows.
     private static let publishNanoseconds: UInt64 = 100_000_000
     /// A sync costs up to a millisecond for each GiB, and each page written after it a fault of some
@@ -244,7 +242,7 @@ struct PrecopyThread: ~Copyable {
     private mutating func look(at now: UInt64) throws(Trouble) {
         if times.isTracking { judge(isRoundEnd: false, at: now) }
         if now - times.lastPublished >= Self.publishNanoseconds { publish(at: now) }
-        guard now - times.lastPing >= Self.pingNanoseconds else { return }
+        guard now - times.lastPing >= state.pingNanoseconds else { return }
         times.lastPing = now
         try link { writer throws(Errno) in
             try writer.send(.ping(PingValue.returnPathOpened.rawValue))

@@ -28,7 +28,7 @@ struct SectionWriter: ~Copyable {
         writer.append(pages, of: block)
     }
 
-    /// Bytes written since this was last asked.
+    /// Bytes of sections written since this was last asked.
     mutating func takeWrittenBytes() -> Int { writer.takeWrittenBytes() }
 
     /// Writes a whole host page, which must have been claimed, in as many writes as it takes.
@@ -59,6 +59,8 @@ struct SectionWriter: ~Copyable {
         try end()
         writer.append { $0 += bytes }
         try writer.flush(to: link.main)
+        // Not counted: the lowest limits would be used up by it.
+        _ = writer.takeWrittenBytes()
     }
 
     /// Writes a command between two sections.
