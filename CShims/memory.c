@@ -4,6 +4,8 @@
 #include <linux/mman.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #ifndef MADV_COLLAPSE
@@ -64,17 +66,31 @@ int pc_unmap(uint64_t address, uint64_t length)
     return munmap((void *)(uintptr_t)address, length) == 0 ? 0 : -errno;
 }
 
+static const int advices[] = {
+    [PC_ADVICE_DROP] = MADV_DONTNEED,
+    [PC_ADVICE_REMOVE] = MADV_REMOVE,
+    [PC_ADVICE_HUGE_PAGES] = MADV_HUGEPAGE,
+    [PC_ADVICE_NO_HUGE_PAGES] = MADV_NOHUGEPAGE,
+    [PC_ADVICE_COLLAPSE] = MADV_COLLAPSE,
+    [PC_ADVICE_DONT_DUMP] = MADV_DONTDUMP,
+};
+
 int pc_advise(uint64_t address, uint64_t length, enum pc_advice advice)
 {
-    static const int advices[] = {
-        [PC_ADVICE_DROP] = MADV_DONTNEED,
-        [PC_ADVICE_REMOVE] = MADV_REMOVE,
-        [PC_ADVICE_HUGE_PAGES] = MADV_HUGEPAGE,
-        [PC_ADVICE_NO_HUGE_PAGES] = MADV_NOHUGEPAGE,
-        [PC_ADVICE_COLLAPSE] = MADV_COLLAPSE,
-        [PC_ADVICE_DONT_DUMP] = MADV_DONTDUMP,
-    };
     return madvise((void *)(uintptr_t)address, length, advices[advice]) == 0 ? 0 : -errno;
+}
+
+_Static_assert(sizeof(struct pc_range) == sizeof(struct iovec), "a range is handed on as an iovec");
+
+int64_t pc_advise_ranges(const struct pc_range *ranges, uint64_t count, enum pc_advice advice)
+{
+    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    if (self < 0)
+        return -errno;
+    int64_t done = syscall(SYS_process_madvise, self, ranges, count, advices[advice], 0);
+    int error = errno;
+    close(self);
+    return done < 0 ? -error : done;
 }
 
 /* A line of the cache, in whatever vectors the processor is sure to have. */

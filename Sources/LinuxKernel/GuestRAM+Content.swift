@@ -51,6 +51,44 @@ extension GuestRAM {
         throw .busy
     }
 
+    /// Gives runs of whole host pages back, as `drop(from:lengthBytes:)` does: 1,024 in one call where
+    /// the kernel can (Linux 6.13), which costs a quarter.
+    public func drop(_ runs: [Range<HostPageIndex>]) throws(Errno) {
+        var rest = runs[...]
+        while backing != .memfd, !isShared, !rest.isEmpty {
+            let done = dropAtOnce(rest.prefix(Self.rangesMax))
+            guard done > 0 else { break }
+            rest = rest.dropFirst(done)
+        }
+        for run in rest {
+            let start = geometry.offset(of: run.lowerBound)
+            let end = geometry.offset(of: run.upperBound)
+            try drop(from: start, lengthBytes: end.rawValue - start.rawValue)
+        }
+    }
+
+    /// What the kernel takes of ranges in one call (`UIO_MAXIOV`).
+    private static let rangesMax = 1_024
+
+    /// Answers how many of the first runs are gone.
+    private func dropAtOnce(_ runs: ArraySlice<Range<HostPageIndex>>) -> Int {
+        let shift = UInt64(geometry.hostPage.shift)
+        let ranges = runs.map { run in
+            precondition(
+                run.lowerBound.rawValue >= 0 && run.upperBound.rawValue <= geometry.hostPageCount)
+            let count = UInt64(run.upperBound.rawValue - run.lowerBound.rawValue)
+            return pc_range(
+                start: address.rawValue + UInt64(run.lowerBound.rawValue) << shift,
+                length: count << shift)
+        }
+        var left = unsafe pc_advise_ranges(ranges, UInt64(ranges.count), PC_ADVICE_DROP)
+        for (index, range) in ranges.enumerated() {
+            guard left >= Int64(range.length) else { return index }
+            left -= Int64(range.length)
+        }
+        return ranges.count
+    }
+
     /// How often a removal is tried: the kernel itself holds a page for microseconds when it moves it.
     private static let removalsMax = 1_000
 

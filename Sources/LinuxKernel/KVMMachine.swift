@@ -88,7 +88,8 @@ public struct KVMMachine: ~Copyable, Sendable {
     public func makeVCPU(id: UInt32) throws(Errno) -> KVMVCPU {
         let vcpu = FileDescriptor(owning: try Errno.check(pc_kvm_create_vcpu(descriptor.raw, id)))
         let shared = SharedState(
-            address: UInt64(try Errno.check(pc_map(vcpu.raw, sharedBytes, HostMemory.pageSize.bytes))),
+            address: UInt64(
+                try Errno.check(pc_map(vcpu.raw, sharedBytes, HostMemory.pageSize.bytes))),
             lengthBytes: sharedBytes)
         try Errno.check(pc_kvm_set_flat_mode(vcpu.raw))
         return KVMVCPU(vcpu, shared)

@@ -66,7 +66,8 @@ public struct AutoConverge: Equatable, Sendable {
     ) -> UInt64? {
         dirtiedBytes = dirtiedBytes.adding(dirtied)
         sentBytes = sentBytes.adding(sent)
-        guard instant > periodStart, instant - periodStart > AutoConverge.periodNanosecondsMin else {
+        guard instant > periodStart, instant - periodStart > AutoConverge.periodNanosecondsMin
+        else {
             return nil
         }
         let isHigh = dirtiedBytes > sentBytes / 2

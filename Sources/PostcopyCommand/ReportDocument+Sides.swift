@@ -69,7 +69,6 @@ extension ReportDocument {
             zeroPages: progress.zeroPages * targetPages, receivedBytes: progress.receivedBytes,
             faultOrigin: report.faultOrigin.isEmpty ? nil : report.faultOrigin,
             peakResidentBytes: Machine.peakResidentBytes,
-            hugeBytesAtSwitch: report.memory.hugeBytesAtSwitch,
             hugeBytesAtEnd: report.memory.hugeBytesAtEnd,
             healedRanges: report.memory.healNanoseconds.map { _ in report.memory.healedRanges },
             healNs: report.memory.healNanoseconds, lockProblem: report.memory.lockProblem)

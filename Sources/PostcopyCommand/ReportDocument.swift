@@ -173,7 +173,6 @@ struct SideFigures: Codable, Equatable {
     /// Memory mapped by huge pages: at the source, and at the destination before the postcopy and
     /// after it.
     var hugeBytesAtStart: UInt64?
-    var hugeBytesAtSwitch: UInt64?
     var hugeBytesAtEnd: UInt64?
     /// Huge pages rebuilt, and how long that took; only when it was asked for.
     var healedRanges: Int?

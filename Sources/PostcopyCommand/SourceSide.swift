@@ -85,7 +85,9 @@ struct SourceSide {
 
         /// A precopy begins by itself when the workload is warm, and ends by its own policy.
         private mutating func startWhenWarm(_ status: MigrationStatus, at now: UInt64) {
-            guard side.options.precopy == nil, !isStarted, status != .none, status != .setup else { return }
+            guard side.options.precopy == nil, !isStarted, status != .none, status != .setup else {
+                return
+            }
             guard let end = warmUntil else {
                 warmUntil = now + side.warmUp.nanoseconds
                 return

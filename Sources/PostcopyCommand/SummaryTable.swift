@@ -117,8 +117,7 @@ struct SummaryTable {
         let healed = destination?.healedRanges.map { "\($0) rebuilt" }
         return [
             share(document.source?.hugeBytesAtStart, "source"),
-            share(destination?.hugeBytesAtSwitch, "at the switch"),
-            share(destination?.hugeBytesAtEnd, "at the end"),
+            share(destination?.hugeBytesAtEnd, "destination"),
             healed.map { "\($0) in \(Readable.time(destination?.healNs ?? 0))" },
         ]
     }

@@ -126,7 +126,6 @@ public final class DestinationSession: Sendable {
         report.guestRunningAtNanoseconds = control.guestRunningAtNanoseconds
         report.guestRunsHere = control.guestRunningAtNanoseconds != nil
         report.progress = progress
-        report.memory.hugeBytesAtSwitch = state.counters.hugeBytesAtSwitch.withLock { $0 }
         if report.status == .completed {
             report.problem = nil
             state.endFaults()

@@ -215,6 +215,4 @@ final class DestinationCounters: Sendable {
     let zeroPages = Atomic<UInt64>(0)
     let requests = Atomic<UInt64>(0)
     let faults = Atomic<UInt64>(0)
-    /// What huge pages mapped before they were switched off; `nil` before, or where nobody knows.
-    let hugeBytesAtSwitch = Mutex<UInt64?>(nil)
 }

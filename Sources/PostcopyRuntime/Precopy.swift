@@ -64,7 +64,9 @@ final class Precopy: Sendable {
     ///
     /// The guest must not write them before this returns. The tracker forgets first: a write that
     /// comes later is seen by it, and one that came before must not bring the page back.
-    func hint(free pages: Range<Int>, of block: BlockIndex, in dirty: DirtyBitmap) throws(Errno) -> Int {
+    func hint(free pages: Range<Int>, of block: BlockIndex, in dirty: DirtyBitmap) throws(Errno)
+        -> Int
+    {
         // The lock lets no hint reach into the moment in which the bitmaps are settled.
         try hints.withLock { hints throws(Errno) in
             guard hints == .accepted else { return 0 }

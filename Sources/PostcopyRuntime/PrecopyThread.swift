@@ -88,7 +88,8 @@ struct PrecopyThread: ~Copyable {
         if pass.sentPages > 0 { endPass(dirtiedPages: 0, at: now) }
         publish(at: now)
         return PrecopyOutcome(
-            rounds: rounds, decision: decision, observation: observation(isRoundEnd: false, at: now),
+            rounds: rounds, decision: decision,
+            observation: observation(isRoundEnd: false, at: now),
             rates: rates, isTracking: times.isTracking, throttlePercent: converger?.percent ?? 0)
     }
 

@@ -102,8 +102,6 @@ public struct DestinationReport: Sendable {
 
 /// How a destination's memory is mapped. Bytes of huge pages are as `GuestRAM.hugeBytes` counts them.
 public struct MemoryReport: Equatable, Sendable {
-    /// Before huge pages were switched off for the postcopy; `nil` when it did not come to that.
-    public internal(set) var hugeBytesAtSwitch: UInt64?
     /// Once every page was there and, if asked for, huge pages were rebuilt; else `nil`.
     public internal(set) var hugeBytesAtEnd: UInt64?
     /// Ranges that were rebuilt as one huge page each.

@@ -67,7 +67,8 @@ extension SourceControl {
     private mutating func noteDecision(_ ending: SourcePhase.Ending) {
         guard let outcome = precopy.outcome else { return }
         let isPolicys =
-            outcome.decision.map { ($0.ending == .completesPrecopy) == (ending == .precopy) } ?? false
+            outcome.decision.map { ($0.ending == .completesPrecopy) == (ending == .precopy) }
+            ?? false
         precopy.decision = isPolicys ? outcome.decision : .byHand(outcome.observation)
     }
 
@@ -81,7 +82,8 @@ extension SourceControl {
     mutating func settleMemory() -> Bool {
         guard let settled = state.precopy else { return true }
         let begun = Monotonic.now()
-        do { try state.settleDirty(settled, isTracked: precopy.outcome?.isTracking == true) } catch {
+        do { try state.settleDirty(settled, isTracked: precopy.outcome?.isTracking == true) } catch
+        {
             apply(.trackingFailed, problem: "tracking the guest's writes: \(error)")
             return false
         }

@@ -33,7 +33,8 @@ public final class SourceSession: Sendable {
     public func hint(free pages: Range<Int>, ofBlock block: Int) throws(Errno) {
         precondition(state.geometries.indices.contains(block), "a hint names a block")
         let count = state.geometries[block].targetPageCount
-        precondition(pages.lowerBound >= 0 && pages.upperBound <= count, "a hint is inside its block")
+        precondition(
+            pages.lowerBound >= 0 && pages.upperBound <= count, "a hint is inside its block")
         try state.hint(free: pages, of: BlockIndex(rawValue: block))
     }
 

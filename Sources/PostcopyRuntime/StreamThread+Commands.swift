@@ -44,7 +44,7 @@ extension StreamThread {
         let action = state.advance(
             .discard(ranges: UInt16(clamping: discard.ranges.count)), at: itemPosition)
         guard action == .dropRanges else { return try leave(action) }
-        avoidHugePages()
+        stage = .discarding
         let geometry = state.geometries[discard.block.rawValue]
         for range in discard.ranges {
             let first = geometry.hostPage(containing: range.start)
@@ -64,7 +64,6 @@ extension StreamThread {
         }
         let action = state.advance(.listen, at: packagePosition)
         guard action == .startListening else { return try leave(action) }
-        avoidHugePages()
         try dropMissing()
         for (_, ram) in state.list.sent {
             do { try state.uffd.register(ram) } catch {

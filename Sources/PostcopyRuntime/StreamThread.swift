@@ -19,9 +19,9 @@ enum StreamTrouble: Error {
 
 /// How the stream thread treats the guest's memory.
 enum MemoryStage {
-    /// Pages are written, in huge pages where the kernel gives them; what did not come is zero.
+    /// Pages are written; what did not come is zero.
     case filling
-    /// Pages are written in small pages, and what was discarded is stale until LISTEN.
+    /// Pages are written, and what was discarded is stale until LISTEN.
     case discarding
     /// What did not come is missing, and is placed.
     case faulting

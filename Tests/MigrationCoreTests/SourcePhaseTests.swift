@@ -6,7 +6,8 @@ struct SourcePhaseTests {
     static let phases: [SourcePhase] = [
         .none, .setup(startRequested: false), .setup(startRequested: true), .active,
         .stopping(.postcopy), .stopping(.precopy), .device, .sendingPackage(committed: false),
-        .sendingPackage(committed: true), .postcopyDevice(allPagesSent: false), .postcopyDevice(allPagesSent: true),
+        .sendingPackage(committed: true), .postcopyDevice(allPagesSent: false),
+        .postcopyDevice(allPagesSent: true),
         .postcopyActive, .completing, .completed, .paused(.beforeCommit), .paused(.afterCommit),
         .paused(.afterEnd), .failed(.linkLost), .failed(.deadlinePassed),
         .failed(.peerMisbehaved), .failed(.trackingFailed),
@@ -14,7 +15,8 @@ struct SourcePhaseTests {
     ]
 
     static let reports: [SourceEvent] = [
-        .connected, .startPostcopy, .restFits, .guestStopped, .packageStarted, .packageSent, .allPagesSent,
+        .connected, .startPostcopy, .restFits, .guestStopped, .packageStarted, .packageSent,
+        .allPagesSent,
     ]
     static let troubles: [(event: SourceEvent, failure: SourceFailure)] = [
         (.linkLost, .linkLost), (.deadlinePassed, .deadlinePassed),

@@ -13,7 +13,7 @@ func fullReport() -> ReportDocument {
         pid: 7, status: "completed", errorDesc: "none", guestRunsHere: false, startedAtNs: 5,
         endedAtNs: 9_000, guestStoppedAtNs: 100, guestRunningAtNs: 400, phases: phases, faults: 2,
         requests: 3, zeroPages: 4, receivedBytes: 5, faultOrigin: "user only",
-        peakResidentBytes: 6 << 20, hugeBytesAtStart: 1 << 20, hugeBytesAtSwitch: 380 << 10,
+        peakResidentBytes: 6 << 20, hugeBytesAtStart: 1 << 20,
         hugeBytesAtEnd: 1_040_000, healedRanges: 24, healNs: 25, lockProblem: "no room")
     return ReportDocument(
         command: "run", status: "completed", errorDesc: "none", totalTimeNs: 1_000,
@@ -71,7 +71,7 @@ func fullReport() -> ReportDocument {
                 "pid", "status", "error-desc", "guest-runs-here", "started-at-ns", "ended-at-ns",
                 "guest-stopped-at-ns", "guest-running-at-ns", "phases", "faults", "requests",
                 "zero-pages", "received-bytes", "fault-origin", "peak-resident-bytes",
-                "huge-bytes-at-start", "huge-bytes-at-switch", "huge-bytes-at-end",
+                "huge-bytes-at-start", "huge-bytes-at-end",
                 "healed-ranges", "heal-ns", "lock-problem",
             ])
         #expect(keys("machine") == ["cpus", "kernel", "load-average"])
@@ -126,7 +126,7 @@ func fullReport() -> ReportDocument {
     @Test("the table says what share of memory is in huge pages, and when")
     func hugePages() {
         let text = SummaryTable(fullReport()).text(columns: 140)
-        let shares = "source 100 %, at the switch 37 %, at the end 99 %, 24 rebuilt in 25 ns"
+        let shares = "source 100 %, destination 99 %, 24 rebuilt in 25 ns"
         #expect(text.contains(shares))
         #expect(text.contains("not locked"))
     }

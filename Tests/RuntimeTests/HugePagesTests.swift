@@ -8,7 +8,7 @@ import Testing
 @testable import PostcopyRuntime
 
 extension RuntimeLaws {
-    /// A precopy fills huge pages, and a postcopy takes parts of them away.
+    /// Huge pages are off from the first page to the last, and come back then.
     @Suite(
         "A destination and huge pages",
         .enabled(if: hostGivesHugePages, "needs Linux 6.7 and transparent huge pages not 'never'"))
@@ -22,7 +22,7 @@ extension RuntimeLaws {
             var testDescription: String { "\(backing), heals \(heals)" }
         }
 
-        /// A part of each huge page is discarded, first the page that is touched last.
+        /// A part of each huge page's range is discarded, first the page that is touched last.
         static let ways: [Way] = [RAMBacking.anonymous, .memfd].flatMap { backing in
             [false, true].map { heals in
                 Way(backing: backing, pages: 1_027, discarded: [5..<6, 700..<703], heals: heals)
@@ -31,24 +31,18 @@ extension RuntimeLaws {
 
         static let huge = HostMemory.hugePageSize?.bytes ?? 0
 
-        @Test("what is discarded in a huge page faults, and its neighbours stay", arguments: ways)
+        @Test(
+            "what is discarded faults, its neighbours stay, and huge pages come back",
+            arguments: ways)
         func discards(_ way: Way) throws {
             let migration = try ScriptedPostcopy(way)
             try migration.precopy()
             let ram = migration.guest.memory[0]
-            if way.backing == .memfd {
-                // Shared memory comes in small pages on most hosts.
-                for range in 0..<2 as Range<UInt64> {
-                    let start = RAMOffset(rawValue: range * Self.huge)
-                    #expect(try ram.collapse(rangeAt: start) == .rebuilt)
-                }
-            }
-            #expect(ram.hugeBytes() == 2 * Self.huge)
-            try migration.switchOver()
+            #expect(ram.hugeBytes() == 0)
             #expect(!mappingFlags(at: ram.address.rawValue).contains("hg"))
+            try migration.switchOver()
             try migration.readNeighbours()
             let report = try migration.finish()
-            #expect(report.memory.hugeBytesAtSwitch == 2 * Self.huge)
             #expect(report.memory.hugeBytesAtEnd == (way.heals ? 2 * Self.huge : 0))
             #expect(report.memory.healedRanges == (way.heals ? 2 : 0))
             #expect((report.memory.healNanoseconds != nil) == way.heals)
@@ -67,20 +61,17 @@ extension RuntimeLaws {
             try migration.switchOver()
             try migration.readNeighbours()
             let report = try migration.finish()
-            #expect(report.memory.hugeBytesAtSwitch == 8 << 20)
             #expect(report.memory.hugeBytesAtEnd == 8 << 20)
             #expect(report.memory.healedRanges == 0)
         }
 
-        @Test("a page that never came is missing, although its huge page is there")
+        @Test("a page that never came is missing, though nobody discarded it")
         func neverCame() throws {
             let way = Way(backing: .anonymous, pages: 512, discarded: [1..<512])
             let migration = try ScriptedPostcopy(way, sendsStale: false, sendsDiscards: false)
             try migration.precopy()
-            #expect(migration.guest.memory[0].hugeBytes() == Self.huge)
             try migration.switchOver()
-            let report = try migration.finish()
-            #expect(report.memory.hugeBytesAtSwitch == Self.huge)
+            _ = try migration.finish()
         }
 
         @Test("who cancels ends the healing, and nothing else")

@@ -45,7 +45,9 @@ extension RuntimeLaws {
             for seed in 1...3 as ClosedRange<UInt64> {
                 let pair = try WritingPair(
                     blocks: [("low", 2_000, backing), ("high", 3_000, backing)], seed: seed)
-                let options = Self.options(preempt: preempt) { $0.switchover = Self.settings(rounds: 3) }
+                let options = Self.options(preempt: preempt) {
+                    $0.switchover = Self.settings(rounds: 3)
+                }
                 let outcome = try #require(try pair.migrate(options))
                 expectWhole(pair, outcome)
                 let precopy = try #require(outcome.source.precopy)
