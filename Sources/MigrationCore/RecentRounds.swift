@@ -5,11 +5,7 @@ struct RecentRounds: Equatable, Sendable {
         let dirtiedSeconds: Double
     }
 
-    /// How far back the ratio looks, in lengths of the coming round. With one alone a short burst in
-    /// a short round looks like a guest that never rests; with more, one that has begun to write for
-    /// good is seen late.
-    private static let windowRests = 3.0
-    /// Rounds kept. They shrink where it matters how far back one looks, so that four cover it.
+    /// Rounds kept: enough to see past one burst, and few enough to forget what the guest did before.
     private static let roundCountMax = 4
     /// What a round took beyond this multiple of its sending is its sync: the bandwidth is not known
     /// better than to a tenth.
@@ -18,7 +14,7 @@ struct RecentRounds: Equatable, Sendable {
     private static let overheadSecondsMin = 0.001
 
     private var rounds: [Round] = []
-    private var bulkRatio = 1.0
+    private var bulkRatio = 0.0
     private var endedAt: UInt64?
     private var restSeconds = 0.0
     private(set) var overheadSeconds = RecentRounds.overheadSecondsMin
@@ -37,34 +33,34 @@ struct RecentRounds: Equatable, Sendable {
                 seconds - restSeconds * RecentRounds.bandwidthTolerance,
                 RecentRounds.overheadSecondsMin)
         } else {
-            // Its length says nothing of the rounds to come, so that it is not kept among them.
+            // Kept apart from the rounds to come, which are far shorter.
             bulkRatio = ratio
         }
         endedAt = observation.elapsedNanoseconds
         restSeconds = Double(observation.remainingBytes) / bandwidth
     }
 
-    /// Dirtied over sent: over the last round, and as far back as a few rounds of the coming length.
-    var ratio: Double {
+    /// Dirtied over sent: in the last round, and in the last few when it is above 1.
+    ///
+    /// However fast a guest writes, as long as it goes on as before the rest comes to stand still, and
+    /// the ratio at 1. Above that it has begun to write more; whether for good or in a burst the rounds
+    /// before say best.
+    private var ratio: Double {
         guard let last = rounds.last else { return bulkRatio }
-        let window = max(last.seconds, restSeconds * RecentRounds.windowRests)
-        var seconds = 0.0
-        var dirtied = 0.0
-        for round in rounds.reversed() where seconds < window {
-            let taken = min(round.seconds, window - seconds)
-            seconds += taken
-            dirtied += round.dirtiedSeconds * (taken / round.seconds)
-        }
-        return dirtied / seconds
+        if last.dirtiedSeconds <= last.seconds { return last.dirtiedSeconds / last.seconds }
+        let seconds = rounds.reduce(0) { $0 + $1.seconds }
+        return rounds.reduce(0) { $0 + $1.dirtiedSeconds } / seconds
     }
 
     /// What the rounds noted so far say of those to come; `nil` while no bandwidth is known.
     func forecast(_ observation: PrecopyObservation, limitSeconds: Double) -> PrecopyForecast? {
         guard observation.bandwidthBytesPerSecond > 0 else { return nil }
         let bandwidth = Double(observation.bandwidthBytesPerSecond)
+        let latest = Double(observation.dirtyBytesPerSecond) / bandwidth
         return PrecopyForecast(
             restSeconds: Double(observation.remainingBytes) / bandwidth,
             totalSeconds: Double(observation.totalBytes) / bandwidth,
-            limitSeconds: limitSeconds, ratio: ratio, overheadSeconds: overheadSeconds)
+            limitSeconds: limitSeconds, ratio: endedAt == nil ? latest : ratio,
+            overheadSeconds: overheadSeconds)
     }
 }

@@ -8,8 +8,8 @@
 /// and completing is possible while `R / B` is within the downtime limit.
 public enum SwitchoverCost {
     /// A second of precopy: the first write to each page after a sync faults for the tracker, and the
-    /// sender takes processor and network. A web server lost 12 % of its throughput in the bulk round
-    /// and 20 % later (Clark et al., Live Migration of Virtual Machines, NSDI 2005).
+    /// sender takes processor and network. An assumption, between the few percent of a guest that
+    /// rests and the fifth of one that writes much and shares its link.
     public static let precopySecond = 0.1
     /// A second in which pages are owed: every vCPU may stand in a missing page at any moment, so that
     /// it is priced as if all did. They do less, but a link lost now takes the guest down with it.

@@ -29,11 +29,11 @@ public struct SwitchoverDecision: Equatable, Sendable, CustomStringConvertible {
 
     /// Postcopy, because somebody asked for it: always obeyed, whatever the figures say.
     public static func byHand(_ observation: PrecopyObservation) -> SwitchoverDecision {
-        var rounds = RecentRounds()
-        rounds.note(observation)
+        // Without a limit nothing fits.
+        let forecast = RecentRounds().forecast(observation, limitSeconds: 0)
         return SwitchoverDecision(
-            ending: .postcopy, rule: .byHand, observation: observation,
-            forecast: rounds.forecast(observation, limitSeconds: 0), settings: nil)
+            ending: .postcopy, rule: .byHand, observation: observation, forecast: forecast,
+            settings: nil)
     }
 
     init(

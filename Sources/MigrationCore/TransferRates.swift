@@ -89,8 +89,8 @@ public struct TransferRates: Equatable, Sendable {
     /// `pages-per-second`.)
     public var pagesPerSecond: UInt64 { (smoothed ?? window.perSecond(in: windowAge)).pages }
 
-    /// `pagesPerSecond` in bytes of guest memory: what a rest in bytes of memory is measured by, since
-    /// a zero page takes a few bytes of the link.
+    /// `pagesPerSecond` in bytes of guest memory. What is left is measured by it, since a zero page
+    /// takes a few bytes of the link.
     public var memoryBytesPerSecond: UInt64 { pagesPerSecond.times(pageSizeBytes, over: 1) }
 
     /// `dirtyPagesPerSecond` in bytes of guest memory.
