@@ -84,7 +84,7 @@ struct PrecopyThread: ~Copyable {
             try link { writer throws(Errno) in try writer.end() }
         } catch { report(error) }
         let now = Monotonic.now()
-        // What was dirtied meanwhile shows in the last sync.
+        // What was dirtied meanwhile shows in the last sync, by which it ends.
         if pass.sentPages > 0 { endPass(dirtiedPages: 0, at: now) }
         publish(at: now)
         return PrecopyOutcome(

@@ -11,6 +11,8 @@ struct PrecopyRun: ~Copyable {
     /// What made the guest stop.
     var decision: SwitchoverDecision?
     var finalSyncNanoseconds: UInt64 = 0
+    /// Pages that the last sync found dirty.
+    var lastDirtied = 0
     var restWasSent = false
 
     /// `nil` before the precopy has ended.
@@ -18,6 +20,10 @@ struct PrecopyRun: ~Copyable {
         guard let outcome else { return nil }
         var report = PrecopyReport()
         report.rounds = outcome.rounds.kept
+        // The last round ends with the guest stopped, in the last sync.
+        if let last = report.rounds.indices.last {
+            report.rounds[last].dirtiedPages += UInt64(lastDirtied)
+        }
         report.roundCount = outcome.rounds.count
         report.restWasSent = restWasSent
         report.finalSyncNanoseconds = finalSyncNanoseconds
@@ -82,8 +88,8 @@ extension SourceControl {
     mutating func settleMemory() -> Bool {
         guard let settled = state.precopy else { return true }
         let begun = Monotonic.now()
-        do { try state.settleDirty(settled, isTracked: precopy.outcome?.isTracking == true) } catch
-        {
+        let isTracked = precopy.outcome?.isTracking == true
+        do { precopy.lastDirtied = try state.settleDirty(settled, isTracked: isTracked) } catch {
             apply(.trackingFailed, problem: "tracking the guest's writes: \(error)")
             return false
         }

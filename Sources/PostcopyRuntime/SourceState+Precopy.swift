@@ -29,12 +29,14 @@ extension SourceState {
     /// owed too, since the destination would wait for it; it is sent as zeros.
     ///
     /// - Parameter isTracked: whether the precopy ever began; if not, everything is dirty.
-    func settleDirty(_ precopy: Precopy, isTracked: Bool) throws(Errno) {
+    /// - Returns: how many pages the last sync found dirty.
+    func settleDirty(_ precopy: Precopy, isTracked: Bool) throws(Errno) -> Int {
         precopy.closeHints()
-        if isTracked { _ = try syncDirty(precopy) }
+        let dirtied = isTracked ? try syncDirty(precopy) : 0
         var count = 0
         for (dirty, sent) in zip(dirty, precopy.sent) { count += dirty.insertUnsent(sent) }
         counters.remainingPages.add(count, ordering: .relaxed)
+        return dirtied
     }
 
     /// Makes host pages that were sent or dirtied in part dirty as a whole: they are placed as one.
