@@ -34,7 +34,8 @@ extension GuestRAM {
     ///
     /// Threads: any, also while a source sends the block. Refused is it from the moment a source has
     /// stopped the guest until its migration has ended, and at a destination from the moment its
-    /// memory is emptied for a source until every page is placed.
+    /// memory is emptied for a source until every page is placed. A KVM slot of which a `KVMDirtyLog`
+    /// reads the log must keep its length: give KVM the block's maximum.
     ///
     /// Source: `qemu_ram_resize` (`system/physmem.c`); a QEMU source cancels its migration instead.
     public func resize(to usedBytes: UInt64) throws(RAMError) {

@@ -21,6 +21,11 @@ public struct TransferRates: Equatable, Sendable {
                 pages: pages.times(nanosecondsPerSecond, over: nanoseconds))
         }
 
+        /// Whether more than half of the pages were no zero pages.
+        func isMostlyContent(_ pageSizeBytes: UInt64) -> Bool {
+            pages > 0 && bytes > pages.times(pageSizeBytes, over: 2)
+        }
+
         func mean(with other: Counts) -> Counts {
             Counts(bytes: bytes.mean(with: other.bytes), pages: pages.mean(with: other.pages))
         }
@@ -35,6 +40,8 @@ public struct TransferRates: Equatable, Sendable {
     private var windowAge: UInt64 = 0
     /// Of the windows that are over; `nil` before the first is.
     private var smoothed: Counts?
+    /// Of those that were mostly content; `nil` before the first.
+    private var contentBytesPerSecond: UInt64?
     private var syncedAt: UInt64
     /// Found by syncs at the very instant of the one before: the next one counts them.
     private var uncountedPages: UInt64 = 0
@@ -62,6 +69,9 @@ public struct TransferRates: Equatable, Sendable {
         guard windowAge >= TransferRates.windowNanoseconds else { return }
         let rate = window.perSecond(in: windowAge)
         smoothed = smoothed?.mean(with: rate) ?? rate
+        if window.isMostlyContent(pageSizeBytes) {
+            contentBytesPerSecond = contentBytesPerSecond?.mean(with: rate.bytes) ?? rate.bytes
+        }
         window = Counts()
         windowAge = 0
     }
@@ -89,9 +99,14 @@ public struct TransferRates: Equatable, Sendable {
     /// `pages-per-second`.)
     public var pagesPerSecond: UInt64 { (smoothed ?? window.perSecond(in: windowAge)).pages }
 
-    /// `pagesPerSecond` in bytes of guest memory. What is left is measured by it, since a zero page
-    /// takes a few bytes of the link.
-    public var memoryBytesPerSecond: UInt64 { pagesPerSecond.times(pageSizeBytes, over: 1) }
+    /// What is left is measured by this, in bytes of guest memory: the bandwidth while most pages were
+    /// content, since zero pages pass in a few bytes and say nothing of what a page takes that is
+    /// none. While nothing but zero pages was ever sent, their memory.
+    public var memoryBytesPerSecond: UInt64 {
+        let open = window.isMostlyContent(pageSizeBytes) ? window.perSecond(in: windowAge).bytes : 0
+        return contentBytesPerSecond
+            ?? (open > 0 ? open : pagesPerSecond.times(pageSizeBytes, over: 1))
+    }
 
     /// `dirtyPagesPerSecond` in bytes of guest memory.
     public var dirtyBytesPerSecond: UInt64 { dirtyPagesPerSecond.times(pageSizeBytes, over: 1) }

@@ -99,7 +99,7 @@ struct SourceSide {
 
         /// SIGUSR1 moves the workload now, whatever the policy says.
         private mutating func heedRequest(_ status: MigrationStatus) {
-            guard SwitchRequest.heed(), status == .active, !isStarted else { return }
+            guard status == .active, !isStarted, SwitchRequest.heed() else { return }
             isStarted = true
             migration.startPostcopy()
         }

@@ -28,8 +28,10 @@ final class FirstFaults: Sendable {
         guard let size = HostMemory.hugePageSize else { return nil }
         self.size = size
         blocks = memory.map { ram in
-            // hugetlb has nothing to be rebuilt, nor has the rest behind the last whole range.
-            let lengthBytes = ram.backing == .hugetlb ? 0 : ram.geometry.lengthBytes
+            // hugetlb has nothing to be rebuilt, nor has the rest behind the last whole range; and
+            // what others map too is not this migration's.
+            let isLeft = ram.backing == .hugetlb || ram.isShared
+            let lengthBytes = isLeft ? 0 : ram.geometry.lengthBytes
             return Block(
                 pageShift: max(0, size.shift - ram.geometry.hostPage.shift),
                 ranges: PageBitmap(pageCount: Int(lengthBytes >> UInt64(size.shift)), allSet: false)

@@ -10,7 +10,8 @@ public struct GuestError: Error, Equatable, Sendable, CustomStringConvertible {
 
 /// What the runtime knows of a guest: memory as RAM blocks, device state, and how to stop and start.
 ///
-/// The runtime calls it from its control thread, one call at a time.
+/// The runtime calls it from its control thread, one call at a time; only `throttle` comes from the
+/// thread that sends, and `makeDirtyTracker` from whoever makes the source.
 public protocol Guest: AnyObject, Sendable {
     /// Named in the stream's head; source and destination must agree.
     var machineType: String { get }

@@ -7,6 +7,7 @@ internal import Synchronization
 final class Precopy: Sendable {
     let options: PrecopyOptions
     let tracker: any DirtyTracker
+    private let ignored: Set<BlockIndex>
     /// Target pages of each block that were sent at least once, or never will be.
     let sent: [PageBitmap]
     /// Target pages of each block that the guest gave up and has not written since.
@@ -23,7 +24,8 @@ final class Precopy: Sendable {
     /// - Throws: `TrackerRefusal`.
     init(guest: any Guest, list: BlockList, options: PrecopyOptions) throws {
         self.options = options
-        tracker = try guest.makeDirtyTracker(ignoring: list.ignored)
+        ignored = list.ignored
+        tracker = try guest.makeDirtyTracker(ignoring: ignored)
         try tracker.check()
         sent = guest.memory.map { ram in
             PageBitmap(pageCount: ram.geometry.targetPageCount, allSet: list.isIgnored(ram))
@@ -52,7 +54,8 @@ final class Precopy: Sendable {
     /// Marks what the guest wrote since the last sync; answers how many pages became dirty.
     func sync(into dirty: [DirtyBitmap]) throws(Errno) -> Int {
         var count = 0
-        for (index, bitmap) in dirty.enumerated() {
+        for (index, bitmap) in dirty.enumerated()
+        where !ignored.contains(BlockIndex(rawValue: index)) {
             count += try tracker.sync(BlockIndex(rawValue: index), into: bitmap)
             // A page that was written is not free any more.
             if hasFreePages.load(ordering: .relaxed) { bitmap.subtract(from: free[index]) }
@@ -60,20 +63,29 @@ final class Precopy: Sendable {
         return count
     }
 
-    /// Takes pages that nobody needs out of what is to be sent; answers how many were dirty.
+    /// Takes the content of pages that nobody needs out of what is to be sent; answers how many pages
+    /// were dirty and are not any more. One that was never sent stays dirty, and goes as zeros: the
+    /// destination would wait for it.
     ///
-    /// The guest must not write them before this returns. The tracker forgets first: a write that
+    /// The guest must not write the pages before this returns. The tracker forgets first: a write that
     /// comes later is seen by it, and one that came before must not bring the page back.
-    func hint(free pages: Range<Int>, of block: BlockIndex, in dirty: DirtyBitmap) throws(Errno)
-        -> Int
-    {
+    func hint(
+        free pages: Range<Int>, of block: BlockIndex, in dirty: DirtyBitmap
+    ) throws(Errno) -> Int {
         // The lock lets no hint reach into the moment in which the bitmaps are settled.
         try hints.withLock { hints throws(Errno) in
             guard hints == .accepted else { return 0 }
             try tracker.forget(block, pages)
             hasFreePages.store(true, ordering: .relaxed)
             free[block.rawValue].insert(pages)
-            return dirty.remove(pages)
+            let sent = sent[block.rawValue]
+            var count = 0
+            var page = pages.lowerBound
+            while let run = sent.nextRun(from: page), run.lowerBound < pages.upperBound {
+                count += dirty.remove(run.clamped(to: pages))
+                page = run.upperBound
+            }
+            return count
         }
     }
 

@@ -26,6 +26,7 @@ struct PrecopyOutcome: Sendable {
 struct PrecopyThread: ~Copyable {
     private let state: SourceState
     private let precopy: Precopy
+    private let link: SourceLink
     private var writer: SectionWriter
     private var policy: SwitchoverPolicy
     private var converger: AutoConverge?
@@ -69,6 +70,7 @@ struct PrecopyThread: ~Copyable {
         let now = Monotonic.now()
         self.state = state
         self.precopy = precopy
+        self.link = link
         writer = SectionWriter(state: state, link: link)
         policy = SwitchoverPolicy(settings: precopy.options.switchover)
         times = Times(begun: now, lastPing: now)
@@ -81,7 +83,7 @@ struct PrecopyThread: ~Copyable {
         do throws(Trouble) {
             try begin()
             while !isOver { try sendRound() }
-            try link { writer throws(Errno) in try writer.end() }
+            try write { writer throws(Errno) in try writer.end() }
         } catch { report(error) }
         let now = Monotonic.now()
         // What was dirtied meanwhile shows in the last sync, by which it ends.
@@ -112,9 +114,13 @@ struct PrecopyThread: ~Copyable {
 
     /// Lets the guest run on, then begins to track.
     private mutating func begin() throws(Trouble) {
-        try wait(until: times.begun + precopy.options.warmUpNanoseconds)
+        let (end, isEndless) = times.begun.addingReportingOverflow(
+            precopy.options.warmUpNanoseconds)
+        try wait(until: isEndless ? .max : end)
         guard !isOver else { return }
+        link.isMainIdle.withLock { $0 = true }
         do { try precopy.start() } catch { throw .tracker(error.description) }
+        link.isMainIdle.withLock { $0 = false }
         times.isTracking = true
         // Everything is dirty; but a kernel's log may have to give out its bits before it clears any.
         _ = try sync()
@@ -135,7 +141,7 @@ struct PrecopyThread: ~Copyable {
                 bytes: state.counters.sentBytes.precopy, pages: state.counters.sentPages, at: now)
             try look(at: now)
         }
-        try link { writer throws(Errno) in try writer.end() }
+        try write { writer throws(Errno) in try writer.end() }
         try wait(until: pass.startedAtNanoseconds + roundNanosecondsMin)
         guard !isOver else { return }
         let dirtied = UInt64(try sync())
@@ -149,10 +155,12 @@ struct PrecopyThread: ~Copyable {
 
     /// Answers how many pages were dirtied since the last time.
     private mutating func sync() throws(Trouble) -> Int {
+        link.isMainIdle.withLock { $0 = true }
         let count: Int
         do { count = try state.syncDirty(precopy) } catch { throw .tracker("\(error)") }
+        link.isMainIdle.withLock { $0 = false }
         if let list = state.takeResizes() {
-            try link { writer throws(Errno) in try writer.write(list) }
+            try write { writer throws(Errno) in try writer.write(list) }
         }
         return count
     }
@@ -182,7 +190,7 @@ struct PrecopyThread: ~Copyable {
             writer.append(run, of: block)
             count += run.count
         }
-        try link { writer throws(Errno) in try writer.flush() }
+        try write { writer throws(Errno) in try writer.flush() }
         state.pace.noteSent(writer.takeWrittenBytes())
         pass.sentPages += UInt64(count)
         return count
@@ -231,10 +239,10 @@ struct PrecopyThread: ~Copyable {
         beginPass(at: now)
     }
 
-    private mutating func link(
-        _ write: (inout SectionWriter) throws(Errno) -> Void
+    private mutating func write(
+        _ body: (inout SectionWriter) throws(Errno) -> Void
     ) throws(Trouble) {
-        do throws(Errno) { try write(&writer) } catch { throw .link(error) }
+        do throws(Errno) { try body(&writer) } catch { throw .link(error) }
     }
 
     // MARK: Steering
@@ -245,7 +253,7 @@ struct PrecopyThread: ~Copyable {
         if now - times.lastPublished >= Self.publishNanoseconds { publish(at: now) }
         guard now - times.lastPing >= state.pingNanoseconds else { return }
         times.lastPing = now
-        try link { writer throws(Errno) in
+        try write { writer throws(Errno) in
             try writer.send(.ping(PingValue.returnPathOpened.rawValue))
         }
     }

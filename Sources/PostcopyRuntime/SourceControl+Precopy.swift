@@ -14,6 +14,7 @@ struct PrecopyRun: ~Copyable {
     /// Pages that the last sync found dirty.
     var lastDirtied = 0
     var restWasSent = false
+    var isThrottleLifted = false
 
     /// `nil` before the precopy has ended.
     var report: PrecopyReport? {
@@ -66,7 +67,6 @@ extension SourceControl {
         precopy.outcome = precopy.thread.take()?.join()
         if case .stopping(let ending) = phase { noteDecision(ending) }
         state.stopsSending.store(false, ordering: .releasing)
-        if (precopy.outcome?.throttlePercent ?? 0) != 0 { state.guest.throttle(percent: 0) }
     }
 
     /// The policy's word, unless the user's came first.
@@ -78,11 +78,17 @@ extension SourceControl {
         precopy.decision = isPolicys ? outcome.decision : .byHand(outcome.observation)
     }
 
-    /// Ends the tracking. It takes some 20 ms for each GiB, and so is no part of the downtime.
-    mutating func endTracking() {
-        stopPrecopy()
-        state.precopy?.tracker.stop()
+    /// Lets the vCPUs run at full speed: not before they have stopped, where they do.
+    mutating func liftThrottle() {
+        guard let outcome = precopy.outcome, outcome.throttlePercent > 0, !precopy.isThrottleLifted
+        else { return }
+        precopy.isThrottleLifted = true
+        state.guest.throttle(percent: 0)
     }
+
+    /// Ends the tracking, which takes some 20 ms for each GiB: once the destination has heard how the
+    /// migration ended.
+    func endTracking() { state.precopy?.tracker.stop() }
 
     /// Learns what is owed; `false` when the tracker cannot say.
     mutating func settleMemory() -> Bool {
@@ -97,27 +103,45 @@ extension SourceControl {
         return true
     }
 
-    /// Sends all that is dirty, unless more was dirtied since the decision than fits: then the guest
-    /// does not wait for it.
+    /// Sends all that is dirty, unless more was dirtied since the decision than fits, or the link is
+    /// slower than it was: then what is left is owed, and the guest does not wait for it.
     mutating func sendRest() throws(Errno) {
-        guard restFits else { return try sendDiscards() }
-        precopy.restWasSent = true
+        guard restFits, let limit = downtimeLimit else { return try sendDiscards() }
+        let patience = limit + limit / 2
+        // A destination that takes nothing must not keep the guest standing.
+        link.main.limitWaits(
+            nanoseconds: min(state.options.silenceNanosecondsMax, Self.restWaitNanosecondsMax))
+        defer { link.main.limitWaits(nanoseconds: state.options.silenceNanosecondsMax) }
         var writer = SectionWriter(state: state, link: link)
         for block in state.dirty.indices {
             var page = 0
             while let run = state.takeRun(of: block, from: page, countMax: writer.room) {
+                state.precopy?.sent[block].insert(run)
                 writer.append(run, of: BlockIndex(rawValue: block))
                 page = run.upperBound
-                if writer.room == 0 { try writer.flush() }
+                guard writer.room == 0 else { continue }
+                try writer.flush()
+                takeMessages()
+                guard phase == .device else { return }
+                if Monotonic.now() - (times.guestStopped ?? 0) > patience {
+                    try writer.end()
+                    return try sendDiscards()
+                }
             }
         }
         try writer.end()
+        precopy.restWasSent = true
+    }
+
+    /// How long a write of the rest may take: lost packets are sent again after 0.2, 0.6 and 1.4 s.
+    private static let restWaitNanosecondsMax: UInt64 = 2_000_000_000
+
+    private var downtimeLimit: UInt64? {
+        state.precopy?.options.switchover.downtimeLimitNanoseconds
     }
 
     private var restFits: Bool {
-        guard let outcome = precopy.outcome,
-            let limit = state.precopy?.options.switchover.downtimeLimitNanoseconds
-        else { return false }
+        guard let outcome = precopy.outcome, let limit = downtimeLimit else { return false }
         let rest = outcome.rates.expectedDowntimeNanoseconds(remainingBytes: state.remainingBytes)
         return rest.map { $0 <= limit } ?? false
     }

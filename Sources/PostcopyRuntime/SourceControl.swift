@@ -19,9 +19,9 @@ struct SourceControl: ~Copyable {
     /// Taken and not yet applied, the next one last.
     private var pending: [SourceMessage] = []
     private var isDone = false
-    private var times = Times()
+    private(set) var times = Times()
 
-    private struct Times {
+    struct Times {
         var guestStopped: UInt64?
         var committed: UInt64?
         var lastPing: UInt64 = 0
@@ -52,7 +52,8 @@ struct SourceControl: ~Copyable {
             if !isDone { watchTheClock() }
         }
         stopSender()
-        endTracking()
+        stopPrecopy()
+        liftThrottle()
     }
 
     /// What the return path brought after the end: the destination's word may settle what is open.
@@ -105,7 +106,7 @@ struct SourceControl: ~Copyable {
         case .sendSetup: try sendSetup()
         case .awaitStart:
             connectUrgent()
-            startPrecopy()
+            if phase == .active { startPrecopy() }
         case .stopGuest: try stopGuest()
         case .sendDiscards: try leave { control throws(Errno) in try control.sendDiscards() }
         case .sendRest: try leave { control throws(Errno) in try control.sendRest() }
@@ -152,13 +153,17 @@ struct SourceControl: ~Copyable {
 
     private mutating func stopGuest() throws(Errno) {
         stopPrecopy()
+        guard case .stopping = phase else { return }
         connectUrgent()
         try awaitAnswer()
         guard case .stopping = phase else { return }
+        // A hint under way ends while the guest still runs.
+        state.precopy?.closeHints()
         state.counters.enter(.downtime)
         times.guestStopped = Monotonic.now()
         state.guest.pause()
         state.list.freezeLengths()
+        liftThrottle()
         apply(.guestStopped)
     }
 
@@ -246,14 +251,18 @@ struct SourceControl: ~Copyable {
 
     private mutating func ping(at now: UInt64) {
         times.lastPing = now
-        switch phase {
-        // The precopy's sender writes its own.
-        case .active where precopy.thread != nil: return
-        case .active, .postcopyDevice: break
-        // PING 1 is on its way already, or the stream has ended.
-        default: return
-        }
-        do { try send(ping: .returnPathOpened) } catch {
+        do throws(Errno) {
+            switch phase {
+            case .active where precopy.thread != nil:
+                // The precopy's sender writes its own while it writes.
+                try link.isMainIdle.withLock { isIdle throws(Errno) in
+                    if isIdle { try send(ping: .returnPathOpened) }
+                }
+            case .active, .postcopyDevice: try send(ping: .returnPathOpened)
+            // PING 1 is on its way already, or the stream has ended.
+            default: return
+            }
+        } catch {
             apply(.linkLost, problem: "the link to the destination failed: \(error)")
         }
     }

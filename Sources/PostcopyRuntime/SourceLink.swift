@@ -3,14 +3,17 @@ internal import Synchronization
 
 /// The channels of one migration at the source.
 final class SourceLink: Sendable {
-    /// Written by the control thread, and by the background sender while that runs; read by the
-    /// return-path thread.
+    /// Written by the control thread, and by a sender while one runs: the precopy's, then the
+    /// background's. Read by the return-path thread.
     let main: StreamSocket
     /// On its way from the control thread, which connects it, to the return-path thread.
     private let arrivingUrgent = Mutex<StreamSocket?>(nil)
     private let urgentExists = Atomic(false)
     /// Whether the destination answered the PING that precedes the guest's stop.
     let isDestinationReady = Atomic(false)
+    /// Whether the precopy's sender is at work in the kernel for long and writes nothing: then the
+    /// control thread may. Held while it does, a PING of nine bytes.
+    let isMainIdle = Mutex(false)
     /// Whether the precopy's sender has left the main channel.
     let isPrecopyOver = Atomic(false)
     /// Tells the return-path thread that no page is owed and the urgent channel ends.

@@ -20,8 +20,9 @@ public final class SourceSession: Sendable {
     /// Ends a migration whose guest has not moved yet; later it has no effect.
     public func cancel() { state.wish(.cancel) }
 
-    /// Says that nobody needs the content of whole target pages any more, so that a precopy leaves
-    /// them out; what reads them later at the destination finds zeros, or what they held once.
+    /// Says that nobody needs the content of whole target pages any more, so that a precopy does not
+    /// send it, or sends nine bytes for a page that the destination does not have yet; what reads
+    /// them later there finds zeros, or what they held once.
     /// Without precopy, and once the guest has stopped, it has no effect.
     ///
     /// Threads: any. The guest must not write the pages before this returns; it may afterwards.
@@ -65,14 +66,14 @@ public final class SourceSession: Sendable {
             var control = SourceControl(
                 state: state, link: link, address: address,
                 announce: { [self] now in status.withLock { $0 = now } })
-            try serve(link, &control)
+            try serve(link, &control, &report)
             control.conclude(&report)
         } catch {
             report.status = .failed
             report.problem = "\(error)"
             report.changes = [StatusChange(status: .failed, atNanoseconds: Monotonic.now())]
         }
-        report.endedAtNanoseconds = Monotonic.now()
+        if report.endedAtNanoseconds == 0 { report.endedAtNanoseconds = Monotonic.now() }
         report.progress = progress
         return report
     }
@@ -83,7 +84,9 @@ public final class SourceSession: Sendable {
         return socket
     }
 
-    private func serve(_ link: SourceLink, _ control: inout SourceControl) throws(Errno) {
+    private func serve(
+        _ link: SourceLink, _ control: inout SourceControl, _ report: inout SourceReport
+    ) throws(Errno) {
         let state = state
         let returnPath = try JoinableThread<Void>(name: "pc-return") {
             var thread = ReturnPathThread(state: state, link: link)
@@ -93,5 +96,7 @@ public final class SourceSession: Sendable {
         link.main.shutDown()
         returnPath.join()
         control.takeLastWords()
+        report.endedAtNanoseconds = Monotonic.now()
+        control.endTracking()
     }
 }

@@ -71,7 +71,7 @@ struct TransferRatesTests {
         #expect(rates.dirtyPagesPerSecond == 0)
     }
 
-    @Test("the expected downtime is the rest over the memory sent a second, zero pages included")
+    @Test("the expected downtime is the rest over what content takes, once some was sent")
     func downtime() {
         var rates = TransferRates(pageSizeBytes: 4096, at: 0)
         #expect(rates.expectedDowntimeNanoseconds(remainingBytes: 1) == nil)
@@ -79,6 +79,11 @@ struct TransferRatesTests {
         rates.noteSent(bytes: 9_000, pages: 1_000, at: 1_000 * Self.millisecond)
         #expect(rates.memoryBytesPerSecond == 4_096_000)
         #expect(rates.expectedDowntimeNanoseconds(remainingBytes: 1_024_000) == 250_000_000)
+        // Content at 1 MB/s, then zero pages that pass a thousand times faster.
+        rates.noteSent(bytes: 1_009_000, pages: 1_240, at: 2_000 * Self.millisecond)
+        rates.noteSent(bytes: 10_009_000, pages: 1_001_240, at: 3_000 * Self.millisecond)
+        #expect(rates.memoryBytesPerSecond == 1_000_000)
+        #expect(rates.expectedDowntimeNanoseconds(remainingBytes: 250_000) == 250_000_000)
         #expect(rates.expectedDowntimeNanoseconds(remainingBytes: .max) == .max)
     }
 

@@ -8,6 +8,8 @@ final class CuttingProxy: Sendable {
     private let target: ChannelAddress
     private let bytesLeft: Atomic<Int>
     private let stops: EventFlag
+    /// While set, nothing from the source is forwarded.
+    let isStalled = Atomic(false)
     private let sockets = Mutex<[SocketBox]>([])
     private let pumps = Mutex<[Bounded<Void>]>([])
     private let accepting = Mutex<Bounded<Void>?>(nil)
@@ -60,6 +62,9 @@ final class CuttingProxy: Sendable {
         while true {
             let bytes = reader.readSome(from: from.socket)
             guard !bytes.isEmpty else { break }
+            while isCounted, isStalled.load(ordering: .relaxed),
+                !stops.wait(timeoutNanoseconds: 2_000_000)
+            {}
             guard isCounted else {
                 if !to.send(bytes) { break }
                 continue

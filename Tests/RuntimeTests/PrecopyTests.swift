@@ -151,7 +151,9 @@ extension RuntimeLaws {
                 })
             #expect(outcome.source.status == .completed, "\(outcome.source.problem ?? "")")
             #expect(outcome.destination.status == .completed)
-            #expect(outcome.source.precopy?.rounds.first?.sentPages == 4_000)
+            // As zeros, with what was never written; those of the first write may be on their way.
+            let zeroPages = outcome.source.progress.zeroPages
+            #expect(zeroPages >= 1_900, "\(zeroPages)")
             let destination = pair.destination
             let givenUp = [1_000..<1_500, 2_000..<3_000, 3_000..<3_500, 4_000..<5_000]
             let wrong = (0..<6_000).filter { page in

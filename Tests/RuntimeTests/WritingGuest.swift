@@ -183,15 +183,18 @@ struct WritingPair {
     /// Runs the source's guest, migrates it, and stops it where it is then.
     /// - Parameters:
     ///   - bytes: the link breaks after so many from the source.
+    ///   - handle: called with the proxy that would break it, before anything runs.
     ///   - steer: called once both sides run, with the source.
     func migrate(
         _ options: MigrationOptions, cutAfter bytes: Int? = nil,
-        steer: (SourceSession) -> Void = { _ in }
+        steer: (SourceSession) -> Void = { _ in },
+        through handle: ((CuttingProxy) -> Void)? = nil
     ) throws -> Outcome? {
         let listener = ListenerBox(try Listener(at: ChannelAddress(parsing: "tcp:127.0.0.1:0")))
         let receiving = try DestinationSession(guest: destination, options: options)
         let sending = try SourceSession(guest: source, options: options)
         let proxy = try bytes.map { try CuttingProxy(to: listener.address, cutAfter: $0) }
+        if let proxy { handle?(proxy) }
         let address = proxy?.address ?? listener.address
         defer { _ = proxy?.stop() }
         source.resume()
