@@ -2,7 +2,6 @@
 # missing first. ARGS is handed on: make run ARGS="--memory 64M", make test ARGS="--filter StreamWire".
 
 PACKAGES := liburing-dev zlib1g-dev pkg-config
-ARGS ?=
 
 # Folders that do not exist yet are left out, so that linting is strict about those that do.
 SWIFT_SOURCES := $(wildcard Sources Tests examples Package.swift)
@@ -14,6 +13,8 @@ MAKEFLAGS += --no-print-directory
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
+# One round of precopy, so that all parts are seen: by itself this workload fits into the downtime.
+run: ARGS ?= --switch-after-rounds 1
 run: deps ## build and migrate a running workload on this machine
 	@swift build -c release --product postcopy
 	@.build/release/postcopy run $(ARGS)
