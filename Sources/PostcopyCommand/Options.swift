@@ -190,3 +190,16 @@ enum Choices {
         let description: String
     }
 }
+
+/// Options whose value is a whole number.
+enum WholeNumber {
+    static func parser(_ remedy: String) -> @Sendable (String) throws -> UInt64 {
+        { text in
+            guard let number = UInt64(text) else {
+                throw Choices.UnknownChoice(
+                    description: "'\(text)' is no such whole number; \(remedy)")
+            }
+            return number
+        }
+    }
+}

@@ -8,7 +8,10 @@ struct SwitchoverFigures: Codable, Equatable {
     var reason: String
     /// Since the first page was sent.
     var atNs: UInt64
+    /// As of the sync before.
     var remainingBytes: UInt64
+    /// Once the workload had stopped.
+    var owedBytes: UInt64
     var bandwidthBytesPerSecond: UInt64
     var dirtyBytesPerSecond: UInt64
     /// The last sync of the dirty bitmap, part of the downtime.
@@ -61,6 +64,7 @@ extension ReportDocument {
                 ending: precopy.restWasSent ? "precopy" : "postcopy",
                 reason: decision.description, atNs: decision.observation.elapsedNanoseconds,
                 remainingBytes: decision.observation.remainingBytes,
+                owedBytes: UInt64(precopy.owedPages) * PageSize.target.bytes,
                 bandwidthBytesPerSecond: decision.observation.bandwidthBytesPerSecond,
                 dirtyBytesPerSecond: decision.observation.dirtyBytesPerSecond,
                 finalSyncNs: precopy.finalSyncNanoseconds)
@@ -74,18 +78,24 @@ extension SummaryTable {
         let grew = switchover.ending == "postcopy" && switchover.rule == "fits-downtime"
         // At the places where a line may be broken.
         let reason = switchover.reason.replacing("; ", with: ", ").split(separator: ", ")
-        return reason.map(String.init) + [grew ? "more was dirtied since and is owed" : nil]
+        return reason.map(String.init) + [
+            grew ? "more was dirtied since" : nil,
+            switchover.ending == "postcopy" ? "owed \(Readable.bytes(switchover.owedBytes))" : nil,
+        ]
     }
 
     /// The first round, which goes through all memory, and the latest.
     var roundPieces: [String?] {
         guard let rounds = document.rounds, let first = rounds.first else { return [] }
-        let shown = [first] + rounds.dropFirst().suffix(Self.roundsShown - 1)
-        return ["\(document.ram.dirtySyncCount ?? rounds.count) in all"]
-            + shown.map { round in
-                "#\(round.number) \(round.pages) pages in \(Readable.time(round.durationNs)) "
-                    + "(\(round.dirtied) dirtied)"
-            }
+        let count = document.ram.dirtySyncCount ?? rounds.count
+        let latest = rounds.dropFirst().suffix(Self.roundsShown - 1)
+        return ["\(count) in all", Self.text(first), count > latest.count + 1 ? "..." : nil]
+            + latest.map(Self.text)
+    }
+
+    private static func text(_ round: RoundFigures) -> String {
+        "#\(round.number) \(round.pages) pages in \(Readable.time(round.durationNs)) "
+            + "(\(round.dirtied) dirtied)"
     }
 
     /// With the first, two lines of a terminal.

@@ -8,13 +8,16 @@ struct SwitchoverOptions: ParsableArguments {
 
     @Option(
         parsing: .unconditional,
-        help: "Moves it when memory has been sent for so long, and not for another reason.",
+        help:
+            "Moves it when memory has been sent for so long; no other rule moves it by itself then.",
         transform: TimeSpan.init(parsing:))
     var switchAfter: TimeSpan?
 
     @Option(
         parsing: .unconditional,
-        help: "Moves it after so many rounds through memory, and not for another reason.")
+        help:
+            "Moves it after so many rounds through memory; no other rule moves it by itself then.",
+        transform: WholeNumber.parser("give 1 or more"))
     var switchAfterRounds: UInt64?
 
     @Option(
@@ -26,16 +29,28 @@ struct SwitchoverOptions: ParsableArguments {
         transform: TimeSpan.init(parsing:))
     var downtimeLimit: TimeSpan?
 
-    @Flag(help: "Slows the vCPUs while they dirty more than half of what is sent.")
+    @Flag(
+        help: """
+            Slows the vCPUs while they dirty more than half of what is sent, until the rest fits into \
+            the downtime limit.
+            """)
     var autoConverge = false
 
-    @Option(parsing: .unconditional, help: "The first throttle, in percent of their time.")
+    @Option(
+        parsing: .unconditional,
+        help: "The first throttle, 1 to 99 percent of their time. (default: 20)",
+        transform: WholeNumber.parser("give 1 to 99, as percent"))
     var throttleInitial: UInt64?
 
-    @Option(parsing: .unconditional, help: "What each further throttle adds, in percent.")
+    @Option(
+        parsing: .unconditional, help: "What each further throttle adds, in percent. (default: 10)",
+        transform: WholeNumber.parser("give 1 to 99, as percent"))
     var throttleIncrement: UInt64?
 
-    @Option(parsing: .unconditional, help: "The most that they are throttled, in percent.")
+    @Option(
+        parsing: .unconditional,
+        help: "The most that they are throttled, in percent. (default: 99)",
+        transform: WholeNumber.parser("give 1 to 99, as percent"))
     var throttleMax: UInt64?
 
     @Flag(help: "Gives the source's memory back as it is sent, once the workload has moved.")
@@ -63,7 +78,9 @@ struct SwitchoverOptions: ParsableArguments {
         return try SwitchoverSettings(
             downtimeLimitNanoseconds: downtimeLimit?.nanoseconds ?? usual,
             switchAfterNanoseconds: switchAfter?.nanoseconds,
-            switchAfterRounds: switchAfterRounds, isAutomatic: !isByHand)
+            switchAfterRounds: switchAfterRounds,
+            // Who asks for a throttle wants to stay until it has worked.
+            isAutomatic: !isByHand && !autoConverge)
     }
 
     private func converge() throws(PrecopySettingsError) -> AutoConverge.Settings {
@@ -82,12 +99,14 @@ struct SwitchoverOptions: ParsableArguments {
         ]
         if noPrecopy, let first = needsPrecopy.first(where: \.isGiven) {
             throw Refusal.usage(
-                "\(first.name) says when a precopy ends and --no-precopy that there is none: give "
-                    + "one of them")
+                "\(first.name) is for a precopy and --no-precopy says that there is none: give one "
+                    + "of them")
         }
         let throttles = [throttleInitial, throttleIncrement, throttleMax]
         if !autoConverge, throttles.contains(where: { $0 != nil }) {
-            throw Refusal.usage("a throttle needs --auto-converge: give both, or neither")
+            throw Refusal.usage(
+                "--throttle-initial, -increment and -max need --auto-converge: give it too, or none"
+            )
         }
     }
 }

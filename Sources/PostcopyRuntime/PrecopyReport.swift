@@ -11,6 +11,9 @@ public struct PrecopyReport: Sendable {
     /// Whether the rest was sent while the guest was stopped, so that nothing was owed behind it. A
     /// decision for that gives way to postcopy when more was dirtied since than fits.
     public internal(set) var restWasSent = false
+    /// Target pages that were owed once the guest had moved; what the decision rests on was counted
+    /// at the sync before it.
+    public internal(set) var owedPages = 0
     /// The last sync of the dirty bitmap, part of the downtime.
     public internal(set) var finalSyncNanoseconds: UInt64 = 0
     /// The most that the vCPUs were throttled.

@@ -14,6 +14,7 @@ struct PrecopyRun: ~Copyable {
     /// Pages that the last sync found dirty.
     var lastDirtied = 0
     var restWasSent = false
+    var owedPages = 0
     var isThrottleLifted = false
 
     /// `nil` before the precopy has ended.
@@ -27,6 +28,7 @@ struct PrecopyRun: ~Copyable {
         }
         report.roundCount = outcome.rounds.count
         report.restWasSent = restWasSent
+        report.owedPages = owedPages
         report.finalSyncNanoseconds = finalSyncNanoseconds
         report.throttlePercent = outcome.throttlePercent
         report.decision = decision
@@ -149,6 +151,7 @@ extension SourceControl {
     /// Tells the destination what it has and must not use: exactly what is owed from here on.
     mutating func sendDiscards() throws(Errno) {
         if let settled = state.precopy { state.canonicalize(settled) }
+        precopy.owedPages = state.counters.remainingPages.load(ordering: .relaxed)
         var encoder = DiscardEncoder()
         for dirty in state.dirty {
             try encoder.encode(dirty) { bytes throws(Errno) in try send(bytes) }

@@ -77,12 +77,12 @@ final class SourceState: Sendable {
         return UInt64(max(0, pages)) << UInt64(PageSize.target.shift)
     }
 
-    /// A source that has nothing to write shows once a second that it lives, and hears that the
-    /// destination does.
+    /// A source that has nothing to write shows four times a second that it lives, and hears that the
+    /// destination does: also to one that allows a second of silence.
     var pingNanoseconds: UInt64 {
         min(Self.pingNanosecondsMax, options.silenceNanosecondsMax / 4)
     }
-    private static let pingNanosecondsMax: UInt64 = 1_000_000_000
+    private static let pingNanosecondsMax: UInt64 = 250_000_000
 
     func report(_ event: SourceEvent, problem: String? = nil) {
         control.post(SourceMessage(event: event, problem: problem))

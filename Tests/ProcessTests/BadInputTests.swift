@@ -52,6 +52,8 @@ import Testing
             Case("run --switch-after 3", "no unit", "500ms"),
             Case("run --switch-after-rounds 0", "0 rounds", "1 round"),
             Case("run --switch-after 0", "0 s", "without one"),
+            Case("run --switch-after-rounds -1", "--switch-after-rounds", "'-1'", "1 or more"),
+            Case("run --auto-converge --throttle-initial 20%", "'20%'", "1 to 99"),
             Case("run --no-precopy --switch-after 1s", "--switch-after", "--no-precopy"),
             Case("run --throttle-max 50", "--auto-converge"),
             Case("run --auto-converge --throttle-initial 0", "throttle", "1 to 99"),
