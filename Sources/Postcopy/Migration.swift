@@ -11,12 +11,14 @@
 public struct MigrationSource: Sendable {
     private let session: SourceSession
 
-    /// - Throws: `ConfigurationError`, or `Errno` when the process may open no more descriptors.
+    /// - Throws: `ConfigurationError`; `TrackerRefusal` when a precopy is asked for and the guest's
+    ///   writes cannot be tracked; or `Errno` when the process may open no more descriptors.
     public init(guest: any Guest, options: MigrationOptions = MigrationOptions()) throws {
         session = try SourceSession(guest: guest, options: options)
     }
 
-    /// Connects, waits for `startPostcopy`, moves the guest and serves its pages. Blocking: until the
+    /// Connects, sends memory until the options' policy or `startPostcopy` ends that (without precopy it
+    /// only waits for the latter), moves the guest and serves its pages. Blocking: until the
     /// migration has ended, well or not. Before the switch every failure leaves the guest running
     /// here.
     public func run(to address: ChannelAddress) -> SourceReport { session.run(to: address) }
@@ -26,6 +28,13 @@ public struct MigrationSource: Sendable {
 
     /// Ends a migration whose guest has not moved yet; later it has no effect.
     public func cancel() { session.cancel() }
+
+    /// Says that nobody needs the content of whole target pages of a block any more; see
+    /// `SourceSession.hint`. The guest must not write them before this returns.
+    /// - Throws: what the tracker's kernel call answers; then nothing was left out.
+    public func hint(free pages: Range<Int>, ofBlock block: Int) throws(Errno) {
+        try session.hint(free: pages, ofBlock: block)
+    }
 
     public var progress: SourceProgress { session.progress }
 }
