@@ -118,15 +118,23 @@ public final class GuestRAM: @unchecked Sendable {
         case .hugetlb:
             address = pc_map_huge(length, Int32(geometry.hostPage.shift))
         }
+        unsafe base = try unsafe Self.start(of: address, geometry, backing)
+        allowHugePages()
+    }
+
+    /// The start of a mapping that the kernel answered, left out of core dumps; or why there is none.
+    @unsafe private static func start(
+        of address: Int64, _ geometry: BlockGeometry, _ backing: RAMBacking
+    ) throws(RAMError) -> UnsafeMutableRawPointer {
+        let length = geometry.lengthBytes
         guard address >= 0, let mapped = unsafe UnsafeMutableRawPointer(bitPattern: Int(address))
         else {
             let error = Errno(rawValue: Int32(truncatingIfNeeded: -address))
             if backing == .hugetlb { throw HugePages.refusal(of: geometry, error) }
             throw .mapping(block: geometry.name, lengthBytes: length, error)
         }
-        unsafe base = mapped
         _ = pc_advise(UInt64(address), length, PC_ADVICE_DONT_DUMP)
-        allowHugePages()
+        return unsafe mapped
     }
 
     /// A range is mapped by one entry only where it is aligned to itself.
@@ -153,14 +161,7 @@ public final class GuestRAM: @unchecked Sendable {
         let file = try SharedFile.open(path, for: geometry)
         let address = pc_file_map(file.raw, length)
         self.file = consume file
-        guard address >= 0, let mapped = unsafe UnsafeMutableRawPointer(bitPattern: Int(address))
-        else {
-            let error = Errno(rawValue: Int32(truncatingIfNeeded: -address))
-            if backing == .hugetlb { throw HugePages.refusal(of: geometry, error) }
-            throw .mapping(block: geometry.name, lengthBytes: length, error)
-        }
-        unsafe base = mapped
-        _ = pc_advise(UInt64(address), length, PC_ADVICE_DONT_DUMP)
+        unsafe base = try unsafe Self.start(of: address, geometry, backing)
     }
 
     deinit { _ = unsafe pc_unmap(UInt64(UInt(bitPattern: base)), geometry.lengthBytes) }

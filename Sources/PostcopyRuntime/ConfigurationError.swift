@@ -1,7 +1,8 @@
 internal import LinuxKernel
 internal import PageModel
 
-/// Why a guest cannot be migrated as it describes itself, or as it is asked for. Found before any thread starts.
+/// Why a guest cannot be migrated as it describes itself, or as it is asked for. Found before any
+/// thread starts.
 public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The name stands behind a length in the stream's head: at most 255 bytes.
     case machineTypeTooLong(bytes: Int)
