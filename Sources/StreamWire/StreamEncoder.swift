@@ -6,9 +6,11 @@ public import PageModel
 public enum StreamEncoder {
     /// Layout: see `StreamItem.head`.
     /// Source: `qemu_savevm_state_header` (`migration/savevm.c`).
+    /// - Parameter configuration: subsections as another source wrote them (`StreamIntroduction`).
     /// - Precondition: `machineType` is at most 255 bytes long.
     public static func appendHead(
-        machineType: String, ignoresShared: Bool = false, to output: inout [UInt8]
+        machineType: String, configuration: [UInt8] = [], ignoresShared: Bool = false,
+        to output: inout [UInt8]
     ) {
         let length = UInt32(machineType.utf8.count)
         precondition(length <= StreamFormat.machineTypeBytesMax, "a machine type is a name")
@@ -17,6 +19,7 @@ public enum StreamEncoder {
         output.append(SectionType.configuration)
         output.appendBigEndian(length)
         output.append(contentsOf: machineType.utf8)
+        output.append(contentsOf: configuration)
         guard ignoresShared else { return }
         output.append(SectionType.subsection)
         output.appendName(ConfigurationSubsection.capabilities.rawValue.utf8)

@@ -16,7 +16,7 @@ extension WireError: CustomStringConvertible {
             sectionText
         case .unknownBlock, .blockLengthMismatch, .blockTooLong, .blockNotWholePages,
             .blockAddressMismatch, .blockPageSizeMismatch, .repeatedBlock,
-            .blockListTotalMismatch:
+            .blockListTotalMismatch, .blockPageSizeUnknown, .tooManyBlocks, .introductionTooLong:
             blockListText
         case .badPageFlags, .continueWithoutBlock, .pageOfIgnoredBlock, .offsetOutsideBlock,
             .nonZeroFill:
@@ -124,6 +124,13 @@ extension WireError: CustomStringConvertible {
             "RAM block \(quoted(name)) is listed for the second time"
         case .blockListTotalMismatch(let total):
             "a list of RAM blocks said to total \(total) bytes, which its blocks do not"
+        case .blockPageSizeUnknown(let block, let page):
+            "RAM block \(quoted(block)) has pages of \(page) bytes at the source, "
+                + "expected a power of two from 4096 to 2^30"
+        case .tooManyBlocks(let maximum):
+            "a list of more than \(maximum) RAM blocks"
+        case .introductionTooLong(let maximum):
+            "no list of RAM blocks in the first \(maximum) bytes"
         default: ""
         }
     }
@@ -228,6 +235,9 @@ extension WireError.Reading {
 extension WireError.Misplacement {
     fileprivate var text: String {
         switch self {
+        case .beforeBlockList:
+            "something else than OPEN_RETURN_PATH, PING or POSTCOPY_ADVISE before the list of RAM "
+                + "blocks"
         case .ramRecordBeforeBlockList: "a RAM record before the list of RAM blocks"
         case .blockListOnPreemptChannel: "a list of RAM blocks on the preempt channel"
         case .secondSectionStart: "a second start of section 'ram'"

@@ -46,6 +46,9 @@ public struct WireError: Error, Equatable, Sendable {
         case blockPageSizeMismatch(block: String, ours: UInt64, theirs: UInt64)
         case repeatedBlock(String)
         case blockListTotalMismatch(totalBytes: UInt64)
+        case blockPageSizeUnknown(block: String, pageBytes: UInt64)
+        case tooManyBlocks(maximum: Int)
+        case introductionTooLong(maximum: Int)
 
         // RAM records.
         case badPageFlags(UInt64)
@@ -101,6 +104,7 @@ public struct WireError: Error, Equatable, Sendable {
 
     /// A thing that is well formed and stands where it may not.
     public enum Misplacement: Equatable, Sendable {
+        case beforeBlockList
         case ramRecordBeforeBlockList
         case blockListOnPreemptChannel
         case secondSectionStart
