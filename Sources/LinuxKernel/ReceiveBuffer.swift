@@ -41,6 +41,17 @@ public struct ReceiveBuffer: ~Copyable, @unchecked Sendable {
         return received
     }
 
+    /// Appends bytes that somebody else received.
+    /// - Precondition: they fit.
+    public mutating func append(_ bytes: [UInt8]) {
+        precondition(bytes.count <= capacityBytes - end)
+        unsafe bytes.withUnsafeBytes { source in
+            guard let first = source.baseAddress else { return }
+            unsafe (storage.baseAddress! + end).copyMemory(from: first, byteCount: source.count)
+        }
+        end += bytes.count
+    }
+
     /// Lends the bytes held.
     public func withBytes<Result, Failure: Error>(
         _ body: (Span<UInt8>) throws(Failure) -> Result

@@ -31,5 +31,12 @@ public struct ReceivedBitmap: Sendable {
         return HostPageIndex(rawValue: lower)..<HostPageIndex(rawValue: upper)
     }
 
+    /// The next run of pages at or after `start` that are placed.
+    public func nextPlaced(from start: HostPageIndex) -> Range<HostPageIndex>? {
+        pages.nextRun(from: start.rawValue).map { run in
+            HostPageIndex(rawValue: run.lowerBound)..<HostPageIndex(rawValue: run.upperBound)
+        }
+    }
+
     public var placedCount: Int { pages.setCount }
 }

@@ -61,7 +61,17 @@ struct BackgroundThread: ~Copyable {
         }
         try writer.flush()
         state.pace.noteSent(writer.takeWrittenBytes())
-        return count > 0
+        if count > 0 { return true }
+        return try awaitArrival()
+    }
+
+    /// Waits for pages that are not here yet; `false` when none is to come.
+    private mutating func awaitArrival() throws(Errno) -> Bool {
+        guard let passage = state.passage,
+            state.counters.remainingPages.load(ordering: .relaxed) > 0
+        else { return false }
+        if !passage.awaitArrival(nanosecondsMax: state.pingNanoseconds) { try ping() }
+        return true
     }
 
     /// Waits for as long as the limit says; answers how many pages may be written, or `nil` when

@@ -11,10 +11,13 @@ public final class DestinationSession: Sendable {
     /// How long the source may take to close after it was told that all is well.
     private static let closingNanosecondsMax: UInt64 = 2_000_000_000
 
+    /// - Parameter passage: where pages go on to of a guest that leaves this host while it arrives.
     /// - Throws: `ConfigurationError`; `UserfaultfdRefusal`; or `Errno` when no descriptor is left.
-    public init(guest: any Guest, options: MigrationOptions) throws {
+    public init(
+        guest: any Guest, options: MigrationOptions, passage: PagePassage? = nil
+    ) throws {
         try ConfigurationError.check(guest, options)
-        state = try DestinationState(guest: guest, options: options)
+        state = try DestinationState(guest: guest, options: options, passage: passage)
     }
 
     /// Ends a wait for a source, a migration that has not yet moved the guest, or the healing of huge
@@ -56,28 +59,50 @@ public final class DestinationSession: Sendable {
     /// Takes a migration in. Blocking: until every page is placed and huge pages are healed, if they
     /// are to be; or until it has ended otherwise.
     public func run(on listener: consuming Listener) -> DestinationReport {
-        var report = DestinationReport()
-        report.faultOrigin = state.uffd.origin.rawValue
         var control = DestinationControl(state: state, listener: listener)
         do {
             guard let main = try control.acceptMain(isCancelled: isCancelled) else {
+                var report = DestinationReport()
                 report.status = .cancelled
                 report.problem = "cancelled before a source connected"
                 return report
             }
-            try serve(main, &control, &report)
+            ChannelTuning.prepare(main, state.options)
+            return serve(main, opening: [], &control)
         } catch {
-            report.status = .failed
-            report.problem = "\(error)"
+            return failure(error)
+        }
+    }
+
+    /// Takes the migration in of a source that has connected. Blocking: as `run(on:)`.
+    public func run(on stream: consuming IncomingStream) -> DestinationReport {
+        let opening = stream.opening
+        var control = DestinationControl(state: state, listener: stream.listener)
+        return serve(stream.main, opening: opening, &control)
+    }
+
+    private func failure(_ error: any Error) -> DestinationReport {
+        var report = DestinationReport()
+        report.status = .failed
+        report.problem = "\(error)"
+        return report
+    }
+
+    private func serve(
+        _ main: consuming StreamSocket, opening: [UInt8], _ control: inout DestinationControl
+    ) -> DestinationReport {
+        var report = DestinationReport()
+        report.faultOrigin = state.uffd.origin.rawValue
+        do { try serve(main, opening: opening, &control, &report) } catch {
+            return failure(error)
         }
         return report
     }
 
     private func serve(
-        _ main: consuming StreamSocket, _ control: inout DestinationControl,
+        _ main: consuming StreamSocket, opening: [UInt8], _ control: inout DestinationControl,
         _ report: inout DestinationReport
     ) throws {
-        ChannelTuning.prepare(main, state.options)
         let link = try DestinationLink(main: main)
         let state = state
         let faults = try JoinableThread<BlocktimeReport>(name: "pc-fault") {
@@ -87,7 +112,7 @@ public final class DestinationSession: Sendable {
         let stream: JoinableThread<Void>
         do {
             stream = try JoinableThread<Void>(name: "pc-stream") {
-                var thread = StreamThread(state: state, link: link)
+                var thread = StreamThread(state: state, link: link, opening: opening)
                 thread.run()
             }
         } catch {

@@ -32,6 +32,8 @@ final class DestinationState: Sendable {
     let received: [ReceivedBitmap]
     /// Changed by the fault thread alone, read by placers.
     let requested: [RequestedPages]
+    /// Where pages go on to of a guest that leaves this host while it is arriving.
+    let passage: PagePassage?
     let counters = DestinationCounters()
     /// What to heal first; `nil` when nothing is to be.
     let firstFaults: FirstFaults?
@@ -79,9 +81,10 @@ final class DestinationState: Sendable {
     /// Each stands for at least one waiting thread, of which blocktime tracks 1,024.
     private static let noticeCapacity = 1_024
 
-    init(guest: any Guest, options: MigrationOptions) throws {
+    init(guest: any Guest, options: MigrationOptions, passage: PagePassage?) throws {
         self.guest = guest
         self.options = options
+        self.passage = passage
         blocks = guest.memory
         geometries = guest.memory.map(\.geometry)
         list = BlockList(of: guest, options)
@@ -92,7 +95,7 @@ final class DestinationState: Sendable {
         uffd = try Userfaultfd.open(guest.faultOrigin)
         controlFlag = try EventFlag()
         control = Mailbox(capacity: Self.controlCapacity, flag: controlFlag)
-        faultFlag = try EventFlag()
+        faultFlag = try passage?.requestFlag ?? EventFlag()
         outbox = Mailbox(capacity: Self.outboxCapacity, flag: faultFlag)
         notices = Mailbox(capacity: Self.noticeCapacity, flag: faultFlag)
         counters.missingPages.store(totalHostPages, ordering: .relaxed)
@@ -157,6 +160,7 @@ final class DestinationState: Sendable {
     /// Marks placed pages received. The last one is news for the control thread.
     func settle(_ placed: PlacedRange) {
         let new = received[placed.block.rawValue].insert(placed.pages)
+        passage?.note(placed.pages, of: placed.block)
         let before = counters.missingPages.subtract(new, ordering: .relaxed).oldValue
         if new > 0, before == new { control.post(.event(.allPagesPlaced)) }
     }

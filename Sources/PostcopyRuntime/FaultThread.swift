@@ -23,6 +23,7 @@ struct FaultThread: ~Copyable {
     private var outgoing: [UInt8] = []
     private var messages: [ReturnPathMessage] = []
     private var notices: [PlacedRange] = []
+    private var passageRequests: [HostPage] = []
 
     /// Why this thread cannot go on.
     private struct Trouble: Error {
@@ -114,7 +115,10 @@ struct FaultThread: ~Copyable {
             close(page, at: Monotonic.now())
             return
         }
-        guard isNew else { return }
+        if isNew { request(page) }
+    }
+
+    private mutating func request(_ page: HostPage) {
         let geometry = state.geometries[page.block.rawValue]
         encoder.append(
             .requestPages(
@@ -122,6 +126,19 @@ struct FaultThread: ~Copyable {
                 lengthBytes: geometry.hostPage.bytes),
             to: &outgoing)
         state.counters.requests.add(1, ordering: .relaxed)
+    }
+
+    /// Asks for what the guest's next host waits for.
+    private mutating func takePassageRequests() {
+        guard let passage = state.passage else { return }
+        passage.requests.drain(into: &passageRequests)
+        for page in passageRequests
+        where state.requested[page.block.rawValue].insert(page.page)
+            && !state.received[page.block.rawValue].contains(page.page)
+        {
+            request(page)
+        }
+        passageRequests.removeAll(keepingCapacity: true)
     }
 
     private mutating func takeUrgentPages(from channel: UrgentChannel) throws(Trouble) {
@@ -190,6 +207,7 @@ struct FaultThread: ~Copyable {
         state.notices.drain(into: &notices)
         for notice in notices { close(notice) }
         notices.removeAll(keepingCapacity: true)
+        takePassageRequests()
     }
 
     private mutating func sendOutgoing() throws(Trouble) {

@@ -8,6 +8,20 @@ public struct GuestError: Error, Equatable, Sendable, CustomStringConvertible {
     public init(_ description: String) { self.description = description }
 }
 
+/// What of a guest's stream is not the guest: where it differs from that of a guest of this library's
+/// own, another source has made it up, and a destination may rely on it.
+public struct StreamIdentity: Equatable, Sendable {
+    /// Subsections of the head, byte for byte (`StreamIntroduction.configuration`).
+    public let configuration: [UInt8]
+    /// The id of the section `ram`: not 0, and no device's.
+    public let ramSection: UInt32
+
+    public init(configuration: [UInt8] = [], ramSection: UInt32 = 1) {
+        self.configuration = configuration
+        self.ramSection = ramSection
+    }
+}
+
 /// What the runtime knows of a guest: memory as RAM blocks, device state, and how to stop and start.
 ///
 /// The runtime calls it from its control thread, one call at a time; only `throttle` comes from the
@@ -15,6 +29,9 @@ public struct GuestError: Error, Equatable, Sendable, CustomStringConvertible {
 public protocol Guest: AnyObject, Sendable {
     /// Named in the stream's head; source and destination must agree.
     var machineType: String { get }
+
+    /// What else stands in the stream of this guest; left out by a guest that was configured here.
+    var streamIdentity: StreamIdentity { get }
 
     /// The RAM blocks, in the same order at both sides. Only the guest's own threads touch them. They
     /// stay the same, but for what is used of a resizable one (`GuestRAM.resize`).
@@ -57,6 +74,8 @@ public protocol Guest: AnyObject, Sendable {
 }
 
 extension Guest {
+    public var streamIdentity: StreamIdentity { StreamIdentity() }
+
     public func throttle(percent: Int) {}
 
     /// Tracks writes of this process's threads by asynchronous write protection (Linux 6.7). A guest

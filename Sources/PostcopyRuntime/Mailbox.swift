@@ -34,6 +34,9 @@ final class Mailbox<Message: Sendable>: Sendable {
         return isTaken
     }
 
+    /// Throws away what nobody has taken.
+    func clear() { messages.withLock { $0.removeAll(keepingCapacity: true) } }
+
     /// Takes all messages; `taken` must be empty and gives its storage in exchange.
     func drain(into taken: inout [Message]) {
         messages.withLock { messages in swap(&messages, &taken) }

@@ -5,6 +5,9 @@ public struct MigrationOptions: Sendable {
     /// Whether urgent pages get a channel of their own. The source decides.
     public var preempt = true
 
+    /// Source: when the urgent channel connects.
+    public var preemptTiming = PreemptTiming.onceAnswered
+
     /// How long a peer may keep silent while it owes something. A live source writes at least every
     /// second; ten of these also outlast a host that swaps or a lost route that comes back.
     public var silenceNanosecondsMax: UInt64 = 10_000_000_000
@@ -38,6 +41,29 @@ public struct MigrationOptions: Sendable {
     public var ignoresShared = false
 
     public init() {}
+}
+
+/// When a source connects its urgent channel: which of the two its destination expects.
+///
+/// Source: `x-preempt-pre-7-2`, `postcopy_preempt_setup` (`migration/migration.c`).
+public enum PreemptTiming: String, CaseIterable, Sendable {
+    /// Right behind the main channel. A QEMU up to 7.2 reads nothing before both are there.
+    case atSetup = "at-setup"
+    /// Once the destination has answered on the return path. A QEMU from 8.0 on expects no earlier one
+    /// of a machine type from 8.0 on.
+    case onceAnswered = "once-answered"
+
+    /// What a QEMU with this machine type expects: its version is the end of the name
+    /// (`pc-i440fx-7.2`).
+    public init(machineType: String) {
+        let version = machineType.split(separator: "-").last ?? ""
+        let parts = version.split(separator: ".", omittingEmptySubsequences: false).map { Int($0) }
+        guard parts.count == 2, let major = parts[0], parts[1] != nil, major < 8 else {
+            self = .onceAnswered
+            return
+        }
+        self = .atSetup
+    }
 }
 
 /// How a source sends memory while the guest runs.

@@ -14,6 +14,7 @@ struct ReturnPathThread: ~Copyable {
     private var urgent: StreamSocket?
     private var answered: Set<PingValue> = []
     private var knowsLengths = false
+    private var arrivals: [HostPage] = []
 
     /// Requests of 32 bytes: two thousand threads may fault at once before the peer waits.
     private static let bufferBytes = 64 << 10
@@ -135,21 +136,33 @@ struct ReturnPathThread: ~Copyable {
         let first = geometry.hostPage(containing: start).rawValue
         let count = Int(lengthBytes >> UInt64(geometry.hostPage.shift))
         for index in first..<first + count {
-            let page = HostPage(block: block, page: HostPageIndex(rawValue: index))
-            guard link.hasUrgent else {
-                enqueue(page)
-                continue
-            }
-            guard state.claim(page) else {
-                // A huge page that is on its way must not be held back any more.
-                state.pace.wake()
-                continue
-            }
-            state.scanHint.leave(page)
-            state.counters.urgentPages.add(
-                UInt64(geometry.hostPage.targetPages), ordering: .relaxed)
-            try writeUrgent(page)
+            try answer(HostPage(block: block, page: HostPageIndex(rawValue: index)))
         }
+    }
+
+    /// Sends a page that somebody waits for, or sees to it that it is sent.
+    private mutating func answer(_ page: HostPage) throws(Trouble) {
+        guard link.hasUrgent else {
+            // The background sender passes over what it cannot claim.
+            if state.passage?.want(page) != true { enqueue(page) }
+            return
+        }
+        guard state.claim(page) || claimOnceHere(page) else { return }
+        state.scanHint.leave(page)
+        let targetPages = state.geometries[page.block.rawValue].hostPage.targetPages
+        state.counters.urgentPages.add(UInt64(targetPages), ordering: .relaxed)
+        try writeUrgent(page)
+    }
+
+    /// Asks for a page that is not here yet. One that came meanwhile may be claimed now.
+    private func claimOnceHere(_ page: HostPage) -> Bool {
+        if let passage = state.passage {
+            if passage.want(page) { return false }
+            if state.claim(page) { return true }
+        }
+        // A huge page that is on its way must not be held back any more.
+        state.wakeSender()
+        return false
     }
 
     private mutating func writeUrgent(_ page: HostPage) throws(Trouble) {
@@ -176,8 +189,15 @@ struct ReturnPathThread: ~Copyable {
         Trouble(event: .linkLost, problem: "the urgent channel failed: \(error)")
     }
 
-    /// Ends the urgent channel when the control thread says that nothing is owed.
+    /// Sends awaited pages that have come; ends the urgent channel when the control thread says that
+    /// nothing is owed.
     private mutating func takeOrders() throws(Trouble) {
+        if let passage = state.passage {
+            passage.arrivals.drain(into: &arrivals)
+            for page in arrivals { try answer(page) }
+            arrivals.removeAll(keepingCapacity: true)
+            try flush()
+        }
         guard link.endsUrgent.exchange(false, ordering: .acquiring), link.hasUrgent else { return }
         adoptUrgent()
         writer.append { RAMRecordEncoder.appendEndOfSection(to: &$0) }
@@ -198,7 +218,7 @@ struct ReturnPathThread: ~Copyable {
         {
             Monotonic.sleep(untilNanoseconds: Monotonic.now() + Self.fullQueueNanoseconds)
         }
-        state.pace.wake()
+        state.wakeSender()
     }
 
     /// The background sender takes a request every write of 64 KiB, some 100 us.

@@ -5,6 +5,7 @@ internal import StreamWire
 /// Page records on the main channel, in sections as QEMU cuts them. The thread that sends owns it.
 struct SectionWriter: ~Copyable {
     private let link: SourceLink
+    private let section: UInt32
     private var writer: PageWriter
     /// When the section that is being written was begun; `nil` between two.
     private var begunAtNanoseconds: UInt64?
@@ -15,6 +16,7 @@ struct SectionWriter: ~Copyable {
 
     init(state: SourceState, link: SourceLink) {
         self.link = link
+        section = state.ramSection
         writer = PageWriter(state: state)
     }
 
@@ -49,7 +51,8 @@ struct SectionWriter: ~Copyable {
     mutating func end() throws(Errno) {
         if begunAtNanoseconds != nil {
             begunAtNanoseconds = nil
-            writer.append { StreamEncoder.appendSectionEnd(id: SourceLink.ramSection, to: &$0) }
+            let section = section
+            writer.append { StreamEncoder.appendSectionEnd(id: section, to: &$0) }
         }
         try writer.flush(to: link.main)
     }
@@ -73,8 +76,7 @@ struct SectionWriter: ~Copyable {
     private mutating func begin() {
         guard begunAtNanoseconds == nil else { return }
         begunAtNanoseconds = Monotonic.now()
-        writer.append {
-            StreamEncoder.appendSectionResumed(id: SourceLink.ramSection, last: false, to: &$0)
-        }
+        let section = section
+        writer.append { StreamEncoder.appendSectionResumed(id: section, last: false, to: &$0) }
     }
 }

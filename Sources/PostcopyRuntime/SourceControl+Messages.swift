@@ -17,7 +17,9 @@ extension SourceControl {
         let list = state.list
         var bytes: [UInt8] = []
         StreamEncoder.appendHead(
-            machineType: state.guest.machineType, ignoresShared: list.ignoresShared, to: &bytes)
+            machineType: state.guest.machineType,
+            configuration: state.guest.streamIdentity.configuration,
+            ignoresShared: list.ignoresShared, to: &bytes)
         let commands: [Command] = [
             .openReturnPath, .ping(PingValue.returnPathOpened.rawValue),
             .postcopyAdvise(
@@ -26,9 +28,9 @@ extension SourceControl {
         for command in commands {
             StreamEncoder.appendCommand(command, blocks: [], to: &bytes)
         }
-        StreamEncoder.appendSectionStart(id: SourceLink.ramSection, to: &bytes)
+        StreamEncoder.appendSectionStart(id: state.ramSection, to: &bytes)
         state.append(state.beginList(), to: &bytes)
-        StreamEncoder.appendSectionEnd(id: SourceLink.ramSection, to: &bytes)
+        StreamEncoder.appendSectionEnd(id: state.ramSection, to: &bytes)
         try send(bytes)
     }
 

@@ -58,7 +58,7 @@ extension SourceControl {
     mutating func stopPrecopy() {
         guard precopy.thread != nil else { return }
         state.stopsSending.store(true, ordering: .releasing)
-        state.pace.wake()
+        state.wakeSender()
         while case .stopping = phase, !link.isPrecopyOver.load(ordering: .acquiring) {
             _ = state.controlFlag.wait(timeoutNanoseconds: .max)
             state.controlFlag.clear()
@@ -153,7 +153,7 @@ extension SourceControl {
         if let settled = state.precopy { state.canonicalize(settled) }
         precopy.owedPages = state.counters.remainingPages.load(ordering: .relaxed)
         var encoder = DiscardEncoder()
-        for dirty in state.dirty {
+        for dirty in state.discards {
             try encoder.encode(dirty) { bytes throws(Errno) in try send(bytes) }
         }
         try encoder.finish { bytes throws(Errno) in try send(bytes) }

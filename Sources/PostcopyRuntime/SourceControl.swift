@@ -103,7 +103,10 @@ struct SourceControl: ~Copyable {
     private mutating func perform(_ action: SourceAction) throws(Errno) {
         switch action {
         case .none, .refuse, .refuseCancel, .awaitCommit: break
-        case .sendSetup: try sendSetup()
+        case .sendSetup:
+            try sendSetup()
+            // Behind the head: a QEMU from 10.1 on tells the main channel by its first bytes.
+            if state.options.preemptTiming == .atSetup { connectUrgent() }
         case .awaitStart:
             connectUrgent()
             if phase == .active { startPrecopy() }
@@ -198,8 +201,8 @@ struct SourceControl: ~Copyable {
     private mutating func sendEnd() throws(Errno) {
         stopSender()
         var bytes: [UInt8] = []
-        StreamEncoder.appendSectionResumed(id: SourceLink.ramSection, last: true, to: &bytes)
-        StreamEncoder.appendSectionEnd(id: SourceLink.ramSection, to: &bytes)
+        StreamEncoder.appendSectionResumed(id: state.ramSection, last: true, to: &bytes)
+        StreamEncoder.appendSectionEnd(id: state.ramSection, to: &bytes)
         StreamEncoder.appendEndOfStream(to: &bytes)
         try send(bytes)
         link.endsUrgent.store(true, ordering: .releasing)
@@ -224,7 +227,7 @@ struct SourceControl: ~Copyable {
         // The return-path thread may wait for room in a queue that nobody empties.
         if phase != .completing {
             state.stopsSending.store(true, ordering: .releasing)
-            state.pace.wake()
+            state.wakeSender()
         }
         guard let thread = sender.take() else { return }
         // A sender that waits for a destination that takes nothing is woken by the end of the link.

@@ -21,9 +21,6 @@ final class SourceLink: Sendable {
     /// Raised when the return path has nothing left to read.
     let returnPathEnded: EventFlag
 
-    /// Not 0, and not the id of any device section (a guest numbers those from 2 on).
-    static let ramSection: UInt32 = 1
-
     init(main: consuming StreamSocket) throws(Errno) {
         self.main = main
         returnPathEnded = try EventFlag()

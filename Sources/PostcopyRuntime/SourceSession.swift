@@ -1,5 +1,5 @@
 public import LinuxKernel
-internal import MigrationCore
+public import MigrationCore
 internal import PageModel
 internal import Synchronization
 
@@ -8,10 +8,14 @@ public final class SourceSession: Sendable {
     private let state: SourceState
     private let status = Mutex(MigrationStatus.none)
 
+    /// - Parameter passage: where pages come from that are not here yet; without precopy.
     /// - Throws: `ConfigurationError`, or `Errno` when no descriptor is left.
-    public init(guest: any Guest, options: MigrationOptions) throws {
+    public init(
+        guest: any Guest, options: MigrationOptions, passage: PagePassage? = nil
+    ) throws {
+        precondition(passage == nil || options.precopy == nil, "what is not here is not precopied")
         try ConfigurationError.check(guest, options)
-        state = try SourceState(guest: guest, options: options)
+        state = try SourceState(guest: guest, options: options, passage: passage)
     }
 
     /// Lets the guest move as soon as the destination is ready.
@@ -57,7 +61,10 @@ public final class SourceSession: Sendable {
     }
 
     /// Hands the guest over. Blocking: until the migration has ended, well or not.
-    public func run(to address: ChannelAddress) -> SourceReport {
+    /// - Parameter announce: told each status that is entered, on the thread that runs this.
+    public func run(
+        to address: ChannelAddress, announce: @escaping (MigrationStatus) -> Void = { _ in }
+    ) -> SourceReport {
         var report = SourceReport()
         report.startedAtNanoseconds = Monotonic.now()
         report.hugeBytesAtStart = GuestRAM.hugeBytes(of: state.blocks)
@@ -65,7 +72,7 @@ public final class SourceSession: Sendable {
             let link = try SourceLink(main: try connect(to: address))
             var control = SourceControl(
                 state: state, link: link, address: address,
-                announce: { [self] now in status.withLock { $0 = now } })
+                announce: { [self] now in note(now, announce) })
             try serve(link, &control, &report)
             control.conclude(&report)
         } catch {
@@ -76,6 +83,16 @@ public final class SourceSession: Sendable {
         if report.endedAtNanoseconds == 0 { report.endedAtNanoseconds = Monotonic.now() }
         report.progress = progress
         return report
+    }
+
+    private func note(
+        _ now: MigrationStatus, _ announce: (MigrationStatus) -> Void
+    ) {
+        let isNews = status.withLock { status in
+            defer { status = now }
+            return status != now
+        }
+        if isNews { announce(now) }
     }
 
     private func connect(to address: ChannelAddress) throws(ChannelError) -> StreamSocket {

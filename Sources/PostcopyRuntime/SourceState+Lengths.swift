@@ -30,9 +30,9 @@ extension SourceState {
         }
         guard isNews else { return nil }
         var bytes: [UInt8] = []
-        StreamEncoder.appendSectionResumed(id: SourceLink.ramSection, last: false, to: &bytes)
+        StreamEncoder.appendSectionResumed(id: ramSection, last: false, to: &bytes)
         append(list.listed(usedBytes: usedBytes), to: &bytes)
-        StreamEncoder.appendSectionEnd(id: SourceLink.ramSection, to: &bytes)
+        StreamEncoder.appendSectionEnd(id: ramSection, to: &bytes)
         return bytes
     }
 

@@ -23,6 +23,10 @@ final class SourceState: Sendable {
     let dirty: [DirtyBitmap]
     /// `nil` where memory moves only once the guest has.
     let precopy: Precopy?
+    /// Where the pages come from of a guest that is itself still arriving; `nil` where all are here.
+    let passage: PagePassage?
+    /// The id of the section `ram`.
+    let ramSection: UInt32
     let counters = SourceCounters()
     /// Requests that the background sender serves; unused with an urgent channel.
     let queue = Mutex(PageRequestQueue())
@@ -32,8 +36,8 @@ final class SourceState: Sendable {
     let mayServe = Atomic(false)
     /// Whether the destination runs the guest.
     let isCommitted = Atomic(false)
-    /// Tells the thread that sends on the main channel to stop between two writes; `pace` is to be
-    /// woken then.
+    /// Tells the thread that sends on the main channel to stop between two writes; it is to be woken
+    /// then.
     let stopsSending = Atomic(false)
     /// Holds the main channel's pages to the limit that is in force.
     let pace: PacedSending
@@ -48,26 +52,38 @@ final class SourceState: Sendable {
     private static let controlCapacity = 64
 
     /// - Throws: `TrackerRefusal`, or `Errno` when no descriptor is left.
-    init(guest: any Guest, options: MigrationOptions) throws {
+    init(guest: any Guest, options: MigrationOptions, passage: PagePassage?) throws {
         self.guest = guest
         self.options = options
+        self.passage = passage
+        ramSection = guest.streamIdentity.ramSection
         blocks = guest.memory
         geometries = guest.memory.map(\.geometry)
         let list = BlockList(of: guest, options)
         self.list = list
-        dirty = guest.memory.map {
-            DirtyBitmap(block: $0.geometry, allDirty: !list.isIgnored($0))
-        }
+        dirty =
+            passage?.sendable
+            ?? guest.memory.map {
+                DirtyBitmap(block: $0.geometry, allDirty: !list.isIgnored($0))
+            }
         precopy = try options.precopy.map {
             try Precopy(guest: guest, list: list, options: $0)
         }
         controlFlag = try EventFlag()
         control = Mailbox(capacity: Self.controlCapacity, flag: controlFlag)
-        returnPathFlag = try EventFlag()
+        returnPathFlag = try passage?.arrivalFlag ?? EventFlag()
         pace = try PacedSending(bytesPerSecond: options.maxBandwidth)
-        let dirtyPages = dirty.reduce(0) { $0 + $1.dirtyCount }
-        counters.remainingPages.store(dirtyPages, ordering: .relaxed)
+        let owedPages =
+            passage == nil ? dirty.reduce(0) { $0 + $1.dirtyCount } : list.targetPageCount
+        counters.remainingPages.store(owedPages, ordering: .relaxed)
         _ = beginList()
+        passage?.restart()
+    }
+
+    /// What the destination must not use of what it has: what is owed. Of a guest that is itself
+    /// still arriving nothing was sent, and everything is owed.
+    var discards: [DirtyBitmap] {
+        passage == nil ? dirty : geometries.map { DirtyBitmap(block: $0, allDirty: true) }
     }
 
     var totalPages: Int { list.targetPageCount }
@@ -96,8 +112,14 @@ final class SourceState: Sendable {
         let count = geometries[page.block.rawValue].hostPage.targetPages
         let left = counters.remainingPages.subtract(count, ordering: .relaxed).newValue
         // The background sender need not wait to say that nothing is owed.
-        if left == 0 { pace.wake() }
+        if left == 0 { wakeSender() }
         return true
+    }
+
+    /// Ends a wait of the thread that sends on the main channel.
+    func wakeSender() {
+        pace.wake()
+        passage?.senderFlag.raise()
     }
 
     /// Counts what was written because somebody waits for it.

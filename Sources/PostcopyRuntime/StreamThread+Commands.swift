@@ -73,6 +73,7 @@ extension StreamThread {
         // Whoever failed meanwhile ended only the faults of blocks that were registered by then.
         guard !state.currentPhase.hasFailed else { return state.endFaults() }
         stage = .faulting
+        passOnReceived()
         if missingPages == 0 { try advance(.allPagesPlaced) }
         let devices = Array(package[parts.devices])
         package = []

@@ -46,6 +46,18 @@ extension StreamThread {
         }
     }
 
+    /// From LISTEN on each page comes once: what is here by then may leave.
+    func passOnReceived() {
+        guard let passage = state.passage else { return }
+        for (index, _) in state.list.sent {
+            var page = HostPageIndex(rawValue: 0)
+            while let run = state.received[index.rawValue].nextPlaced(from: page) {
+                passage.note(run, of: index)
+                page = run.upperBound
+            }
+        }
+    }
+
     /// Runs that are kept before they are dropped: what the kernel takes at once.
     private static let runsMax = 1_024
 

@@ -36,6 +36,7 @@ struct StreamThread: ~Copyable {
     var package: [UInt8] = []
     var packagePosition: UInt64 = 0
     var stage = MemoryStage.filling
+    private var opening: [UInt8]
     private var hasEnded = false
     /// Pages that were missing when the stream was last heard after its end.
     private var missingBefore = Int.max
@@ -47,9 +48,11 @@ struct StreamThread: ~Copyable {
     /// instead of the socket.
     private static let bufferBytes = 512 << 10
 
-    init(state: DestinationState, link: DestinationLink) {
+    /// - Parameter opening: what was received of the channel before, from its first byte.
+    init(state: DestinationState, link: DestinationLink, opening: [UInt8]) {
         self.state = state
         self.link = link
+        self.opening = opening
         decoder = StreamDecoder(
             blocks: state.list.listed, machineType: state.guest.machineType,
             ignoresShared: state.list.ignoresShared, basePage: HostMemory.pageSize)
@@ -83,6 +86,11 @@ struct StreamThread: ~Copyable {
 
     private mutating func read() throws(StreamTrouble) {
         var buffer = ReceiveBuffer(capacityBytes: Self.bufferBytes)
+        if !opening.isEmpty {
+            buffer.append(opening)
+            try take(opening.count, in: &buffer)
+            opening = []
+        }
         while true {
             let received: Int
             do { received = try buffer.fill(from: link.main, wait: true) ?? 0 } catch {
@@ -95,13 +103,18 @@ struct StreamThread: ~Copyable {
                 if state.currentPhase == .completed { return }
                 throw .owing("the source closed the link and still owes \(missingPages) pages")
             }
-            state.counters.receivedBytes.add(UInt64(received), ordering: .relaxed)
-            let consumed = try buffer.withBytes { bytes throws(StreamTrouble) in
-                try decode(bytes)
-            }
-            buffer.consume(consumed)
-            try settle { placer throws(PlacingError) in try placer.flush() }
+            try take(received, in: &buffer)
         }
+    }
+
+    /// Obeys what is whole behind the `received` bytes that came last.
+    private mutating func take(
+        _ received: Int, in buffer: inout ReceiveBuffer
+    ) throws(StreamTrouble) {
+        state.counters.receivedBytes.add(UInt64(received), ordering: .relaxed)
+        let consumed = try buffer.withBytes { bytes throws(StreamTrouble) in try decode(bytes) }
+        buffer.consume(consumed)
+        try settle { placer throws(PlacingError) in try placer.flush() }
     }
 
     var missingPages: Int { state.counters.missingPages.load(ordering: .relaxed) }

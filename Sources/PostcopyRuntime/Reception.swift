@@ -1,0 +1,135 @@
+public import LinuxKernel
+internal import PageModel
+public import StreamWire
+internal import Synchronization
+
+/// A source that has connected and said what guest it has.
+public struct IncomingStream: ~Copyable {
+    public let introduction: StreamIntroduction
+    /// Where its other channels will connect.
+    let listener: Listener
+    let main: StreamSocket
+    /// What was read of the main channel, from its first byte: to be read again by whoever knows the
+    /// guest's blocks.
+    let opening: [UInt8]
+}
+
+/// Why a source's guest cannot be taken, before anything was made for it.
+public enum ReceptionError: Error, Equatable, Sendable, CustomStringConvertible {
+    case channel(ChannelError)
+    case wire(WireError)
+    case link(Errno)
+    case silent(milliseconds: UInt64)
+    case postcopyOff
+
+    public var description: String {
+        switch self {
+        case .channel(let error): "\(error)"
+        case .wire(let error): "the source broke the protocol: \(error)"
+        case .link(let error): "the link to the source failed: \(error)"
+        case .silent(let milliseconds):
+            "the source connected and did not say within \(milliseconds) ms what guest it has"
+        case .postcopyOff:
+            "the source has postcopy-ram off: turn it on there before migrating "
+                + "(migrate_set_capability postcopy-ram on)"
+        }
+    }
+}
+
+/// Waits for a source and learns from its own words what guest it has, so that a guest can be taken
+/// that nobody has configured here.
+public final class Reception: Sendable {
+    private let flag: EventFlag
+    private let isCancelled = Atomic(false)
+
+    public init() throws(Errno) { flag = try EventFlag() }
+
+    /// Ends a wait.
+    public func cancel() {
+        isCancelled.store(true, ordering: .releasing)
+        flag.raise()
+    }
+
+    /// Takes the first connection. Blocking: until the source has listed its RAM blocks; for ever
+    /// before it connects, and for `options.silenceNanosecondsMax` from then on.
+    /// - Returns: `nil` once cancelled.
+    public func wait(
+        on listener: consuming Listener, options: MigrationOptions
+    ) throws(ReceptionError) -> IncomingStream? {
+        guard isReached(listener) else { return nil }
+        let main: StreamSocket
+        do throws(ChannelError) { main = try listener.accept() } catch { throw .channel(error) }
+        ChannelTuning.prepare(main, options)
+        let deadline = Monotonic.now() + options.silenceNanosecondsMax
+        var buffer = ReceiveBuffer(capacityBytes: StreamIntroduction.lengthBytesMax + 1)
+        while true {
+            guard try fill(&buffer, from: main, until: deadline, options) else { return nil }
+            let introduction = try buffer.withBytes { bytes throws(ReceptionError) in
+                try Self.introduction(in: bytes)
+            }
+            guard let introduction else { continue }
+            guard introduction.pageSizeSummary != nil else { throw .postcopyOff }
+            let opening = buffer.withBytes { bytes in
+                var copy: [UInt8] = []
+                copy.reserveCapacity(bytes.count)
+                for index in bytes.indices { copy.append(bytes[index]) }
+                return copy
+            }
+            return IncomingStream(
+                introduction: introduction, listener: listener, main: main, opening: opening)
+        }
+    }
+
+    private static func introduction(
+        in bytes: Span<UInt8>
+    ) throws(ReceptionError) -> StreamIntroduction? {
+        do throws(WireError) {
+            guard
+                case .item(let introduction, _) = try StreamIntroduction.decode(
+                    bytes, basePage: HostMemory.pageSize)
+            else { return nil }
+            return introduction
+        } catch { throw .wire(error) }
+    }
+
+    /// Waits for a connection; `false` once cancelled.
+    private func isReached(_ listener: borrowing Listener) -> Bool {
+        var poller = Poller(capacity: 2)
+        poller.watch(flag)
+        let connection = poller.watch(listener)
+        while !isCancelled.load(ordering: .acquiring) {
+            _ = poller.wait(timeoutNanoseconds: .max)
+            if poller.isReady(connection) { return true }
+        }
+        return false
+    }
+
+    /// Receives more; `false` once cancelled.
+    private func fill(
+        _ buffer: inout ReceiveBuffer, from main: borrowing StreamSocket, until deadline: UInt64,
+        _ options: MigrationOptions
+    ) throws(ReceptionError) -> Bool {
+        var poller = Poller(capacity: 2)
+        poller.watch(flag)
+        let input = poller.watch(main)
+        while !isCancelled.load(ordering: .acquiring) {
+            let now = Monotonic.now()
+            guard now < deadline else {
+                throw .silent(milliseconds: options.silenceNanosecondsMax / 1_000_000)
+            }
+            _ = poller.wait(timeoutNanoseconds: deadline - now)
+            guard poller.isReady(input) else { continue }
+            let received: Int?
+            do throws(Errno) { received = try buffer.fill(from: main, wait: false) } catch {
+                throw .link(error)
+            }
+            guard let received else { continue }
+            guard received > 0 else {
+                throw .wire(
+                    WireError(kind: .truncated(reading: .head), position: UInt64(buffer.count)))
+            }
+            return true
+        }
+        return false
+    }
+}
