@@ -51,10 +51,15 @@ let package = Package(
             name: "TestWorkload",
             dependencies: ["Postcopy", "StreamWire", "LinuxKernel", "PageModel"],
             swiftSettings: house),
+        .target(
+            name: "Parking",
+            dependencies: [
+                "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel", "PageModel",
+            ], swiftSettings: house),
         .executableTarget(
             name: "PostcopyCommand",
             dependencies: [
-                "Postcopy", "TestWorkload",
+                "Postcopy", "TestWorkload", "Parking",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: house),
         .executableTarget(

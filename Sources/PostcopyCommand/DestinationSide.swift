@@ -1,5 +1,4 @@
 internal import Postcopy
-internal import Synchronization
 internal import TestWorkload
 
 /// The destination half: waits for a workload, takes it over and verifies it.
@@ -38,7 +37,7 @@ struct DestinationSide {
         }
         let address = listener.address
         console.note("\(Self.announcement)\(address)")
-        let report = try takeOver(migration, ListenerPlace(listener))
+        let report = try takeOver(migration, OneUse(listener))
         console.clear()
         let host = WorkloadHost(guest: guest, console: console, leftovers: leftovers)
         let ending: WorkloadEnding
@@ -55,12 +54,12 @@ struct DestinationSide {
     }
 
     private func takeOver(
-        _ migration: MigrationDestination, _ place: ListenerPlace
+        _ migration: MigrationDestination, _ place: OneUse<Listener>
     ) throws(Errno) -> DestinationReport {
         var rate = RateMeter()
         var isCancelled = false
         return try Attendance.run("pc-destination") {
-            place.run(migration)
+            migration.run(on: place.take())
         } attend: {
             let progress = migration.progress
             heedInterruption(migration, progress.status, &isCancelled)
@@ -85,21 +84,6 @@ struct DestinationSide {
         migration.cancel()
         if status.isAfterSwitch {
             console.note("the guest lives here now; interrupt again to abandon it")
-        }
-    }
-}
-
-/// Carries the listener to the thread that consumes it.
-private final class ListenerPlace: Sendable {
-    private let listener: Mutex<Listener?>
-
-    init(_ listener: consuming Listener) { self.listener = Mutex(listener) }
-
-    func run(_ migration: MigrationDestination) -> DestinationReport {
-        let listener = listener.withLock { $0.take() }
-        switch consume listener {
-        case .some(let listener): return migration.run(on: listener)
-        case .none: fatalError("a destination runs once")
         }
     }
 }

@@ -114,6 +114,11 @@ struct SideOptions: ParsableArguments {
         transform: TimeSpan.init(parsing:))
     var runOn = TimeSpan(nanoseconds: 200_000_000)
 
+    @OptionGroup var link: LinkOptions
+}
+
+/// What either side may choose about the link.
+struct LinkOptions: ParsableArguments {
     @Option(
         parsing: .unconditional,
         help:

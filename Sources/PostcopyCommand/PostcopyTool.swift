@@ -13,7 +13,9 @@ struct PostcopyTool: ParsableCommand {
             unix:PATH. The exit status is 0 only when the migration completed and every page was \
             found right, 130 after Ctrl-C, 64 for options that cannot be, and 1 otherwise.
             """,
-        subcommands: [RunCommand.self, ReceiveCommand.self, SendCommand.self])
+        subcommands: [
+            RunCommand.self, ReceiveCommand.self, SendCommand.self, RelayCommand.self,
+        ])
 
     static func main() {
         Interruption.install()

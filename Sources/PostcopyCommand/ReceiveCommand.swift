@@ -26,7 +26,7 @@ struct ReceiveCommand: ParsableCommand {
     func run() throws {
         try Machine.checkDescriptors()
         let plan = try MemoryPlan(memory)
-        let options = try side.migrationOptions(preempt: true, heals: arrival.heal)
+        let options = try side.link.migrationOptions(preempt: true, heals: arrival.heal)
         let output = try ReportOutput(report, isChild: child)
         try plan.checkRoom(sides: 1)
         let leftovers = Leftovers()
@@ -38,7 +38,9 @@ struct ReceiveCommand: ParsableCommand {
             leftovers: leftovers)
         let outcome = try destination.receive(at: uri)
         let document = ReportDocument(
-            command: Self.name, destination: outcome.report, ending: outcome.ending, plan: plan,
+            command: Self.name, destination: outcome.report, ending: outcome.ending,
+            memory: MemoryFigures(plan),
+            workload: outcome.ending.specification.map { WorkloadFigures($0, plan) },
             channels: ChannelFigures(
                 uri: "\(outcome.address)", transport: uri.transport, preempt: nil),
             machine: machine)

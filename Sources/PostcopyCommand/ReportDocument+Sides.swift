@@ -5,15 +5,16 @@ internal import TestWorkload
 extension ReportDocument {
     /// What the source alone knows.
     init(
-        command: String, source report: SourceReport, ending: WorkloadEnding, plan: MemoryPlan,
-        specification: WorkloadSpecification, channels: ChannelFigures, machine: MachineFigures
+        command: String, source report: SourceReport, ending: WorkloadEnding? = nil,
+        memory: MemoryFigures, workload: WorkloadFigures? = nil, channels: ChannelFigures,
+        machine: MachineFigures
     ) {
         let progress = report.progress
         let start = report.startedAtNanoseconds
         let phases = PhaseFigures.list(
             report.changes, start: start, end: report.endedAtNanoseconds)
         let ram = RAMFigures(
-            total: plan.lengthBytes, pageSize: plan.page.bytes, normal: progress.normalPages,
+            total: memory.totalBytes, pageSize: memory.pageBytes, normal: progress.normalPages,
             duplicate: progress.zeroPages, transferred: progress.sentBytes.total,
             remaining: UInt64(progress.remainingPages) * PageSize.target.bytes,
             precopyBytes: progress.sentBytes.precopy,
@@ -35,16 +36,17 @@ extension ReportDocument {
             command: command, status: report.status.rawValue, errorDesc: problem,
             totalTimeNs: report.endedAtNanoseconds - min(start, report.endedAtNanoseconds),
             downtimeNs: report.downtimeNanoseconds, ram: ram,
-            verify: VerifyFigures(ending, side: "source"), phases: phases, channels: channels,
-            workload: WorkloadFigures(specification, plan), workloadStalls: ending.stallFigures,
+            verify: ending.flatMap { VerifyFigures($0, side: "source") }, phases: phases,
+            channels: channels, workload: workload, workloadStalls: ending?.stallFigures,
             machine: machine, source: side)
         add(report)
     }
 
     /// What the destination alone knows.
     init(
-        command: String, destination report: DestinationReport, ending: WorkloadEnding,
-        plan: MemoryPlan, channels: ChannelFigures, machine: MachineFigures
+        command: String, destination report: DestinationReport, ending: WorkloadEnding? = nil,
+        memory: MemoryFigures, workload: WorkloadFigures? = nil, channels: ChannelFigures,
+        machine: MachineFigures
     ) {
         let progress = report.progress
         let end = report.endedAtNanoseconds
@@ -53,20 +55,17 @@ extension ReportDocument {
         // A guest that stayed at the source misses nothing here, and nobody waited.
         let blocktime = report.guestRunsHere ? report.blocktime : nil
         let missing = report.guestRunsHere ? report.missing : []
-        // The runtime counts host pages here and target pages at the source.
-        let targetPages = plan.page.bytes / PageSize.target.bytes
         let ram = RAMFigures(
-            total: plan.lengthBytes, pageSize: plan.page.bytes,
-            remaining: UInt64(progress.missingHostPages) * plan.page.bytes,
-            postcopyRequests: progress.requests,
-            urgentPages: progress.urgentPages * targetPages,
-            backgroundPages: progress.backgroundPages * targetPages)
+            total: memory.totalBytes, pageSize: memory.pageBytes,
+            remaining: report.missing.reduce(0) { $0 + $1.bytes },
+            postcopyRequests: progress.requests, urgentPages: progress.urgentPages,
+            backgroundPages: progress.backgroundPages)
         let side = SideFigures(
             pid: getpid(), status: report.status.rawValue, errorDesc: report.problem,
             guestRunsHere: report.guestRunsHere, startedAtNs: start, endedAtNs: end,
             guestRunningAtNs: report.guestRunningAtNanoseconds, phases: phases,
             faults: progress.faults, requests: progress.requests,
-            zeroPages: progress.zeroPages * targetPages, receivedBytes: progress.receivedBytes,
+            zeroPages: progress.zeroPages, receivedBytes: progress.receivedBytes,
             faultOrigin: report.faultOrigin.isEmpty ? nil : report.faultOrigin,
             peakResidentBytes: Machine.peakResidentBytes,
             hugeBytesAtEnd: report.memory.hugeBytesAtEnd,
@@ -78,10 +77,10 @@ extension ReportDocument {
             postcopyBlocktimeNs: blocktime?.overlappedNanoseconds,
             postcopyVcpuBlocktimeNs: blocktime?.vcpuNanoseconds,
             postcopyLatencyNs: blocktime.map { LatencyFigures($0.latency) },
-            verify: VerifyFigures(ending, side: "destination"),
+            verify: ending.flatMap { VerifyFigures($0, side: "destination") },
             missing: MissingFigures.list(missing), phases: phases, channels: channels,
-            workload: ending.specification.map { WorkloadFigures($0, plan) },
-            workloadStalls: ending.stallFigures, machine: machine, destination: side)
+            workload: workload, workloadStalls: ending?.stallFigures, machine: machine,
+            destination: side)
     }
 
     /// Adds to the source's report what the destination of the same host knows better.
@@ -110,13 +109,16 @@ extension ReportDocument {
     /// A source alone cannot see the verification of a workload that left.
     var isVerifiedElsewhere: Bool {
         command == SendCommand.name && status == MigrationStatus.completed.rawValue
-            && verify == nil
+            && verify == nil && !isOpaque
     }
+
+    /// Whether the guest is a machine of which nothing can be verified here.
+    var isOpaque: Bool { guest != nil }
 
     /// Whether the migration did all that it should, as far as this process can know.
     var isSuccess: Bool {
         guard status == MigrationStatus.completed.rawValue, errorDesc == nil else { return false }
-        return isVerifiedElsewhere || verify?.isClean == true
+        return isVerifiedElsewhere || isOpaque || verify?.isClean == true
     }
 }
 

@@ -32,6 +32,9 @@ struct ReportDocument: Codable, Equatable {
     var workload: WorkloadFigures?
     /// Long accesses as the vCPUs themselves saw them, one entry for each.
     var workloadStalls: [StallFigures]?
+    /// A machine that somebody else configured, in place of a workload.
+    var guest: GuestFigures?
+    var relay: RelayFigures?
     var machine: MachineFigures
     var source: SideFigures?
     var destination: SideFigures?

@@ -55,7 +55,7 @@ extension ReportDocument {
         var parts = [errorDesc ?? "no reason is known"]
         if status == "completed", let verify, !verify.isClean {
             parts = [verify.text]
-        } else if status == "completed", verify == nil, errorDesc == nil {
+        } else if status == "completed", verify == nil, errorDesc == nil, !isOpaque {
             parts = ["the memory was not verified"]
         }
         for block in missing ?? [] {

@@ -35,7 +35,7 @@ struct RunCommand: ParsableCommand {
         try Machine.checkDescriptors()
         let plan = try MemoryPlan(memory)
         let specification = try workload.specification(memoryBytes: plan.lengthBytes)
-        var options = try side.migrationOptions(preempt: !noPreempt)
+        var options = try side.link.migrationOptions(preempt: !noPreempt)
         try switchover.apply(to: &options, warmUp: timing.warmUp)
         limits.apply(to: &options)
         let output = try ReportOutput(report)
@@ -55,8 +55,8 @@ struct RunCommand: ParsableCommand {
         let (sourceReport, ending) = try source.migrate(ram, to: address)
         let other = conclude(destination, sourceReport, plan, output.console, leftovers)
         var document = ReportDocument(
-            command: Self.name, source: sourceReport, ending: ending, plan: plan,
-            specification: specification,
+            command: Self.name, source: sourceReport, ending: ending,
+            memory: MemoryFigures(plan), workload: WorkloadFigures(specification, plan),
             channels: ChannelFigures(
                 uri: "\(address)", transport: transport.rawValue, preempt: !noPreempt),
             machine: machine)
@@ -71,7 +71,7 @@ struct RunCommand: ParsableCommand {
         _ destination: DestinationProcess, _ source: SourceReport, _ plan: MemoryPlan,
         _ console: Console, _ leftovers: Leftovers
     ) -> DestinationProcess.Ending {
-        let grace = side.silenceLimit.nanoseconds + 2_000_000_000
+        let grace = side.link.silenceLimit.nanoseconds + 2_000_000_000
         let patience: DestinationProcess.Patience =
             switch source.status {
             case .completed:
@@ -109,7 +109,7 @@ struct RunCommand: ParsableCommand {
         return [
             "\(address)", "--memory", "\(plan.lengthBytes)", "--backing", plan.backing.rawValue,
             "--page-size", "\(plan.page.bytes)", "--run-on", "\(side.runOn.nanoseconds / 1000)us",
-            "--silence-limit", "\(side.silenceLimit.nanoseconds / 1000)us", "--json", "-",
+            "--silence-limit", "\(side.link.silenceLimit.nanoseconds / 1000)us", "--json", "-",
             "--child",
         ] + (memory.lockMemory ? ["--lock-memory"] : []) + (arrival.heal ? ["--heal"] : [])
     }

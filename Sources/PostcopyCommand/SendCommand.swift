@@ -32,12 +32,10 @@ struct SendCommand: ParsableCommand {
 
     func run() throws {
         try Machine.checkDescriptors()
-        if case .tcp(_, 0) = uri {
-            throw Refusal.usage("port 0 cannot be connected to: give the port that receive prints")
-        }
+        try uri.checkIsTarget()
         let plan = try MemoryPlan(memory)
         let specification = try workload.specification(memoryBytes: plan.lengthBytes)
-        var options = try side.migrationOptions(preempt: !noPreempt)
+        var options = try side.link.migrationOptions(preempt: !noPreempt)
         try switchover.apply(to: &options, warmUp: timing.warmUp)
         limits.apply(to: &options)
         let output = try ReportOutput(report)
@@ -51,8 +49,8 @@ struct SendCommand: ParsableCommand {
         let (sourceReport, ending) = try source.migrate(try plan.makeRAM(), to: uri)
         try output.finish(
             ReportDocument(
-                command: Self.name, source: sourceReport, ending: ending, plan: plan,
-                specification: specification,
+                command: Self.name, source: sourceReport, ending: ending,
+                memory: MemoryFigures(plan), workload: WorkloadFigures(specification, plan),
                 channels: ChannelFigures(
                     uri: "\(uri)", transport: uri.transport, preempt: !noPreempt),
                 machine: machine))

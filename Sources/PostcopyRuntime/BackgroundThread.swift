@@ -29,7 +29,7 @@ struct BackgroundThread: ~Copyable {
             while !state.stopsSending.load(ordering: .acquiring) {
                 guard try sendSome() else {
                     try writer.end()
-                    return state.report(.allPagesSent)
+                    return reportEnd()
                 }
             }
         } catch {
@@ -39,6 +39,13 @@ struct BackgroundThread: ~Copyable {
                     ? "the destination took nothing for too long"
                     : "the link to the destination failed: \(error)")
         }
+    }
+
+    private func reportEnd() {
+        let owed = state.counters.remainingPages.load(ordering: .relaxed)
+        guard owed > 0, state.passage?.isEnded == true else { return state.report(.allPagesSent) }
+        state.report(
+            .linkLost, problem: "\(owed) pages never came from the host that the guest left")
     }
 
     /// Sends one write's worth; `false` when nothing is owed any more.
@@ -65,11 +72,12 @@ struct BackgroundThread: ~Copyable {
         return try awaitArrival()
     }
 
-    /// Waits for pages that are not here yet; `false` when none is to come.
+    /// Waits for pages that are not here yet; `false` when none is owed or none will come.
     private mutating func awaitArrival() throws(Errno) -> Bool {
         guard let passage = state.passage,
             state.counters.remainingPages.load(ordering: .relaxed) > 0
         else { return false }
+        if passage.isEnded { return passage.hasSendable }
         if !passage.awaitArrival(nanosecondsMax: state.pingNanoseconds) { try ping() }
         return true
     }

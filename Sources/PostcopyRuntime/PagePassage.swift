@@ -27,6 +27,7 @@ public final class PagePassage: Sendable {
     /// Wakes the source's background sender where it waits for more to come.
     let senderFlag: EventFlag
     private let isSenderWaiting = Atomic(false)
+    private let hasEnded = Atomic(false)
 
     /// Each message is a page that a thread of the final guest waits for; `post` takes more.
     private static let capacity = 1_024
@@ -43,6 +44,15 @@ public final class PagePassage: Sendable {
         arrivals = Mailbox(capacity: Self.capacity, flag: arrivalFlag)
         senderFlag = try EventFlag()
     }
+
+    /// Says that nothing more will come: a source that still owes pages pauses once it has sent what is
+    /// here.
+    public func end() {
+        hasEnded.store(true, ordering: .releasing)
+        senderFlag.raise()
+    }
+
+    var isEnded: Bool { hasEnded.load(ordering: .acquiring) }
 
     /// Notes host pages of a block that are here from now on, each of them once.
     func note(_ pages: Range<HostPageIndex>, of block: BlockIndex) {
@@ -71,6 +81,13 @@ public final class PagePassage: Sendable {
 
     /// Makes everything that has come sendable again, for a source that begins anew.
     func restart() {
+        for (index, awaited) in awaited.enumerated() {
+            let all =
+                HostPageIndex(
+                    rawValue: 0)..<HostPageIndex(
+                    rawValue: sendable[index].block.hostPageCount)
+            while let page = awaited.first(in: all) { awaited.remove(page) }
+        }
         arrivals.clear()
         for (index, arrived) in arrived.enumerated() {
             var page = HostPageIndex(rawValue: 0)
@@ -81,6 +98,9 @@ public final class PagePassage: Sendable {
         }
     }
 
+    /// Whether anything is here that was not sent on.
+    var hasSendable: Bool { sendable.contains { $0.nextRun(from: 0) != nil } }
+
     /// Lets the background sender wait until more has come or `senderFlag` is raised otherwise; answers
     /// `false` when the time ran out first.
     func awaitArrival(nanosecondsMax: UInt64) -> Bool {
@@ -88,7 +108,7 @@ public final class PagePassage: Sendable {
         // way round.
         isSenderWaiting.store(true, ordering: .sequentiallyConsistent)
         defer { isSenderWaiting.store(false, ordering: .relaxed) }
-        guard sendable.allSatisfy({ $0.nextRun(from: 0) == nil }) else { return true }
+        if hasSendable { return true }
         defer { senderFlag.clear() }
         return senderFlag.wait(timeoutNanoseconds: nanosecondsMax)
     }

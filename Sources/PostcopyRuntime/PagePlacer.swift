@@ -160,7 +160,7 @@ struct PagePlacer: ~Copyable {
         }
         let first = ram.geometry.hostPage(containing: start)
         let pageCount = lengthBytes >> ram.geometry.hostPage.shift
-        count(UInt64(pageCount), isZero: isZero)
+        count(UInt64(lengthBytes >> PageSize.target.shift), isZero: isZero)
         return PlacedRange(
             block: block, pages: first..<HostPageIndex(rawValue: first.rawValue + pageCount),
             atNanoseconds: Monotonic.now())

@@ -4,7 +4,7 @@ public import StreamWire
 internal import Synchronization
 
 /// A source that has connected and said what guest it has.
-public struct IncomingStream: ~Copyable {
+public struct IncomingStream: ~Copyable, Sendable {
     public let introduction: StreamIntroduction
     /// Where its other channels will connect.
     let listener: Listener

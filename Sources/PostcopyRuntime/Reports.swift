@@ -1,3 +1,4 @@
+internal import LinuxKernel
 public import MigrationCore
 public import PageModel
 
@@ -40,6 +41,17 @@ public struct SourceReport: Sendable {
     public internal(set) var discards = DiscardTotals()
     /// `nil` when memory moved only after the guest.
     public internal(set) var precopy: PrecopyReport?
+
+    init() {}
+
+    /// A source that could not even be made.
+    public init(failure problem: String) {
+        status = .failed
+        self.problem = problem
+        startedAtNanoseconds = Monotonic.now()
+        endedAtNanoseconds = startedAtNanoseconds
+        changes = [StatusChange(status: .failed, atNanoseconds: startedAtNanoseconds)]
+    }
 
     /// From the guest's stop to the destination's commit, as this side saw it.
     public var downtimeNanoseconds: UInt64? {
@@ -118,7 +130,7 @@ public struct DestinationProgress: Equatable, Sendable {
     public var totalHostPages = 0
     public var missingHostPages = 0
     public var receivedBytes: UInt64 = 0
-    /// Host pages placed by the stream, and by the urgent channel.
+    /// Target pages placed by the stream, and by the urgent channel.
     public var backgroundPages: UInt64 = 0
     public var urgentPages: UInt64 = 0
     /// Of both, those that were zero and placed as such.

@@ -192,7 +192,7 @@ struct ReturnPathThread: ~Copyable {
     /// Sends awaited pages that have come; ends the urgent channel when the control thread says that
     /// nothing is owed.
     private mutating func takeOrders() throws(Trouble) {
-        if let passage = state.passage {
+        if let passage = state.passage, state.mayServe.load(ordering: .acquiring) {
             passage.arrivals.drain(into: &arrivals)
             for page in arrivals { try answer(page) }
             arrivals.removeAll(keepingCapacity: true)

@@ -1,0 +1,145 @@
+public import LinuxKernel
+internal import MigrationCore
+internal import PageModel
+public import PostcopyRuntime
+internal import Synchronization
+
+/// A machine that goes through this host: taken from one and handed to the next while its pages are
+/// still coming.
+///
+/// The next host is asked before the machine moves, so that one which cannot take it leaves it where
+/// it runs. Once the machine has left the host it came from it is nobody else's: a next host that
+/// refuses it then is asked again, once a second, until it takes it.
+public final class Relay: Sendable {
+    /// How a machine goes through.
+    public struct Options: Sendable {
+        /// Towards the host that it comes from.
+        public var arrival = MigrationOptions()
+        /// Towards the next.
+        public var departure = MigrationOptions()
+        /// Hands the machine over once every page is here; it stands still meanwhile.
+        public var holdsFirst = false
+
+        public init() {}
+    }
+
+    private let options: Options
+    private let machine: ParkedMachine
+    private let passage: PagePassage
+    private let departure: Departure
+    private let arrival: DestinationSession
+
+    /// - Throws: `ConfigurationError`, `UserfaultfdRefusal`, or `Errno` when no descriptor is left.
+    public init(
+        of machine: ParkedMachine, to next: ChannelAddress, options: Options
+    ) throws {
+        self.options = options
+        self.machine = machine
+        passage = try PagePassage(of: machine.memory)
+        departure = try Departure(
+            of: machine, over: passage, to: next, options: options.departure)
+        let guest = ArrivingMachine(machine)
+        arrival = try DestinationSession(
+            guest: guest, options: options.arrival, passage: passage)
+        let departure = departure
+        let holdsFirst = options.holdsFirst
+        guest.whenLoaded { () throws(GuestError) in
+            let isTaken = departure.adopt() && (holdsFirst || departure.leave())
+            guard !isTaken else { return }
+            let reason = departure.problem ?? "no reason is known"
+            throw GuestError("the next host did not take the machine: \(reason)")
+        }
+    }
+
+    /// Where the machine stands on its way in and, once the next host was asked, on its way out.
+    public var progress: (arrival: DestinationProgress, departure: SourceProgress?) {
+        (arrival.progress, departure.progress)
+    }
+
+    /// Why the next host did not take the machine when it was asked last.
+    public var lastRefusal: String? { departure.problem }
+
+    /// Ends it where the machine has not left the host it comes from; afterwards only the wait for a
+    /// next host that does not take it.
+    public func cancel() {
+        arrival.cancel()
+        departure.cancel()
+    }
+
+    /// Takes the machine in and hands it on. Blocking: until the next host has every page, or the
+    /// machine's way has ended otherwise.
+    /// - Throws: `Errno` when the process may have no more threads.
+    public func run(on stream: consuming IncomingStream) throws(Errno) -> RelayReport {
+        let (departure, arrival) = (departure, arrival)
+        let leaving = try JoinableThread<SourceReport>(name: "pc-relay") {
+            let report = departure.run()
+            if departure.isRefused { arrival.cancel() }
+            return report
+        }
+        let received = arrival.run(on: stream)
+        if received.status != .completed {
+            passage.end()
+            departure.cancel()
+        } else if options.holdsFirst {
+            _ = departure.leave()
+        }
+        var report = RelayReport(arrival: received, departure: leaving.join())
+        report.attempts = departure.attempts
+        report.memoryBytes = machine.memory.reduce(0) { $0 + $1.usedBytes }
+        return report
+    }
+}
+
+/// How a machine went through, on this host's monotonic clock.
+public struct RelayReport: Sendable {
+    public let arrival: DestinationReport
+    /// The last of the attempts.
+    public let departure: SourceReport
+    public internal(set) var attempts = 0
+    /// The machine's memory, which is all held until the last page has left.
+    public internal(set) var memoryBytes: UInt64 = 0
+
+    init(arrival: DestinationReport, departure: SourceReport) {
+        self.arrival = arrival
+        self.departure = departure
+    }
+
+    /// Whether the next host has the whole machine.
+    public var isComplete: Bool { departure.status == .completed }
+
+    /// For how long the host that the machine left could be gone while the next had not got all of it.
+    public var evacuationNanoseconds: UInt64? {
+        guard arrival.status == .completed, isComplete else { return nil }
+        let (left, done) = (arrival.endedAtNanoseconds, departure.endedAtNanoseconds)
+        return done > left ? done - left : 0
+    }
+}
+
+/// The guest that the destination of a relay sees.
+private final class ArrivingMachine: Guest {
+    private let machine: ParkedMachine
+    private let action = Mutex<(@Sendable () throws(GuestError) -> Void)?>(nil)
+
+    init(_ machine: ParkedMachine) { self.machine = machine }
+
+    /// Sets what is done when the devices are here, before the host that the machine comes from is told
+    /// that it may forget it.
+    func whenLoaded(_ action: @escaping @Sendable () throws(GuestError) -> Void) {
+        self.action.withLock { $0 = action }
+    }
+
+    var machineType: String { machine.machineType }
+    var streamIdentity: StreamIdentity { machine.streamIdentity }
+    var memory: [GuestRAM] { machine.memory }
+    var vcpuThreads: [Int32] { machine.vcpuThreads }
+    var faultOrigin: FaultOrigin { machine.faultOrigin }
+    func pause() {}
+    func resume() {}
+    func saveDevices() -> [UInt8] { machine.saveDevices() }
+
+    func loadDevices(_ sections: [UInt8]) throws(GuestError) {
+        try machine.loadDevices(sections)
+        let action = action.withLock { $0 }
+        try action?()
+    }
+}
