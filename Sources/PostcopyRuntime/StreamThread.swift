@@ -167,6 +167,10 @@ struct StreamThread: ~Copyable {
             hasEnded = true
             missingBefore = missingPages
             try advance(.endOfStream)
+        case .deviceTail:
+            throw .refused(
+                "the source completed its precopy, and this side takes a guest by postcopy: switch "
+                    + "earlier there")
         case .sectionStart, .sectionResumed, .blockListed, .sectionEnd, .trailing:
             break
         }

@@ -51,6 +51,7 @@ extension StreamDecoder {
             throw cursor.refusal(.packageTooLong(length, maximum: packageBytesMax))
         }
         stage = .package(remainingBytes: length)
+        if case .open(let id, _) = section { section = .open(id: id, hasPackage: true) }
         return .packaged(lengthBytes: length)
     }
 

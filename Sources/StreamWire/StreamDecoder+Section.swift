@@ -16,11 +16,34 @@ extension StreamDecoder {
             let last = type == SectionType.end
             return try decodeSectionResumed(last: last, at: &cursor, in: bytes)
         case SectionType.full:
-            throw cursor.refusal(.unsupportedSection(type))
+            return try decodeDevices(at: &cursor, in: bytes)
         case SectionType.command:
             return try decodeCommand(at: &cursor, in: bytes)
         default:
             throw cursor.refusal(.unknownSectionType(type))
+        }
+    }
+
+    /// Reads no more than what shows where the first device stands. Its state has no length: behind
+    /// the end of `ram` everything is opaque from here on.
+    ///
+    /// Layout: id: u32; name (length: u8; bytes). The byte 0x04 has been read and stays.
+    /// Source: `qemu_savevm_state_complete_precopy` (`migration/savevm.c`).
+    private mutating func decodeDevices(
+        at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> StreamItem {
+        let typeField = cursor.field
+        switch section {
+        case .ended(hasPackage: false):
+            stage = .deviceTail
+            _ = try cursor.take(cursor.available)
+            return .deviceTail(cursor.start..<cursor.start + cursor.consumed)
+        case .ended(hasPackage: true), .open(_, hasPackage: true):
+            throw cursor.refusal(.misplaced(.devicesAfterPackage))
+        case .unbound, .open(_, hasPackage: false):
+            _ = try cursor.u32(in: bytes)
+            let name = bytes.text(try cursor.name(in: bytes))
+            throw cursor.refusal(.deviceBeforeMemory(name), at: typeField)
         }
     }
 
@@ -44,7 +67,7 @@ extension StreamDecoder {
         guard version == StreamFormat.ramVersion else {
             throw cursor.refusal(.unsupportedSectionVersion(version))
         }
-        section = .open(id: id)
+        section = .open(id: id, hasPackage: false)
         stage = .memorySize
         return .sectionStart(id: id)
     }
@@ -54,9 +77,11 @@ extension StreamDecoder {
     private mutating func decodeSectionResumed(
         last: Bool, at cursor: inout WireCursor, in bytes: Span<UInt8>
     ) throws(Interruption) -> StreamItem {
-        if section == .ended { throw cursor.refusal(.misplaced(.sectionAfterSectionEnd)) }
+        if case .ended = section {
+            throw cursor.refusal(.misplaced(.sectionAfterSectionEnd))
+        }
         let id = try cursor.u32(in: bytes)
-        guard section == .open(id: id) else { throw cursor.refusal(.unboundSectionID(id)) }
+        guard case .open(id, _) = section else { throw cursor.refusal(.unboundSectionID(id)) }
         stage = .records(last: last, listed: nil)
         return .sectionResumed(id: id, last: last)
     }
@@ -82,11 +107,11 @@ extension StreamDecoder {
         case .zeroPage(let block, let offset):
             return .zeroPage(block: block, offset: offset)
         case .endOfSection:
-            guard case .open(let id) = section else {
+            guard case .open(let id, let hasPackage) = section else {
                 preconditionFailure("records stand in an open section")
             }
             try cursor.footer(of: id, in: bytes)
-            if last { section = .ended }
+            if last { section = .ended(hasPackage: hasPackage) }
             stage = .boundary
             return .sectionEnd(id: id)
         }

@@ -19,6 +19,8 @@ public struct StreamDecoder: Sendable {
         /// `listed` is the block that ended a list at the beginning of this body.
         case records(last: Bool, listed: Int?)
         case package(remainingBytes: UInt32)
+        /// The devices of a guest that moved whole, up to the end of the input.
+        case deviceTail
         case ended
     }
 
@@ -30,11 +32,12 @@ public struct StreamDecoder: Sendable {
         let isInLastPart: Bool
     }
 
-    /// The section `ram`, which has one life.
+    /// The section `ram`, which has one life. A guest whose devices did not come in a package while
+    /// it was open has them behind it.
     enum RAMSection: Equatable, Sendable {
         case unbound
-        case open(id: UInt32)
-        case ended
+        case open(id: UInt32, hasPackage: Bool)
+        case ended(hasPackage: Bool)
     }
 
     let machineType: String?
@@ -98,7 +101,7 @@ public struct StreamDecoder: Sendable {
     }
 
     /// The refusal for a channel that was closed with `unread` bytes left, or `nil` when it had
-    /// come to its proper end.
+    /// come to its proper end. Whether a `deviceTail` is whole only `DeviceTail` can say.
     public func endOfInput(unread: Int) -> WireError? {
         let reading: WireError.Reading
         switch stage {
@@ -107,7 +110,7 @@ public struct StreamDecoder: Sendable {
         case .memorySize, .blockList: reading = .blockList
         case .records: reading = .ramRecord
         case .package: reading = .package
-        case .ended: return nil
+        case .deviceTail, .ended: return nil
         }
         return WireError(
             kind: .truncated(reading: reading), position: position + UInt64(unread))
@@ -132,11 +135,16 @@ public struct StreamDecoder: Sendable {
             let rest = remaining - UInt32(count)
             stage = rest == 0 ? .boundary : .package(remainingBytes: rest)
             return .packageBytes(first..<first + count, isLast: rest == 0)
-        case .ended:
-            try cursor.require(1)
-            let count = cursor.available
-            let first = try cursor.take(count)
-            return .trailing(first..<first + count)
+        case .deviceTail: return .deviceTail(try takeRest(at: &cursor))
+        case .ended: return .trailing(try takeRest(at: &cursor))
         }
+    }
+
+    /// Takes whatever is there, a byte at least.
+    private func takeRest(at cursor: inout WireCursor) throws(Interruption) -> Range<Int> {
+        try cursor.require(1)
+        let count = cursor.available
+        let first = try cursor.take(count)
+        return first..<first + count
     }
 }

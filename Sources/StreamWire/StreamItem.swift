@@ -47,6 +47,9 @@ public enum StreamItem: Equatable, Sendable {
     case command(Command)
     /// Bytes of the package that `Command.packaged` announced, as many as are there.
     case packageBytes(Range<Int>, isLast: Bool)
+    /// Bytes of the devices of a guest that moved by precopy alone, of the end of the stream and of
+    /// what describes the devices: as many as are there. `DeviceTail` finds where they end.
+    case deviceTail(Range<Int>)
     /// The byte 0x00.
     case endOfStream
     /// Bytes behind the end: after a precopy QEMU describes its devices there, and wants the
@@ -64,6 +67,7 @@ enum SectionType {
     static let end: UInt8 = 0x03
     static let full: UInt8 = 0x04
     static let subsection: UInt8 = 0x05
+    static let description: UInt8 = 0x06
     static let configuration: UInt8 = 0x07
     static let command: UInt8 = 0x08
     static let footer: UInt8 = 0x7e

@@ -1,16 +1,18 @@
 extension WireError: CustomStringConvertible {
     /// One line: what was refused, what was expected, and the byte where it stands.
-    public var description: String { "\(text) (at byte \(position) of the channel)" }
+    public var description: String { "\(reason) (at byte \(position) of the channel)" }
 
+    /// What was refused and what was expected, without the place.
+    ///
     /// Routes each kind to the text of its group; a new kind does not compile until it has one.
-    private var text: String {
+    public var reason: String {
         switch kind {
         case .badMagic, .badVersion, .missingConfiguration, .nameTooLong, .nameNotText,
             .machineMismatch, .unknownConfigurationSubsection, .repeatedConfigurationSubsection,
             .badSubsectionVersion, .badTargetPageBits, .unsupportedCapability,
             .repeatedCapability, .ignoreSharedDiffers:
             headText
-        case .unknownSectionType, .unsupportedSection, .unknownSection, .badSectionID,
+        case .unknownSectionType, .deviceBeforeMemory, .unknownSection, .badSectionID,
             .badSectionInstance, .unsupportedSectionVersion, .unboundSectionID, .badFooter,
             .footerIDMismatch:
             sectionText
@@ -26,13 +28,13 @@ extension WireError: CustomStringConvertible {
             .discardMisaligned, .discardOutsideBlock:
             commandText
         case .packageTooShort, .packageTooLong, .packageWithoutListen, .packageWithoutPing,
-            .packageWithoutRun, .badDeviceName:
+            .packageWithoutRun, .badDeviceName, .deviceTailTooLong:
             packageText
         case .unknownMessage, .unsupportedMessage, .badMessageLength, .requestBeforeBlockNamed,
             .requestOfIgnoredBlock, .requestEmpty, .requestMisaligned, .requestOutsideBlock:
             returnPathText
         case .truncated(let reading):
-            "the peer closed the channel in the middle of \(reading.text)"
+            "the peer closed the channel in the middle of \(reading)"
         case .misplaced(let misplacement):
             misplacement.text
         }
@@ -79,9 +81,9 @@ extension WireError: CustomStringConvertible {
         switch kind {
         case .unknownSectionType(let found):
             "unknown section type \(hex(found)), expected a section, a command or the end"
-        case .unsupportedSection(let found):
-            "section type \(hex(found)) outside the package: "
-                + "device state is expected in the package only, so the source must use postcopy"
+        case .deviceBeforeMemory(let name):
+            "device \(quoted(name)) sends its state before memory is complete, expected it behind "
+                + "section 'ram' or in the package: migrate without it (QEMU sends virtio-mem so)"
         case .unknownSection(let name):
             "unknown section \(quoted(name)), expected 'ram'"
         case .badSectionID(let found):
@@ -192,6 +194,8 @@ extension WireError {
         case .packageWithoutPing: "the package does not end with PING 3 [PING 0x42] and RUN"
         case .packageWithoutRun: "the package does not end with POSTCOPY_RUN"
         case .badDeviceName(let name): "a device section named \(quoted(name))"
+        case .deviceTailTooLong(let maximum):
+            "devices behind section 'ram' that do not end within \(maximum) bytes"
         default: ""
         }
     }
@@ -219,7 +223,7 @@ extension WireError {
 }
 
 extension WireError.Reading {
-    fileprivate var text: String {
+    public var description: String {
         switch self {
         case .head: "the stream's head"
         case .sectionOrCommand: "the stream, where a section, a command or the end was due"
@@ -227,6 +231,7 @@ extension WireError.Reading {
         case .ramRecord: "a RAM section, where a record was due"
         case .package: "the package"
         case .deviceSection: "a device section"
+        case .deviceTail: "the devices behind section 'ram'"
         case .returnPathMessage: "the return path, where a message or SHUT was due"
         }
     }
@@ -242,6 +247,7 @@ extension WireError.Misplacement {
         case .blockListOnPreemptChannel: "a list of RAM blocks on the preempt channel"
         case .secondSectionStart: "a second start of section 'ram'"
         case .sectionAfterSectionEnd: "more of section 'ram' after its end"
+        case .devicesAfterPackage: "a device outside the package that brought the others"
         case .messageAfterShut: "a return path message after SHUT"
         }
     }

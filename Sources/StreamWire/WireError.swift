@@ -28,7 +28,7 @@ public struct WireError: Error, Equatable, Sendable {
 
         // Sections.
         case unknownSectionType(UInt8)
-        case unsupportedSection(UInt8)
+        case deviceBeforeMemory(String)
         case unknownSection(String)
         case badSectionID(UInt32)
         case badSectionInstance(UInt32)
@@ -75,6 +75,7 @@ public struct WireError: Error, Equatable, Sendable {
         case packageWithoutPing
         case packageWithoutRun
         case badDeviceName(String)
+        case deviceTailTooLong(maximum: UInt32)
 
         // The return path.
         case unknownMessage(UInt16)
@@ -92,13 +93,14 @@ public struct WireError: Error, Equatable, Sendable {
     }
 
     /// What was being read when the bytes ended.
-    public enum Reading: Equatable, Sendable {
+    public enum Reading: Equatable, Sendable, CustomStringConvertible {
         case head
         case sectionOrCommand
         case blockList
         case ramRecord
         case package
         case deviceSection
+        case deviceTail
         case returnPathMessage
     }
 
@@ -109,6 +111,7 @@ public struct WireError: Error, Equatable, Sendable {
         case blockListOnPreemptChannel
         case secondSectionStart
         case sectionAfterSectionEnd
+        case devicesAfterPackage
         case messageAfterShut
     }
 }

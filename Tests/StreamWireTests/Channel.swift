@@ -86,6 +86,7 @@ enum Observation: Equatable, Sendable {
     case record(RAMRecord)
     case page(block: BlockIndex, offset: RAMOffset, [UInt8])
     case package([UInt8])
+    case devices([UInt8])
     case trailing([UInt8])
 }
 
@@ -110,6 +111,12 @@ private func observe(_ item: StreamItem, in bytes: [UInt8], into seen: inout [Ob
             seen[seen.count - 1] = .package(earlier + bytes[range])
         } else {
             seen.append(.package(Array(bytes[range])))
+        }
+    case .deviceTail(let range):
+        if case .devices(let earlier) = seen.last {
+            seen[seen.count - 1] = .devices(earlier + bytes[range])
+        } else {
+            seen.append(.devices(Array(bytes[range])))
         }
     case .trailing(let range):
         if case .trailing(let earlier) = seen.last {

@@ -76,6 +76,10 @@ struct StreamWriter {
 let device = DeviceSection(
     id: 9, name: "cpu", instance: 1, version: 5, state: pattern(3, count: 20))
 
+let rtc = DeviceSection(
+    id: 0x1_0000, name: "0000:00:01.0/rtc", instance: 0, version: 3,
+    state: [4, 0, 0, 0, 0x7e, 0, 1, 0, 0])
+
 let package: [UInt8] = {
     var devices: [UInt8] = []
     device.encode(to: &devices)
@@ -128,6 +132,30 @@ let precopyStream: [UInt8] = {
     writer.endOfStream()
     writer.bytes += [0x06] + bigEndian(UInt32(2)) + Array("{}".utf8)
     return writer.bytes
+}()
+
+/// A precopy that completes with two devices, but for what describes them.
+let completedStream: [UInt8] = {
+    var writer = StreamWriter()
+    writer.head()
+    writer.start()
+    writer.resume(last: true)
+    writer.page(ram, 0x3000)
+    writer.end()
+    return writer.bytes + devicesAndEnd
+}()
+
+let devicesAndEnd: [UInt8] = {
+    var bytes: [UInt8] = []
+    device.encode(to: &bytes)
+    rtc.encode(to: &bytes)
+    return bytes + [0x00]
+}()
+
+/// As QEMU describes devices, with braces inside a string.
+let description: [UInt8] = {
+    let text = #"{"page_size": 4096, "devices": [{"name": "a}\"}", "fields": [{}, []]}]}"#
+    return [0x06] + bigEndian(UInt32(text.utf8.count)) + Array(text.utf8)
 }()
 
 func discard(_ block: BlockIndex, _ ranges: [(UInt64, UInt64)]) -> DiscardRanges {

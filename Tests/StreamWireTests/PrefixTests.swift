@@ -10,7 +10,7 @@ struct PrefixTests {
         for stream in [postcopyStream, precopyStream] {
             for step in try steps(stream, mainChannel()) {
                 switch step.item {
-                case .packageBytes, .trailing: continue
+                case .packageBytes, .deviceTail, .trailing: continue
                 default: break
                 }
                 try expectPrefixesWait(step, in: stream)
@@ -126,7 +126,7 @@ struct PrefixTests {
     func chunks(seed: Int) throws {
         var random = SeededRandom(seed: UInt64(seed))
         let longest = seed == 0 ? 1 : 1 << seed
-        for stream in [postcopyStream, precopyStream] {
+        for stream in [postcopyStream, precopyStream, completedStream + description] {
             try expectSame(stream, mainChannel(), longest: longest, random: &random)
         }
         try expectSame(returnPathStream, returnPath(), longest: longest, random: &random)

@@ -4,7 +4,9 @@ import Testing
 
 /// Bytes that must be refused, behind a valid beginning.
 struct Refusal: Sendable, CustomTestStringConvertible {
-    enum Beginning: Sendable { case nothing, head, sectionStart, memorySize, part, zeroPage, end }
+    enum Beginning: Sendable {
+        case nothing, head, sectionStart, memorySize, packaged, part, zeroPage, end
+    }
 
     let beginning: Beginning
     let bytes: [UInt8]
@@ -33,6 +35,10 @@ struct Refusal: Sendable, CustomTestStringConvertible {
             return writer.bytes
         }
         writer.start()
+        if beginning == .packaged {
+            StreamEncoder.appendPackage(package, to: &writer.bytes)
+            return writer.bytes
+        }
         writer.resume(last: beginning == .end)
         if beginning == .zeroPage { writer.zero(ram, 0) }
         if beginning == .end { writer.end() }
@@ -97,7 +103,9 @@ private let ramHeader: [UInt8] = [1] + id2 + name("ram")
 private let sectionRefusals: [Refusal] = [
     Refusal(.head, [0x7e], .unknownSectionType(0x7e), field: 0),
     Refusal(.head, [0x06], .unknownSectionType(6), field: 0),
-    Refusal(.head, [0x04], .unsupportedSection(4), field: 0),
+    Refusal(
+        .head, [4, 0, 0, 0, 5] + name("virtio-mem"), .deviceBeforeMemory("virtio-mem"), field: 0),
+    Refusal(.packaged, [4], .misplaced(.devicesAfterPackage), field: 0),
     Refusal(.head, [1, 0, 0, 0, 0], .badSectionID(0), field: 1),
     Refusal(.head, [1] + id2 + name("block"), .unknownSection("block"), field: 5),
     Refusal(.head, ramHeader + [0, 0, 0, 1], .badSectionInstance(1), field: 9),

@@ -68,7 +68,8 @@ struct RoundTripTests {
         case .sectionEnd(let id): StreamEncoder.appendSectionEnd(id: id, to: &output)
         case .command(let command):
             StreamEncoder.appendCommand(command, blocks: blocks, to: &output)
-        case .packageBytes(let range, _), .trailing(let range): output += stream[range]
+        case .packageBytes(let range, _), .deviceTail(let range), .trailing(let range):
+            output += stream[range]
         case .endOfStream: StreamEncoder.appendEndOfStream(to: &output)
         }
     }
