@@ -1,4 +1,4 @@
-/* Files that guest memory is mapped from, beside other processes. */
+/* Files that guest memory is mapped from, and files that it is kept in. */
 #ifndef POSTCOPY_PC_FILE_H
 #define POSTCOPY_PC_FILE_H
 
@@ -22,5 +22,17 @@ int64_t pc_file_map(int file, uint64_t length);
 /* Locks a whole file, for one or for many, or turns one into the other. Returns 0, or -errno:
  * EWOULDBLOCK when somebody else holds a lock that excludes this one; ours may be lost then. */
 int pc_file_lock(int file, int exclusive);
+
+/* Maps `length` bytes of a file from `offset` on over what is mapped at `address`, for this process
+ * alone: the file is read and never written. All three are multiples of a page. Returns 0, or -errno. */
+int pc_file_map_content(int file, uint64_t offset, uint64_t length, uint64_t address);
+
+/* Finds where data begins (or, with `hole`, ends) at or behind `from`. Returns the position, or -errno:
+ * ENXIO when no data follows, EINVAL where the file system does not tell. */
+int64_t pc_file_seek(int file, uint64_t from, int hole);
+
+/* Gives `from` the name `to`, both in open folders, and replaces nothing. Returns 0, or -errno: EEXIST
+ * when there is something of that name, EINVAL where the file system cannot promise that. */
+int pc_file_rename_new(int from_folder, const char *from, int to_folder, const char *to);
 
 #endif

@@ -22,6 +22,9 @@ public struct Errno: Error, Hashable, Sendable, CustomStringConvertible {
     public static let noSuchControl = Errno(rawValue: ENOTTY)
     public static let timedOut = Errno(rawValue: ETIMEDOUT)
     public static let timerExpired = Errno(rawValue: ETIME)
+    public static let noSuchAddress = Errno(rawValue: ENXIO)
+    public static let noSpace = Errno(rawValue: ENOSPC)
+    public static let overQuota = Errno(rawValue: EDQUOT)
     public static let nameTooLong = Errno(rawValue: ENAMETOOLONG)
     public static let invalidArgument = Errno(rawValue: EINVAL)
 

@@ -18,11 +18,12 @@ extension GuestRAM {
     ///
     /// Source: `qemu_ram_is_shared` and `qemu_ram_is_named_file`, both of which QEMU asks for from 8.1
     /// on (`migrate_ram_is_ignored` in `migration/ram.c`).
-    public var isShared: Bool { file != nil }
+    public var isShared: Bool { origin == .sharedFile }
 
     /// Whether the kernel reports missing pages of the block: of a file only in memory.
     package var canMissPages: Bool {
-        switch file {
+        guard isShared else { return origin == .own }
+        return switch file {
         case .none: true
         case .some(let file): (try? SharedFile.describe(file))?.is_memory != 0
         }
@@ -31,7 +32,8 @@ extension GuestRAM {
     /// Whether another `GuestRAM` maps the block's file, in this process or in another one; `false`
     /// where its file system knows no locks.
     package var hasOtherUsers: Bool {
-        switch file {
+        guard isShared else { return false }
+        return switch file {
         case .none: false
         case .some(let file): SharedFile.hasOtherUsers(file)
         }

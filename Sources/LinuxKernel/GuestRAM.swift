@@ -13,12 +13,21 @@ public enum RAMBacking: String, CaseIterable, Sendable {
     case hugetlb
 }
 
+/// Whose the memory of a RAM block is.
+enum RAMOrigin: Sendable {
+    case own
+    /// A file that others may map as well.
+    case sharedFile
+    /// A file that is read where nobody wrote, and never written.
+    case fileContent
+}
+
 /// Why a RAM block cannot be had.
 public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
     case mapping(block: String, lengthBytes: UInt64, Errno)
     case tooFewHugePages(block: String, needed: Int, free: Int, page: PageSize)
     case hugePageSizeUnknown(block: String, page: PageSize)
-    /// Only hugetlb has pages of another size than the system's.
+    /// Only hugetlb has pages of another size than the system's, and no memory has smaller ones.
     case otherPageSize(block: String, page: PageSize, systemPage: PageSize)
     /// - Parameter limitBytes: what the process may lock; `nil` when memory is what lacks.
     case locking(block: String, lengthBytes: UInt64, limitBytes: UInt64?, Errno)
@@ -26,6 +35,9 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
     case noRegularFile(block: String, path: String)
     case fileTooShort(block: String, path: String, lengthBytes: UInt64, neededBytes: UInt64)
     case filePageSize(block: String, path: String, pageBytes: UInt64, page: PageSize)
+    /// For a file that is only read.
+    case readingFile(block: String, path: String, Errno)
+    case contentTooShort(block: String, path: String, lengthBytes: UInt64, neededBytes: UInt64)
     case notResizable(block: String)
     case beyondMaximum(block: String, usedBytes: UInt64, maximumBytes: UInt64)
     case notWholePages(block: String, usedBytes: UInt64, page: PageSize)
@@ -55,7 +67,9 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
                         + "service) or give CAP_IPC_LOCK"
                 } ?? "free some memory"
             return "RAM block '\(block)': locking \(length) bytes: \(error); \(remedy)"
-        case .openingFile, .noRegularFile, .fileTooShort, .filePageSize: return fileText
+        case .openingFile, .noRegularFile, .fileTooShort, .filePageSize, .readingFile,
+            .contentTooShort:
+            return fileText
         case .notResizable, .beyondMaximum, .notWholePages, .frozen, .dropping: return lengthText
         }
     }
@@ -78,7 +92,8 @@ public final class GuestRAM: @unchecked Sendable {
     @usableFromInline let base: UnsafeMutableRawPointer
     /// Changed by whoever owns the block, and by a migration meanwhile.
     let memoryLock = Mutex(MemoryLock.none)
-    /// What the block is mapped from beside others; `nil` for memory of its own.
+    let origin: RAMOrigin
+    /// Of a memfd, or of a file that is shared; `nil` for memory that has none.
     let file: FileDescriptor?
     /// Written by whoever resizes, and by a migration.
     let length: Mutex<UsedLength>
@@ -86,23 +101,26 @@ public final class GuestRAM: @unchecked Sendable {
     /// Maps fresh, zero memory of `geometry.lengthBytes`, in huge pages where the host gives them.
     /// - Parameter usedBytes: what the guest uses at first of a block that is resizable; `nil` for
     ///   one that is used whole and for good.
+    /// - Parameter allowsLargerHostPages: whether memory in the system's pages may be counted in larger
+    ///   host pages, as where it stands in for a peer's huge pages: those are requested, placed and
+    ///   dropped whole, and take only what their small pages take. Otherwise such a block is refused.
     public init(
         _ geometry: BlockGeometry, backing: RAMBacking, usedBytes: UInt64? = nil,
-        guestPhysicalAddress: UInt64 = 0
+        guestPhysicalAddress: UInt64 = 0, allowsLargerHostPages: Bool = false
     ) throws(RAMError) {
         self.geometry = geometry
         self.backing = backing
         self.guestPhysicalAddress = guestPhysicalAddress
         isResizable = usedBytes != nil
-        file = nil
+        origin = .own
         if let usedBytes { try Self.check(usedBytes, of: geometry) }
         self.length = Mutex(UsedLength(bytes: usedBytes ?? geometry.lengthBytes))
-        let length = geometry.lengthBytes
-        guard backing == .hugetlb || geometry.hostPage == HostMemory.pageSize else {
-            throw .otherPageSize(
-                block: geometry.name, page: geometry.hostPage, systemPage: HostMemory.pageSize)
+        if backing != .hugetlb {
+            try Self.checkPage(of: geometry, allowsLarger: allowsLargerHostPages)
         }
+        let length = geometry.lengthBytes
         let address: Int64
+        var memfd: FileDescriptor?
         switch backing {
         case .anonymous:
             address = pc_map(-1, length, Self.alignment(of: geometry))
@@ -112,18 +130,32 @@ public final class GuestRAM: @unchecked Sendable {
                 throw .mapping(
                     block: geometry.name, lengthBytes: length, Errno(rawValue: -raw))
             }
-            // The mapping keeps the memory; nobody else is to have it yet.
-            let memfd = FileDescriptor(owning: raw)
-            address = pc_map(memfd.raw, length, Self.alignment(of: geometry))
+            memfd = FileDescriptor(owning: raw)
+            address = pc_map(raw, length, Self.alignment(of: geometry))
         case .hugetlb:
             address = pc_map_huge(length, Int32(geometry.hostPage.shift))
         }
+        file = memfd
         unsafe base = try unsafe Self.start(of: address, geometry, backing)
         allowHugePages()
     }
 
+    /// What the kernel faults and places at once, which a host page consists of: the system's page, or
+    /// a huge page of hugetlb.
+    public var placingUnit: PageSize {
+        backing == .hugetlb ? geometry.hostPage : HostMemory.pageSize
+    }
+
+    /// Whether memory in the system's pages can be counted in a block's host pages.
+    static func checkPage(of geometry: BlockGeometry, allowsLarger: Bool) throws(RAMError) {
+        let (page, system) = (geometry.hostPage, HostMemory.pageSize)
+        guard page == system || allowsLarger && page > system else {
+            throw .otherPageSize(block: geometry.name, page: page, systemPage: system)
+        }
+    }
+
     /// The start of a mapping that the kernel answered, left out of core dumps; or why there is none.
-    @unsafe private static func start(
+    @unsafe static func start(
         of address: Int64, _ geometry: BlockGeometry, _ backing: RAMBacking
     ) throws(RAMError) -> UnsafeMutableRawPointer {
         let length = geometry.lengthBytes
@@ -138,7 +170,7 @@ public final class GuestRAM: @unchecked Sendable {
     }
 
     /// A range is mapped by one entry only where it is aligned to itself.
-    private static func alignment(of geometry: BlockGeometry) -> UInt64 {
+    static func alignment(of geometry: BlockGeometry) -> UInt64 {
         guard let huge = HostMemory.hugePageSize, geometry.lengthBytes >= huge.bytes else {
             return geometry.hostPage.bytes
         }
@@ -156,12 +188,38 @@ public final class GuestRAM: @unchecked Sendable {
         backing = geometry.hostPage == HostMemory.pageSize ? .memfd : .hugetlb
         self.guestPhysicalAddress = guestPhysicalAddress
         isResizable = false
+        origin = .sharedFile
         let length = geometry.lengthBytes
         self.length = Mutex(UsedLength(bytes: length))
         let file = try SharedFile.open(path, for: geometry)
         let address = pc_file_map(file.raw, length)
         self.file = consume file
         unsafe base = try unsafe Self.start(of: address, geometry, backing)
+    }
+
+    /// Maps the first `geometry.lengthBytes` of a regular file for reading: what a machine that was kept
+    /// in files is sent from. Nothing is written to the file; what is written to the memory is seen here
+    /// alone, and `drop` brings the file's content back.
+    ///
+    /// Holes of the file read as zeros and allocate nothing, as memory never touched does. The file must
+    /// stay as it is meanwhile: a page that cannot be read, because the file was cut off or the disk
+    /// fails, is a `SIGBUS`. Such a block is no destination's: its pages are never missing.
+    ///
+    /// Host pages may be larger than the system's.
+    public init(_ geometry: BlockGeometry, contentOf path: String) throws(RAMError) {
+        self.geometry = geometry
+        backing = .anonymous
+        guestPhysicalAddress = 0
+        isResizable = false
+        origin = .fileContent
+        let length = geometry.lengthBytes
+        self.length = Mutex(UsedLength(bytes: length))
+        try Self.checkPage(of: geometry, allowsLarger: true)
+        file = nil
+        let address = try FileContent.map(
+            path, as: geometry, alignment: Self.alignment(of: geometry))
+        unsafe base = try unsafe Self.start(of: address, geometry, backing)
+        allowHugePages()
     }
 
     deinit { _ = unsafe pc_unmap(UInt64(UInt(bitPattern: base)), geometry.lengthBytes) }

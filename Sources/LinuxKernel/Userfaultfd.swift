@@ -12,7 +12,7 @@ public struct FaultEvent: Sendable {
 public struct Placement: Equatable, Sendable {
     /// Bytes that the kernel took.
     public var placedBytes = 0
-    /// Host pages that somebody had placed before; their waiters were woken.
+    /// Pages, as the kernel places them, that somebody had placed before; their waiters were woken.
     public var alreadyPresentPages = 0
 
     public init() {}
@@ -97,8 +97,8 @@ public struct Userfaultfd: ~Copyable, Sendable {
         return Int(try Errno.check(count))
     }
 
-    /// Places staged bytes as host pages of `ram` and wakes whoever waits for them (`UFFDIO_COPY`).
-    /// - Precondition: `lengthBytes` is a multiple of the block's host page and inside the block.
+    /// Places staged bytes as pages of `ram` and wakes whoever waits for them (`UFFDIO_COPY`).
+    /// - Precondition: `lengthBytes` is a multiple of the block's `placingUnit` and inside the block.
     /// - Throws: what the kernel answers but `EEXIST`, which counts as already present.
     public func place(
         _ staging: borrowing StagingArea, lengthBytes: Int, at offset: RAMOffset, of ram: GuestRAM
@@ -134,7 +134,7 @@ public struct Userfaultfd: ~Copyable, Sendable {
         _ call: (_ target: UInt64, _ done: Int, _ length: Int) -> Int64
     ) throws(Errno) -> Placement {
         precondition(ram.geometry.contains(start: offset, lengthBytes: UInt64(lengthBytes)))
-        let pageBytes = Int(ram.geometry.hostPage.bytes)
+        let pageBytes = Int(ram.placingUnit.bytes)
         let start = ram.address.rawValue + offset.rawValue
         var placement = Placement()
         var done = 0

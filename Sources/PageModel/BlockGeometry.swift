@@ -29,7 +29,8 @@ public struct BlockGeometry: Equatable, Sendable {
     public let name: String
     /// What is mapped and what bitmaps cover. The guest may use less of a block that is resizable.
     public let lengthBytes: UInt64
-    /// The unit in which the kernel faults and places this block.
+    /// The unit in which this block is requested, placed and dropped: the pages that it has, or has at
+    /// the peer.
     public let hostPage: PageSize
 
     /// The longest block, 2^47 bytes: the user half of an x86_64 or aarch64 address space.

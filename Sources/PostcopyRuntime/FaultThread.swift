@@ -111,7 +111,7 @@ struct FaultThread: ~Copyable {
         // First requested, then received: a placer does it the other way round.
         let isNew = state.requested[page.block.rawValue].insert(page.page)
         guard !state.received[page.block.rawValue].contains(page.page) else {
-            try placer.settleFault(in: page)
+            try placer.settleFault(in: page, at: event.address)
             close(page, at: Monotonic.now())
             return
         }

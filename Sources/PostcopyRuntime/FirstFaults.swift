@@ -18,8 +18,7 @@ final class FirstFaults: Sendable {
     private let order = Mutex<[HugeRange]>([])
 
     private struct Block {
-        /// Binary logarithm of the host pages in a range.
-        let pageShift: Int
+        let geometry: BlockGeometry
         let ranges: PageBitmap
     }
 
@@ -33,7 +32,7 @@ final class FirstFaults: Sendable {
             let isLeft = ram.backing == .hugetlb || ram.isShared
             let lengthBytes = isLeft ? 0 : ram.geometry.lengthBytes
             return Block(
-                pageShift: max(0, size.shift - ram.geometry.hostPage.shift),
+                geometry: ram.geometry,
                 ranges: PageBitmap(pageCount: Int(lengthBytes >> UInt64(size.shift)), allSet: false)
             )
         }
@@ -41,7 +40,7 @@ final class FirstFaults: Sendable {
 
     func note(_ page: HostPage) {
         let block = blocks[page.block.rawValue]
-        let range = page.page.rawValue >> block.pageShift
+        let range = Int(block.geometry.offset(of: page.page).rawValue >> UInt64(size.shift))
         guard range < block.ranges.pageCount, !block.ranges.contains(range) else { return }
         block.ranges.insert(range)
         order.withLock { $0.append(place(range, of: page.block)) }

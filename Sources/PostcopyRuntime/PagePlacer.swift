@@ -26,7 +26,8 @@ enum PlacingError: Error, CustomStringConvertible {
 /// Places what one channel brings. One thread owns it.
 ///
 /// Pages of the system's size gather into runs, because one `UFFDIO_COPY` of many pages costs half as
-/// much a page; larger host pages are assembled whole.
+/// much a page; larger host pages are assembled whole. In memory of small pages the kernel makes those
+/// of a host page present one after the other: a thread may fault beside one that is there already.
 struct PagePlacer: ~Copyable {
     enum Channel {
         case background
@@ -39,6 +40,8 @@ struct PagePlacer: ~Copyable {
     private var staging: StagingArea
     private var assembly: HostPageAssembly
     private var run: Run?
+    /// Whether all that came of the host page under assembly is zero.
+    private var isAssemblyZero = true
 
     /// Contiguous host pages of one kind that are not yet placed.
     private struct Run {
@@ -83,9 +86,11 @@ struct PagePlacer: ~Copyable {
             return earlier
         case .complete(let page, let slot) where geometry.hostPage.targetPages > 1:
             stage(bytes, payload, at: slot)
+            defer { isAssemblyZero = true }
+            // The kernel has no zero page for hugetlb.
             return try place(
                 block, geometry.offset(of: page.page), lengthBytes: Int(geometry.hostPage.bytes),
-                isZero: false)
+                isZero: isAssemblyZero && state.blocks[block.rawValue].backing != .hugetlb)
         case .complete:
             return try addToRun(bytes, payload, at: offset, of: block)
         }
@@ -100,14 +105,17 @@ struct PagePlacer: ~Copyable {
 
     /// Answers a fault in a page that was received: it was placed meanwhile, or it came as zero
     /// before faults were reported and its memory was never touched.
-    func settleFault(in page: HostPage) throws(PlacingError) {
+    ///
+    /// Only for the small page that faulted: a thread in another one has a fault of its own.
+    func settleFault(in page: HostPage, at address: HostAddress) throws(PlacingError) {
         let ram = state.blocks[page.block.rawValue]
-        let start = ram.geometry.offset(of: page.page)
+        let unit = ram.placingUnit.bytes
+        let place = ram.offset(of: address)?.rawValue ?? ram.geometry.offset(of: page.page).rawValue
+        let start = RAMOffset(rawValue: place & ~(unit - 1))
         do throws(Errno) {
             // Huge zero pages are always written out, so there is no hole to fill.
             if ram.backing == .hugetlb { return try state.uffd.wake(page.page, of: ram) }
-            _ = try state.uffd.placeZeros(
-                lengthBytes: Int(ram.geometry.hostPage.bytes), at: start, of: ram)
+            _ = try state.uffd.placeZeros(lengthBytes: Int(unit), at: start, of: ram)
         } catch {
             throw .kernel(error, block: ram.geometry.name, offset: start)
         }
@@ -134,8 +142,9 @@ struct PagePlacer: ~Copyable {
         return channel == .urgent ? try flush() : placed
     }
 
-    private func stage(_ bytes: Span<UInt8>, _ payload: Range<Int>?, at slot: Int) {
+    private mutating func stage(_ bytes: Span<UInt8>, _ payload: Range<Int>?, at slot: Int) {
         if let payload {
+            isAssemblyZero = false
             staging.write(bytes, payload, at: slot)
         } else {
             staging.clear(at: slot, lengthBytes: Int(PageSize.target.bytes))

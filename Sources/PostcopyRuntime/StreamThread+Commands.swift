@@ -44,7 +44,6 @@ extension StreamThread {
         let action = state.advance(
             .discard(ranges: UInt16(clamping: discard.ranges.count)), at: itemPosition)
         guard action == .dropRanges else { return try leave(action) }
-        stage = .discarding
         let geometry = state.geometries[discard.block.rawValue]
         for range in discard.ranges {
             let first = geometry.hostPage(containing: range.start)

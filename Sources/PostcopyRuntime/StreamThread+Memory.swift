@@ -31,6 +31,28 @@ extension StreamThread {
         state.counters.missingPages.store(state.totalHostPages, ordering: .relaxed)
     }
 
+    /// Before faults are reported, memory is simply written; the last copy counts.
+    ///
+    /// Zeros are written only where something stands: memory that was never touched is zero, and takes
+    /// none. But hugetlb has no zero page that could be placed in such a hole.
+    func store(
+        _ bytes: Span<UInt8>, _ payload: Range<Int>?, at offset: RAMOffset, of block: BlockIndex
+    ) {
+        let ram = state.blocks[block.rawValue]
+        let filled = filled[block.rawValue]
+        let targetPage = Int(offset.rawValue >> UInt64(PageSize.target.shift))
+        if let payload {
+            ram.write(bytes.extracting(payload), at: offset)
+            filled.insert(targetPage)
+        } else if filled.contains(targetPage) || ram.backing == .hugetlb {
+            ram.clearPage(at: offset)
+        }
+        let page = ram.geometry.hostPage(containing: offset)
+        let next = HostPageIndex(rawValue: page.rawValue + 1)
+        let new = state.received[block.rawValue].insert(page..<next)
+        state.counters.missingPages.subtract(new, ordering: .relaxed)
+    }
+
     /// Drops what was not received, whether it was discarded or never came, so that it faults.
     func dropMissing() throws(StreamTrouble) {
         for (index, ram) in state.list.sent {

@@ -19,10 +19,8 @@ enum StreamTrouble: Error {
 
 /// How the stream thread treats the guest's memory.
 enum MemoryStage {
-    /// Pages are written; what did not come is zero.
+    /// Pages are written; what did not come is zero, and what was discarded is stale.
     case filling
-    /// Pages are written, and what was discarded is stale until LISTEN.
-    case discarding
     /// What did not come is missing, and is placed.
     case faulting
 }
@@ -37,6 +35,8 @@ struct StreamThread: ~Copyable {
     var packagePosition: UInt64 = 0
     var stage = MemoryStage.filling
     private var opening: [UInt8]
+    /// Target pages that were filled with something, by block: a zero that comes later must clear them.
+    let filled: [PageBitmap]
     private var hasEnded = false
     /// Pages that were missing when the stream was last heard after its end.
     private var missingBefore = Int.max
@@ -57,6 +57,9 @@ struct StreamThread: ~Copyable {
             blocks: state.list.listed, machineType: state.guest.machineType,
             ignoresShared: state.list.ignoresShared, basePage: HostMemory.pageSize)
         placer = PagePlacer(state: state, channel: .background)
+        filled = state.geometries.map {
+            PageBitmap(pageCount: $0.targetPageCount, allSet: false)
+        }
     }
 
     /// Reads until the source closes, and reports what ended it.
@@ -211,23 +214,6 @@ struct StreamThread: ~Copyable {
         try settle { placer throws(PlacingError) in
             try placer.add(bytes, payload, at: offset, of: block)
         }
-    }
-
-    /// Before faults are reported, memory is simply written; the last copy counts.
-    private func store(
-        _ bytes: Span<UInt8>, _ payload: Range<Int>?, at offset: RAMOffset, of block: BlockIndex
-    ) {
-        let ram = state.blocks[block.rawValue]
-        let page = ram.geometry.hostPage(containing: offset)
-        let received = state.received[block.rawValue]
-        if let payload {
-            ram.write(bytes.extracting(payload), at: offset)
-        } else if received.contains(page) || stage == .discarding || ram.backing == .hugetlb {
-            ram.clearPage(at: offset)
-        }
-        let next = HostPageIndex(rawValue: page.rawValue + 1)
-        let new = received.insert(page..<next)
-        state.counters.missingPages.subtract(new, ordering: .relaxed)
     }
 
     private mutating func settle(

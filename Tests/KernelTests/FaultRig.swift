@@ -19,16 +19,19 @@ struct FaultRig: ~Copyable {
     }
 
     /// Runs `body` on `pages` missing host pages.
+    /// - Parameter hostPage: what the block is counted in; `nil` for the pages that it has.
     static func run(
-        _ backing: RAMBacking, pages: Int, prepare: (GuestRAM) throws -> Void = { _ in },
+        _ backing: RAMBacking, pages: Int, hostPage: PageSize? = nil,
+        prepare: (GuestRAM) throws -> Void = { _ in },
         _ body: (borrowing FaultRig) throws -> Void
     ) throws {
+        let page = hostPage ?? pageSize(of: backing)
         let geometry = try BlockGeometry(
-            name: "rig-\(backing.rawValue)",
-            lengthBytes: UInt64(pages) * pageSize(of: backing).bytes,
-            hostPage: pageSize(of: backing))
+            name: "rig-\(backing.rawValue)", lengthBytes: UInt64(pages) * page.bytes,
+            hostPage: page)
         func start() throws {
-            let ram = try GuestRAM(geometry, backing: backing)
+            let ram = try GuestRAM(
+                geometry, backing: backing, allowsLargerHostPages: hostPage != nil)
             ram.avoidHugePages()
             try prepare(ram)
             try body(FaultRig(ram))

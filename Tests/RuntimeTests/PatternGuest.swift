@@ -4,6 +4,21 @@ import PostcopyRuntime
 import Synchronization
 import TestSupport
 
+/// Memory for a guest of a test, by host pages.
+/// - Parameter hugeIn: what blocks of hugetlb are made of instead, with the same host pages.
+func guestMemory(
+    _ blocks: [(name: String, pages: Int, backing: RAMBacking)], hugeIn: RAMBacking = .hugetlb
+) throws -> [GuestRAM] {
+    try blocks.map { block in
+        let isHuge = block.backing == .hugetlb
+        let size = isHuge ? PageSize.size2MiB : HostMemory.pageSize
+        let geometry = try BlockGeometry(
+            name: block.name, lengthBytes: UInt64(block.pages) * size.bytes, hostPage: size)
+        return try GuestRAM(
+            geometry, backing: isHuge ? hugeIn : block.backing, allowsLargerHostPages: isHuge)
+    }
+}
+
 /// A guest whose memory says where it came from, and whose vCPUs read it in a seeded order.
 final class PatternGuest: Guest {
     let machineType: String
@@ -33,14 +48,8 @@ final class PatternGuest: Guest {
         seed: UInt64 = 1, machineType: String = "pattern-1", refusesDevices: Bool = false,
         loadTouches: [[Int]] = [], deviceBytes: Int = 3, sameOrder: Bool = false
     ) throws {
-        let memory = try blocks.map { block in
-            let size = block.backing == .hugetlb ? PageSize.size2MiB : HostMemory.pageSize
-            let geometry = try BlockGeometry(
-                name: block.name, lengthBytes: UInt64(block.pages) * size.bytes, hostPage: size)
-            return try GuestRAM(geometry, backing: block.backing)
-        }
         try self.init(
-            memory: memory, vcpuCount: vcpuCount, seed: seed, machineType: machineType,
+            memory: guestMemory(blocks), vcpuCount: vcpuCount, seed: seed, machineType: machineType,
             refusesDevices: refusesDevices, loadTouches: loadTouches, deviceBytes: deviceBytes,
             sameOrder: sameOrder)
     }

@@ -53,16 +53,12 @@ final class WritingGuest: Guest {
     init(
         blocks: [(name: String, pages: Int, backing: RAMBacking)], counts: WriteCounts? = nil,
         vcpuCount: Int = 2, seed: UInt64 = 1, hotPages: Int? = nil,
+        hugeIn: RAMBacking = .hugetlb,
         tracker: @escaping @Sendable ([GuestRAM]) -> any DirtyTracker = {
             WriteProtectTracker($0)
         }
     ) throws {
-        memory = try blocks.map { block in
-            let size = block.backing == .hugetlb ? PageSize.size2MiB : HostMemory.pageSize
-            let geometry = try BlockGeometry(
-                name: block.name, lengthBytes: UInt64(block.pages) * size.bytes, hostPage: size)
-            return try GuestRAM(geometry, backing: block.backing)
-        }
+        memory = try guestMemory(blocks, hugeIn: hugeIn)
         self.counts = try counts ?? WriteCounts(memory.map(\.geometry))
         self.vcpuCount = vcpuCount
         self.seed = seed
@@ -161,16 +157,17 @@ struct WritingPair {
 
     init(
         blocks: [(name: String, pages: Int, backing: RAMBacking)], seed: UInt64 = 1,
-        hotPages: Int? = nil,
+        hotPages: Int? = nil, hugeIn: RAMBacking = .hugetlb,
         tracker: @escaping @Sendable ([GuestRAM]) -> any DirtyTracker = {
             WriteProtectTracker($0)
         }
     ) throws {
         self.blocks = blocks
         source = try WritingGuest(
-            blocks: blocks, seed: seed, hotPages: hotPages, tracker: tracker)
+            blocks: blocks, seed: seed, hotPages: hotPages, hugeIn: hugeIn, tracker: tracker)
         destination = try WritingGuest(
-            blocks: blocks, counts: source.counts, seed: seed &+ 1, hotPages: hotPages)
+            blocks: blocks, counts: source.counts, seed: seed &+ 1, hotPages: hotPages,
+            hugeIn: hugeIn)
     }
 
     /// Migrates a guest that another migration left where it was.
