@@ -30,8 +30,9 @@ extension GuestRAM {
             let found = try FileData.run(of: file, from: from, lengthBytes: end)
             guard let found else { return nil }
             let page = PageSize.target.bytes
-            return found.lowerBound & ~(page - 1)..<min(
-                end, (found.upperBound + page - 1) & ~(page - 1))
+            return found.lowerBound
+                & ~(page - 1)..<min(
+                    end, (found.upperBound + page - 1) & ~(page - 1))
         }
     }
 

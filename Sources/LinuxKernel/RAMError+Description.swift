@@ -18,10 +18,12 @@ extension RAMError {
                 + "of \(found): use a file of a hugetlbfs mounted with pagesize=\(page.bytes), or "
                 + "ordinary pages"
         case .readingFile(let block, let path, let error):
-            return "RAM block '\(block)': reading '\(path)': \(error); it must be a regular file that "
+            return
+                "RAM block '\(block)': reading '\(path)': \(error); it must be a regular file that "
                 + "this process may read"
         case .contentTooShort(let block, let path, let length, let needed):
-            return "RAM block '\(block)' has \(needed) bytes, its file '\(path)' only \(length): it is "
+            return
+                "RAM block '\(block)' has \(needed) bytes, its file '\(path)' only \(length): it is "
                 + "cut off; bring a whole one"
         default: return ""
         }

@@ -54,6 +54,42 @@ extension StreamThread {
         }
     }
 
+    /// Takes more of what follows a precopy that completed.
+    mutating func takeTail(
+        _ bytes: Span<UInt8>, _ range: Range<Int>, at position: UInt64
+    ) throws(StreamTrouble) {
+        guard !hasEnded else {
+            throw .refused(
+                "the source broke the protocol: more follows the end at byte \(position)")
+        }
+        var tail = self.tail.take() ?? DeviceTail(at: position)
+        do throws(WireError) { try tail.append(bytes, range) } catch { throw .wire(error) }
+        self.tail = tail
+        if let parts = tail.parts { try complete(tail.bytes[parts.devices]) }
+    }
+
+    /// The guest came whole: what was never sent of its memory is zero.
+    ///
+    /// Source: `process_incoming_migration_bh` (`migration/migration.c`).
+    private mutating func complete(_ devices: ArraySlice<UInt8>) throws(StreamTrouble) {
+        guard state.currentPhase == .advised(blocksAgreed: true) else {
+            throw .refused(
+                "the source broke the protocol: it discarded pages and ended without sending them")
+        }
+        guard state.advance(.listen, at: itemPosition) == .startListening else { throw .over }
+        for (index, ram) in state.list.sent {
+            let all =
+                HostPageIndex(rawValue: 0)..<HostPageIndex(rawValue: ram.usedHostPages)
+            state.received[index.rawValue].insert(all)
+        }
+        state.counters.missingPages.store(0, ordering: .relaxed)
+        passOnReceived()
+        hasEnded = true
+        try advance(.allPagesPlaced)
+        try advance(.endOfStream)
+        state.control.post(.devices(Array(devices), pings: []))
+    }
+
     /// LISTEN: from here on missing pages fault, and this thread goes on reading pages while the
     /// control thread loads the devices.
     mutating func unpack() throws(StreamTrouble) {

@@ -33,11 +33,13 @@ struct StreamThread: ~Copyable {
     var placer: PagePlacer
     var package: [UInt8] = []
     var packagePosition: UInt64 = 0
+    /// The devices of a guest that came whole while it ran at the source.
+    var tail: DeviceTail?
     var stage = MemoryStage.filling
     private var opening: [UInt8]
     /// Target pages that were filled with something, by block: a zero that comes later must clear them.
     let filled: [PageBitmap]
-    private var hasEnded = false
+    var hasEnded = false
     /// Pages that were missing when the stream was last heard after its end.
     private var missingBefore = Int.max
     private var isReturnPathOpen = false
@@ -103,6 +105,11 @@ struct StreamThread: ~Copyable {
             }
             guard received > 0 else {
                 if let error = decoder.endOfInput(unread: buffer.count) { throw .closed(error) }
+                if tail != nil, !hasEnded {
+                    throw .closed(
+                        WireError(
+                            kind: .truncated(reading: .deviceTail), position: decoder.position))
+                }
                 if state.currentPhase == .completed { return }
                 throw .owing("the source closed the link and still owes \(missingPages) pages")
             }
@@ -170,10 +177,7 @@ struct StreamThread: ~Copyable {
             hasEnded = true
             missingBefore = missingPages
             try advance(.endOfStream)
-        case .deviceTail:
-            throw .refused(
-                "the source completed its precopy, and this side takes a guest by postcopy: switch "
-                    + "earlier there")
+        case .deviceTail(let range): try takeTail(bytes, range, at: position)
         case .sectionStart, .sectionResumed, .blockListed, .sectionEnd, .trailing:
             break
         }
