@@ -17,7 +17,7 @@ public final class ParkedMachine: Guest {
             try GuestRAM(
                 try BlockGeometry(
                     name: block.name, lengthBytes: block.usedBytes, hostPage: block.hostPage),
-                backing: .memfd)
+                backing: .anonymous, allowsLargerHostPages: true)
         }
     }
     public var vcpuThreads: [Int32] { [] }

@@ -38,17 +38,17 @@ public final class Relay: Sendable {
         passage = try PagePassage(of: machine.memory)
         departure = try Departure(
             of: machine, over: passage, to: next, options: options.departure)
-        let guest = ArrivingMachine(machine)
+        let (departure, holdsFirst) = (departure, options.holdsFirst)
+        let guest = ArrivingMachine(
+            machine,
+            whenLoaded: { () throws(GuestError) in
+                let isTaken = departure.adopt() && (holdsFirst || departure.leave())
+                guard !isTaken else { return }
+                let reason = departure.problem ?? "no reason is known"
+                throw GuestError("the next host did not take the machine: \(reason)")
+            })
         arrival = try DestinationSession(
             guest: guest, options: options.arrival, passage: passage)
-        let departure = departure
-        let holdsFirst = options.holdsFirst
-        guest.whenLoaded { () throws(GuestError) in
-            let isTaken = departure.adopt() && (holdsFirst || departure.leave())
-            guard !isTaken else { return }
-            let reason = departure.problem ?? "no reason is known"
-            throw GuestError("the next host did not take the machine: \(reason)")
-        }
     }
 
     /// Where the machine stands on its way in and, once the next host was asked, on its way out.
@@ -112,34 +112,5 @@ public struct RelayReport: Sendable {
         guard arrival.status == .completed, isComplete else { return nil }
         let (left, done) = (arrival.endedAtNanoseconds, departure.endedAtNanoseconds)
         return done > left ? done - left : 0
-    }
-}
-
-/// The guest that the destination of a relay sees.
-private final class ArrivingMachine: Guest {
-    private let machine: ParkedMachine
-    private let action = Mutex<(@Sendable () throws(GuestError) -> Void)?>(nil)
-
-    init(_ machine: ParkedMachine) { self.machine = machine }
-
-    /// Sets what is done when the devices are here, before the host that the machine comes from is told
-    /// that it may forget it.
-    func whenLoaded(_ action: @escaping @Sendable () throws(GuestError) -> Void) {
-        self.action.withLock { $0 = action }
-    }
-
-    var machineType: String { machine.machineType }
-    var streamIdentity: StreamIdentity { machine.streamIdentity }
-    var memory: [GuestRAM] { machine.memory }
-    var vcpuThreads: [Int32] { machine.vcpuThreads }
-    var faultOrigin: FaultOrigin { machine.faultOrigin }
-    func pause() {}
-    func resume() {}
-    func saveDevices() -> [UInt8] { machine.saveDevices() }
-
-    func loadDevices(_ sections: [UInt8]) throws(GuestError) {
-        try machine.loadDevices(sections)
-        let action = action.withLock { $0 }
-        try action?()
     }
 }

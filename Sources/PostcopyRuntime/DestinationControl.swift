@@ -89,6 +89,7 @@ struct DestinationControl: ~Copyable {
     }
 
     private mutating func finish(tellingSource error: UInt32) {
+        if error == 0 { state.guest.memoryArrived() }
         state.outbox.post(.shut(error))
         tellsSource = true
         isDone = true

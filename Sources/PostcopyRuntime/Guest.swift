@@ -56,6 +56,10 @@ public protocol Guest: AnyObject, Sendable {
     /// - Throws: what is wrong with it; then the guest goes on at the source.
     func loadDevices(_ sections: [UInt8]) throws(GuestError)
 
+    /// Every page is here, and the source forgets the guest once this returns: for a guest that is to be
+    /// kept in a safer place first. It runs meanwhile; a guest without such a place leaves this out.
+    func memoryArrived()
+
     /// Slows the vCPUs down, so that a precopy that cannot keep up with what they write converges;
     /// while the guest runs, and until the next call.
     ///
@@ -75,6 +79,8 @@ public protocol Guest: AnyObject, Sendable {
 
 extension Guest {
     public var streamIdentity: StreamIdentity { StreamIdentity() }
+
+    public func memoryArrived() {}
 
     public func throttle(percent: Int) {}
 
