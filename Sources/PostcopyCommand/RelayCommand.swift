@@ -93,7 +93,7 @@ private struct RelayView {
         heedInterruption(relay, arrival.status)
         if arrival.status == .completed, !isSourceFree {
             isSourceFree = true
-            console.note("every page is here: the first QEMU may go")
+            console.note("every page is here: the host that it came from may go")
         }
         if let reason = relay.lastRefusal, reason != refusal, arrival.status.isAfterSwitch {
             refusal = reason

@@ -86,6 +86,8 @@ struct SummaryTable {
         add("rounds", roundPieces)
         add("precopy", precopyPieces)
         add("discards", discardPieces)
+        add("machine", machinePieces)
+        add("relay", relayPieces)
         add("bytes", bytePieces)
         add("pages", pagePieces)
         add("requests", [document.ram.postcopyRequests.map { "\($0)" }])
@@ -99,11 +101,14 @@ struct SummaryTable {
             })
         add(
             "resident",
-            [
-                document.source?.peakResidentBytes.map { "source \(Readable.bytes($0))" },
-                document.destination?.peakResidentBytes.map { "destination \(Readable.bytes($0))" },
-            ])
-        add("huge pages", hugePagePieces)
+            document.relay == nil
+                ? [
+                    document.source?.peakResidentBytes.map { "source \(Readable.bytes($0))" },
+                    document.destination?.peakResidentBytes.map {
+                        "destination \(Readable.bytes($0))"
+                    },
+                ] : [document.source?.peakResidentBytes.map(Readable.bytes)])
+        if !document.isOpaque { add("huge pages", hugePagePieces) }
         add("not locked", [document.destination?.lockProblem])
         add("verified", verifyPieces)
         return rows
@@ -119,6 +124,27 @@ struct SummaryTable {
             share(document.source?.hugeBytesAtStart, "source"),
             share(destination?.hugeBytesAtEnd, "destination"),
             healed.map { "\($0) in \(Readable.time(destination?.healNs ?? 0))" },
+        ]
+    }
+
+    private var machinePieces: [String?] {
+        guard let guest = document.guest else { return [] }
+        return [
+            guest.machineType,
+            Readable.count(UInt64(guest.blocks.count), "RAM block", "RAM blocks"),
+            Readable.bytes(document.ram.total),
+            guest.deviceBytes.map { "\(Readable.bytes(UInt64($0))) of devices" },
+            guest.park.map { "parked in \($0)" },
+        ]
+    }
+
+    private var relayPieces: [String?] {
+        guard let relay = document.relay else { return [] }
+        return [
+            "\(Readable.bytes(relay.heldBytes)) held",
+            relay.sourceFreeAtNs.map { "all of it here after \(Readable.time($0))" },
+            relay.handedOnAtNs.map { "handed on after \(Readable.time($0))" },
+            relay.attempts > 1 ? "\(relay.attempts) attempts" : nil,
         ]
     }
 
@@ -167,6 +193,7 @@ struct SummaryTable {
     }
 
     private var verifyPieces: [String?] {
+        if document.isOpaque { return [] }
         guard let verify = document.verify else {
             return [document.isVerifiedElsewhere ? "at the destination, which reports it" : "no"]
         }

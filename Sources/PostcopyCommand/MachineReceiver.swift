@@ -1,0 +1,117 @@
+internal import Parking
+internal import Postcopy
+
+/// `receive --from-qemu`: a machine comes and is kept, or measured and thrown away.
+struct MachineReceiver {
+    let options: MigrationOptions
+    let park: ParkOptions
+    let console: Console
+
+    struct Outcome {
+        let report: DestinationReport
+        let machine: ParkedMachine
+        let address: ChannelAddress
+        /// Where it is, once it is complete there.
+        let parkedAt: String?
+    }
+
+    /// How often a machine that cannot be kept is tried again: whoever frees space looks on.
+    private static let retryNanoseconds: UInt64 = 1_000_000_000
+
+    func receive(at asked: ChannelAddress) throws -> Outcome {
+        do {
+            let reservation = try park.park.map { path throws(ParkError) in
+                try ParkDirectory.reserve(path, bytesNeeded: 0)
+            }
+            return try receive(at: asked, into: reservation)
+        } catch let error as ParkError {
+            throw Refusal.environment("\(error)")
+        }
+    }
+
+    private func receive(
+        at asked: ChannelAddress, into reservation: ParkReservation?
+    ) throws -> Outcome {
+        let arrival = try MachineArrival(options: options, console: console).wait(at: asked)
+        let stream = arrival.stream.take()
+        let machine = try ParkedMachine(
+            describedBy: stream.introduction, origin: "QEMU at \(arrival.address)",
+            backing: .memfd)
+        try reservation?.check(bytesNeeded: MemoryFigures(machine).totalBytes)
+        let isKept = Flag()
+        let keep = keeping(machine, reservation, isKept)
+        let destination: ParkingDestination
+        do {
+            let readers =
+                park.touchThreads > 0
+                ? try PageReaders(of: machine, count: park.touchThreads) : nil
+            destination = try ParkingDestination(
+                of: machine, options: options, readers: readers, keep: keep)
+        } catch {
+            throw Refusal.environment("\(error)")
+        }
+        let report = try attend(destination, OneUse(stream))
+        console.clear()
+        return Outcome(
+            report: report, machine: machine, address: arrival.address,
+            parkedAt: isKept.isRaised ? reservation?.path : nil)
+    }
+
+    /// Keeps the machine, however often that takes: nobody else has it then.
+    private func keeping(
+        _ machine: ParkedMachine, _ reservation: ParkReservation?, _ isKept: Flag
+    ) -> @Sendable () -> Void {
+        let console = console
+        return {
+            guard let reservation else { return }
+            var problem: ParkError?
+            while true {
+                do throws(ParkError) {
+                    try reservation.commit(machine) { done, total in
+                        console.show(
+                            Progress(
+                                phase: "parking", fraction: Double(done) / Double(max(1, total))))
+                    }
+                    return isKept.raise()
+                } catch {
+                    if problem != error { console.note("\(error); this is tried every second") }
+                    problem = error
+                }
+                Monotonic.sleep(untilNanoseconds: Monotonic.now() + Self.retryNanoseconds)
+            }
+        }
+    }
+
+    private func attend(
+        _ destination: ParkingDestination, _ stream: OneUse<IncomingStream>
+    ) throws(Errno) -> DestinationReport {
+        var rate = RateMeter()
+        var isCancelled = false
+        return try Attendance.run("pc-destination") {
+            destination.run(on: stream.take())
+        } attend: {
+            let progress = destination.progress
+            heedInterruption(destination, progress.status, &isCancelled)
+            // From then on the parking speaks.
+            guard progress.status != .completed, progress.status != .none else { return }
+            rate.note(progress.receivedBytes, at: Monotonic.now())
+            console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
+        }
+    }
+
+    private func heedInterruption(
+        _ destination: ParkingDestination, _ status: MigrationStatus, _ isCancelled: inout Bool
+    ) {
+        guard Interruption.heed() else { return }
+        guard !isCancelled else {
+            console.clear()
+            ProblemLine.write("interrupted again: the machine is abandoned")
+            Leftovers().removeAndExit(Interruption.exitStatus)
+        }
+        isCancelled = true
+        destination.cancel()
+        if status.isAfterSwitch {
+            console.note("the machine is here now; interrupt again to abandon it")
+        }
+    }
+}
