@@ -29,6 +29,9 @@ extension GuestRAM {
         }
     }
 
+    /// Whether the block is read from a file that is never written.
+    package var isFileContent: Bool { origin == .fileContent }
+
     /// Whether another `GuestRAM` maps the block's file, in this process or in another one; `false`
     /// where its file system knows no locks.
     package var hasOtherUsers: Bool {

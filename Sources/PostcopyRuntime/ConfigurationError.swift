@@ -11,6 +11,8 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
     case repeatedBlock(String)
     /// The kernel reports missing pages of files on tmpfs and hugetlbfs only.
     case fileNotInMemory(String)
+    /// A destination's pages must be able to miss.
+    case contentOfFile(String)
     /// An option of `MigrationOptions`, by its name.
     case zeroBandwidth(option: String)
 
@@ -25,6 +27,9 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
             "RAM block '\(name)' is mapped from a file on a disk, whose missing pages the kernel does "
                 + "not report: move the file to tmpfs or hugetlbfs, or turn ignoresShared on at both "
                 + "sides"
+        case .contentOfFile(let name):
+            "RAM block '\(name)' is read from a file, and so has all its pages: give a destination "
+                + "memory of its own"
         case .zeroBandwidth(let option):
             "\(option) is 0 bytes per second, at which no page would ever arrive; give it at least "
                 + "1, or nil for no limit"
@@ -51,7 +56,8 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
     /// What a destination needs beyond that.
     static func checkPlaces(of list: BlockList) throws(ConfigurationError) {
         for (_, ram) in list.sent where !ram.canMissPages {
-            throw .fileNotInMemory(ram.geometry.name)
+            let name = ram.geometry.name
+            throw ram.isFileContent ? .contentOfFile(name) : .fileNotInMemory(name)
         }
     }
 }
