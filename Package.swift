@@ -53,9 +53,8 @@ let package = Package(
             swiftSettings: house),
         .target(
             name: "Parking",
-            dependencies: [
-                "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel", "PageModel",
-            ], swiftSettings: house),
+            dependencies: ["Postcopy", "StreamWire", "LinuxKernel", "PageModel"],
+            swiftSettings: house),
         .executableTarget(
             name: "PostcopyCommand",
             dependencies: [
@@ -96,6 +95,11 @@ let package = Package(
             name: "TestWorkloadTests",
             dependencies: ["TestSupport", "TestWorkload", "LinuxKernel", "PageModel"],
             swiftSettings: house),
+        .testTarget(
+            name: "ParkingTests",
+            dependencies: [
+                "TestSupport", "Parking", "Postcopy", "StreamWire", "LinuxKernel", "PageModel",
+            ], swiftSettings: house),
         .testTarget(
             name: "RuntimeTests",
             dependencies: [

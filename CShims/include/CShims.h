@@ -3,6 +3,7 @@
 #ifndef POSTCOPY_CSHIMS_H
 #define POSTCOPY_CSHIMS_H
 
+#include "pc_checksum.h"
 #include "pc_file.h"
 #include "pc_kvm.h"
 #include "pc_memory.h"

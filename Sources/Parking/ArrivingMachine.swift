@@ -1,5 +1,4 @@
-internal import LinuxKernel
-internal import PostcopyRuntime
+internal import Postcopy
 
 /// A machine as the destination that takes it sees it: what is done at each of its steps.
 final class ArrivingMachine: Guest {

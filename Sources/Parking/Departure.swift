@@ -1,6 +1,4 @@
-internal import LinuxKernel
-internal import MigrationCore
-internal import PostcopyRuntime
+internal import Postcopy
 internal import Synchronization
 
 /// The way out of a machine that goes through: one source after another until a host has taken it.

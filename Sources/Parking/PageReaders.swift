@@ -1,6 +1,4 @@
-public import LinuxKernel
-internal import PostcopyRuntime
-internal import PageModel
+public import Postcopy
 internal import Synchronization
 
 /// Threads that read a machine's memory while it arrives, every page once and in random order: in place

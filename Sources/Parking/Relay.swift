@@ -1,7 +1,4 @@
-public import LinuxKernel
-internal import MigrationCore
-internal import PageModel
-public import PostcopyRuntime
+public import Postcopy
 internal import Synchronization
 
 /// A machine that goes through this host: taken from one and handed to the next while its pages are

@@ -38,6 +38,10 @@ let modules = [
         imports: ["Postcopy", "StreamWire", "LinuxKernel", "PageModel", "Synchronization"],
         reason: "a guest made of threads, with a device whose state is a section of the stream"),
     Module(
+        name: "Parking",
+        imports: ["Postcopy", "StreamWire", "LinuxKernel", "PageModel", "Synchronization"],
+        reason: "keeps another program's guest, which a VMM may want too: no Foundation"),
+    Module(
         name: "PostcopyCommand",
         imports: [
             "Postcopy", "TestWorkload", "ArgumentParser", "Foundation", "Synchronization", "Glibc",
