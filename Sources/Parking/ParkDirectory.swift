@@ -88,8 +88,10 @@ public struct ParkDirectory: Sendable {
             } catch { throw .ram(error) }
         }
         return try ParkedMachine(
-            machineType: manifest.machineType, configuration: manifest.configuration,
-            ramSectionID: manifest.ramSectionID, origin: manifest.origin, memory: memory,
+            machineType: manifest.machineType,
+            streamIdentity: StreamIdentity(
+                configuration: manifest.configuration, ramSection: manifest.ramSectionID),
+            origin: manifest.origin, memory: memory,
             devices: devices)
     }
 

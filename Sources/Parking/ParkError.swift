@@ -27,6 +27,8 @@ public enum ParkError: Error, Equatable, Sendable, CustomStringConvertible {
     // Reading.
 
     case noManifest(path: String)
+    /// The machine was sent from there before, and may run.
+    case handedOn(path: String)
     case reading(path: String, Errno)
     /// Half-written, changed, or not this program's.
     case damaged(path: String, reason: String)
@@ -48,6 +50,9 @@ public enum ParkError: Error, Equatable, Sendable, CustomStringConvertible {
             placeText
         case .noManifest(let path):
             "'\(path)' is no parked machine, or only half of one: it has no machine.json"
+        case .handedOn(let path):
+            "the machine in '\(path)' was handed on before, and would run twice: the file 'handed-on' "
+                + "there says where to; if it is gone there, give --again"
         case .reading(let path, let error): "reading '\(path)': \(error)"
         case .damaged(let path, let reason):
             "'\(path)' is damaged, or not a parked machine's: \(reason)"

@@ -119,8 +119,8 @@ extension ParkManifest {
     init(of machine: ParkedMachine, devices: [UInt8]) {
         origin = machine.origin
         machineType = machine.machineType
-        configuration = machine.configuration
-        ramSectionID = machine.ramSectionID
+        configuration = machine.streamIdentity.configuration
+        ramSectionID = machine.streamIdentity.ramSection
         devicesBytes = devices.count
         devicesChecksum = Checksum.crc32(of: devices.span)
         blocks = machine.memory.map { ram in

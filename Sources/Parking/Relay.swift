@@ -82,6 +82,7 @@ public final class Relay: Sendable {
         }
         var report = RelayReport(arrival: received, departure: leaving.join())
         report.attempts = departure.attempts
+        report.isRefused = departure.isRefused
         report.memoryBytes = machine.memory.reduce(0) { $0 + $1.usedBytes }
         return report
     }
@@ -93,6 +94,8 @@ public struct RelayReport: Sendable {
     /// The last of the attempts.
     public let departure: SourceReport
     public internal(set) var attempts = 0
+    /// Whether the next host refused the machine before it moved: it is where it was.
+    public internal(set) var isRefused = false
     /// The machine's memory, which is all held until the last page has left.
     public internal(set) var memoryBytes: UInt64 = 0
 

@@ -38,7 +38,7 @@ struct MachineReceiver {
             describedBy: stream.introduction, origin: "QEMU at \(arrival.address)",
             backing: .memfd)
         try reservation?.check(bytesNeeded: MemoryFigures(machine).totalBytes)
-        let isKept = Flag()
+        let isKept = Signpost()
         let keep = keeping(machine, reservation, isKept)
         let destination: ParkingDestination
         do {
@@ -59,7 +59,7 @@ struct MachineReceiver {
 
     /// Keeps the machine, however often that takes: nobody else has it then.
     private func keeping(
-        _ machine: ParkedMachine, _ reservation: ParkReservation?, _ isKept: Flag
+        _ machine: ParkedMachine, _ reservation: ParkReservation?, _ isKept: Signpost
     ) -> @Sendable () -> Void {
         let console = console
         return {

@@ -8,7 +8,12 @@ struct ReceiveCommand: ParsableCommand {
     static let name = "receive"
     static let configuration = CommandConfiguration(
         commandName: name,
-        abstract: "Waits for a 'postcopy send', takes its workload over and verifies it.")
+        abstract: "Waits for a 'postcopy send' and takes its workload over, or for a QEMU.",
+        discussion: """
+            A workload is verified here. With --from-qemu the source is a QEMU with postcopy-ram on \
+            ('migrate -d tcp:HOST:PORT', then 'migrate_start_postcopy'); its machine does not run \
+            here but is parked, and 'postcopy send --from-park' hands it on.
+            """)
 
     @Argument(
         help: "Where to listen: tcp:HOST:PORT (port 0: a free one) or unix:PATH.",
@@ -18,6 +23,7 @@ struct ReceiveCommand: ParsableCommand {
     @OptionGroup(title: "Memory") var memory: MemoryOptions
     @OptionGroup var side: SideOptions
     @OptionGroup var arrival: ArrivalOptions
+    @OptionGroup(title: "A machine of QEMU") var park: ParkOptions
     @OptionGroup(title: "Report") var report: ReportOptions
 
     @Flag(help: .hidden)
@@ -25,6 +31,8 @@ struct ReceiveCommand: ParsableCommand {
 
     func run() throws {
         try Machine.checkDescriptors()
+        try park.check(memory, heals: arrival.heal)
+        if park.fromQEMU { return try receiveMachine() }
         let plan = try MemoryPlan(memory)
         let options = try side.link.migrationOptions(preempt: true, heals: arrival.heal)
         let output = try ReportOutput(report, isChild: child)
@@ -47,6 +55,22 @@ struct ReceiveCommand: ParsableCommand {
         guard outcome.isStuck else { return try output.finish(document) }
         leftovers.remove()
         withExtendedLifetime(outcome) { Self.endStuck(output, document) }
+    }
+
+    private func receiveMachine() throws {
+        let options = try side.link.migrationOptions(preempt: true)
+        let output = try ReportOutput(report)
+        let figures = Machine.figures()
+        let outcome = try MachineReceiver(options: options, park: park, console: output.console)
+            .receive(at: uri)
+        var document = ReportDocument(
+            command: Self.name, destination: outcome.report,
+            memory: MemoryFigures(outcome.machine),
+            channels: ChannelFigures(
+                uri: "\(outcome.address)", transport: uri.transport, preempt: nil),
+            machine: figures)
+        document.guest = GuestFigures(outcome.machine, park: outcome.parkedAt)
+        try output.finish(document)
     }
 
     /// Threads in missing pages cannot be joined, only ended with their process.

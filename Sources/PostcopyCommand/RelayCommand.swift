@@ -27,7 +27,7 @@ struct RelayCommand: ParsableCommand {
     @Flag(help: "Hands the machine on once every page is here. It stands still meanwhile.")
     var hold = false
 
-    @OptionGroup var peer: QEMUOptions
+    @OptionGroup var urgent: UrgentOptions
     @OptionGroup var link: LinkOptions
     @OptionGroup(title: "Report") var report: ReportOptions
 
@@ -39,11 +39,15 @@ struct RelayCommand: ParsableCommand {
         let arriving = try link.migrationOptions(preempt: true)
         let arrival = try MachineArrival(options: arriving, console: output.console).wait(at: uri)
         let stream = arrival.stream.take()
-        let machine = try ParkedMachine(describedBy: stream.introduction)
+        let machine: ParkedMachine
+        do throws(ParkError) {
+            machine = try ParkedMachine(
+                describedBy: stream.introduction, origin: "QEMU at \(arrival.address)")
+        } catch { throw Refusal.environment("\(error)") }
         var options = Relay.Options()
         options.arrival = arriving
-        options.departure = try peer.apply(
-            to: link.migrationOptions(preempt: !peer.noPreempt), for: machine)
+        options.departure = try link.migrationOptions(preempt: !urgent.noPreempt)
+        options.departure.preemptTiming = urgent.timing(for: machine.machineType)
         options.holdsFirst = hold
         let relay: Relay
         do { relay = try Relay(of: machine, to: next, options: options) } catch {
@@ -54,7 +58,7 @@ struct RelayCommand: ParsableCommand {
             ReportDocument(
                 relay: result, of: machine,
                 channels: ChannelFigures(
-                    uri: "\(next)", transport: next.transport, preempt: !peer.noPreempt),
+                    uri: "\(next)", transport: next.transport, preempt: !urgent.noPreempt),
                 machine: figures))
     }
 
@@ -138,6 +142,10 @@ extension ReportDocument {
         ram.backgroundPages = arrival.ram.backgroundPages
         guest = GuestFigures(machine)
         relay = RelayFigures(result)
+        if result.isRefused {
+            errorDesc = "\(channels.uri) did not take the machine: \(errorDesc ?? "no reason is known")"
+            return
+        }
         guard result.arrival.status != .completed, let problem = arrival.errorDesc else { return }
         // The way in failed first; what that did to the way out follows from it.
         status = result.isComplete ? status : arrival.status

@@ -28,14 +28,13 @@ struct RunCommand: ParsableCommand {
         transform: Choices.parser(Transport.self, "transport"))
     var transport = Transport.tcp
 
-    @Flag(help: "Sends urgent pages in the one channel instead of one of their own.")
-    var noPreempt = false
+    @OptionGroup var urgent: UrgentOptions
 
     func run() throws {
         try Machine.checkDescriptors()
         let plan = try MemoryPlan(memory)
         let specification = try workload.specification(memoryBytes: plan.lengthBytes)
-        var options = try side.link.migrationOptions(preempt: !noPreempt)
+        var options = try side.link.migrationOptions(preempt: !urgent.noPreempt)
         try switchover.apply(to: &options, warmUp: timing.warmUp)
         limits.apply(to: &options)
         let output = try ReportOutput(report)
@@ -58,7 +57,7 @@ struct RunCommand: ParsableCommand {
             command: Self.name, source: sourceReport, ending: ending,
             memory: MemoryFigures(plan), workload: WorkloadFigures(specification, plan),
             channels: ChannelFigures(
-                uri: "\(address)", transport: transport.rawValue, preempt: !noPreempt),
+                uri: "\(address)", transport: transport.rawValue, preempt: !urgent.noPreempt),
             machine: machine)
         if let figures = other.document { document.add(destination: figures) }
         document.note(other.problem)

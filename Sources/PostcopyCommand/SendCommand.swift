@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Parking
 internal import Postcopy
 internal import TestWorkload
 
@@ -7,15 +8,18 @@ struct SendCommand: ParsableCommand {
     static let name = "send"
     static let configuration = CommandConfiguration(
         commandName: name,
-        abstract: "Runs a workload here and migrates it to a 'postcopy receive'.",
+        abstract: "Runs a workload here and migrates it, or hands on a parked machine.",
         discussion: """
             The exit status is 0 when the destination has every page and runs the workload. The \
             memory is verified there afterwards: 'postcopy receive' reports it, by its exit status \
             as well. A workload that stays here is verified here.
+
+            With --from-park the destination is a QEMU that waits with -incoming, the same machine \
+            and postcopy-ram on, or another 'postcopy'.
             """)
 
     @Argument(
-        help: "Where 'postcopy receive' listens: tcp:HOST:PORT or unix:PATH.",
+        help: "Where the destination listens: tcp:HOST:PORT or unix:PATH.",
         transform: ChannelAddress.init(parsing:))
     var uri: ChannelAddress
 
@@ -27,15 +31,22 @@ struct SendCommand: ParsableCommand {
     @OptionGroup var side: SideOptions
     @OptionGroup(title: "Report") var report: ReportOptions
 
-    @Flag(help: "Sends urgent pages in the one channel instead of one of their own.")
-    var noPreempt = false
+    @OptionGroup var urgent: UrgentOptions
+
+    @Option(help: "Hands on the machine that is parked in DIR, instead of a workload.")
+    var fromPark: String?
+
+    @Flag(help: "Hands the machine on although it was handed on before.")
+    var again = false
 
     func run() throws {
         try Machine.checkDescriptors()
         try uri.checkIsTarget()
+        if let fromPark { return try send(parked: fromPark) }
+        guard !again else { throw Refusal.usage("--again is about a parked machine: add --from-park") }
         let plan = try MemoryPlan(memory)
         let specification = try workload.specification(memoryBytes: plan.lengthBytes)
-        var options = try side.link.migrationOptions(preempt: !noPreempt)
+        var options = try side.link.migrationOptions(preempt: !urgent.noPreempt)
         try switchover.apply(to: &options, warmUp: timing.warmUp)
         limits.apply(to: &options)
         let output = try ReportOutput(report)
@@ -52,8 +63,41 @@ struct SendCommand: ParsableCommand {
                 command: Self.name, source: sourceReport, ending: ending,
                 memory: MemoryFigures(plan), workload: WorkloadFigures(specification, plan),
                 channels: ChannelFigures(
-                    uri: "\(uri)", transport: uri.transport, preempt: !noPreempt),
+                    uri: "\(uri)", transport: uri.transport, preempt: !urgent.noPreempt),
                 machine: machine))
+    }
+
+    private func send(parked path: String) throws {
+        guard memory.isDefault else {
+            throw Refusal.usage("--from-park takes the memory that the machine has: leave out --memory")
+        }
+        let output = try ReportOutput(report)
+        let park: ParkDirectory
+        let machine: ParkedMachine
+        do throws(ParkError) {
+            park = try ParkDirectory(opening: path)
+            if !again { try park.checkIsHere() }
+            machine = try park.makeMachine()
+        } catch { throw Refusal.environment("\(error)") }
+        var options = try side.link.migrationOptions(preempt: !urgent.noPreempt)
+        options.preemptTiming = urgent.timing(for: machine.machineType)
+        try switchover.apply(to: &options, warmUp: TimeSpan(nanoseconds: 0))
+        limits.apply(to: &options)
+        let figures = Machine.figures()
+        let result = try MachineSender(options: options, console: output.console)
+            .send(machine, to: uri)
+        if !result.guestRunsHere {
+            do throws(ParkError) { try park.noteHandedOn(to: "\(uri)") } catch {
+                ProblemLine.write("\(error)")
+            }
+        }
+        var document = ReportDocument(
+            command: Self.name, source: result, memory: MemoryFigures(machine),
+            channels: ChannelFigures(
+                uri: "\(uri)", transport: uri.transport, preempt: !urgent.noPreempt),
+            machine: figures)
+        document.guest = GuestFigures(machine, park: path)
+        try output.finish(document)
     }
 }
 

@@ -119,7 +119,7 @@ struct ParkDirectoryTests {
         let ram = try GuestRAM(block, backing: .memfd, usedBytes: 8 << 12)
         ram.storeWord(5, at: 7 << 12)
         let machine = try ParkedMachine(
-            machineType: "m", ramSectionID: 1, origin: "", memory: [ram])
+            machineType: "m", streamIdentity: StreamIdentity(), origin: "", memory: [ram])
         try park(machine, at: folder.place)
         let again = try ParkDirectory(opening: folder.place).makeMachine()
         #expect(again.memory.map(\.usedBytes) == [8 << 12])

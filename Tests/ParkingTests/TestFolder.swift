@@ -88,7 +88,8 @@ enum SampleMachine {
         backing: RAMBacking = .anonymous, _ blocks: [StreamIntroduction.Block] = blocks
     ) throws -> ParkedMachine {
         let machine = try ParkedMachine(
-            machineType: "pc-q35-7.2", configuration: configuration, ramSectionID: 2,
+            machineType: "pc-q35-7.2", 
+            streamIdentity: StreamIdentity(configuration: configuration, ramSection: 2),
             origin: "tcp:192.0.2.1:4444", blocks: blocks, backing: backing)
         for (block, ram) in machine.memory.enumerated() {
             for page in 0..<ram.usedBytes >> 12 where isFilled(page, ofBlock: block) {
@@ -106,8 +107,8 @@ enum SampleMachine {
     ) -> [String] {
         var found: [String] = []
         if machine.machineType != "pc-q35-7.2" { found.append("machine type") }
-        if machine.configuration != configuration { found.append("configuration") }
-        if machine.ramSectionID != 2 { found.append("section") }
+        if machine.streamIdentity.configuration != configuration { found.append("configuration") }
+        if machine.streamIdentity.ramSection != 2 { found.append("section") }
         if machine.origin != "tcp:192.0.2.1:4444" { found.append("origin") }
         if machine.saveDevices() != devices { found.append("devices") }
         let shapes = machine.memory.map {
