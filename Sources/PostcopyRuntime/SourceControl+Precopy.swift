@@ -133,6 +133,7 @@ extension SourceControl {
         }
         try writer.end()
         precopy.restWasSent = true
+        try sendDiscards()
     }
 
     /// How long a write of the rest may take: lost packets are sent again after 0.2, 0.6 and 1.4 s.
@@ -152,6 +153,7 @@ extension SourceControl {
     mutating func sendDiscards() throws(Errno) {
         if let settled = state.precopy { state.canonicalize(settled) }
         precopy.owedPages = state.counters.remainingPages.load(ordering: .relaxed)
+        if precopy.owedPages == 0 { state.oweOnePage() }
         var encoder = DiscardEncoder()
         for dirty in state.discards {
             try encoder.encode(dirty) { bytes throws(Errno) in try send(bytes) }

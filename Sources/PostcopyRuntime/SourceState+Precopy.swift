@@ -39,6 +39,20 @@ extension SourceState {
         return dirtied
     }
 
+    /// Keeps one host page back where all were sent. A QEMU (7.2) that hears LISTEN without a DISCARD
+    /// before it takes itself for discarding afterwards, and refuses RUN.
+    ///
+    /// The last page of a block of small pages: of all pages one that the guest may miss least.
+    /// Source: `loadvm_postcopy_handle_listen`, `postcopy_ram_prepare_discard` (`migration/savevm.c`,
+    /// `postcopy-ram.c`).
+    func oweOnePage() {
+        let smallest = list.sent.min { $0.ram.geometry.hostPage < $1.ram.geometry.hostPage }
+        guard let (block, ram) = smallest else { return }
+        let page = HostPageIndex(rawValue: ram.usedHostPages - 1)
+        let count = dirty[block.rawValue].insert(ram.geometry.targetPages(of: page))
+        counters.remainingPages.add(count, ordering: .relaxed)
+    }
+
     /// Makes host pages that were sent or dirtied in part dirty as a whole: they are placed as one.
     func canonicalize(_ precopy: Precopy) {
         var count = 0
