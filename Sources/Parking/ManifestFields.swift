@@ -14,7 +14,8 @@ struct ManifestFields {
     /// A refusal that names a field, or the object when there is none to name.
     func fault(_ key: String?, _ reason: String) -> ParkError {
         let names = [place, key ?? ""].filter { !$0.isEmpty }.joined(separator: ".")
-        return .damaged(path: path, reason: "'\(names)' \(key == nil ? "is refused: " : "")\(reason)")
+        return .damaged(
+            path: path, reason: "'\(names)' \(key == nil ? "is refused: " : "")\(reason)")
     }
 
     func text(_ key: String, bytesMax: Int = .max) throws(ParkError) -> String {

@@ -82,7 +82,8 @@ struct ParkManifest: Equatable, Sendable {
         ramSectionID = UInt32(try fields.number("ramSectionID", in: 1...UInt64(UInt32.max)))
         let devices = try fields.object("devices")
         try devices.expect("file", Self.devicesFileName)
-        devicesBytes = Int(try devices.number("bytes", in: 0...UInt64(ParkedMachine.devicesBytesMax)))
+        devicesBytes = Int(
+            try devices.number("bytes", in: 0...UInt64(ParkedMachine.devicesBytesMax)))
         devicesChecksum = try devices.checksum("crc32")
         blocks = []
         for (index, block) in try fields.list("blocks").enumerated() {

@@ -12,8 +12,8 @@ final class TestFolder {
     private let isMounted: Bool
 
     /// - Parameter tmpfs: what the folder holds of a file system of its own, for example `size=4m`.
-    init(tmpfs: String? = nil) throws {
-        path = "/tmp/postcopy-park-\(getpid())-\(UInt32.random(in: 0...(.max)))"
+    init(tmpfs: String? = nil, in parent: String = "/tmp") throws {
+        path = "\(parent)/postcopy-park-\(getpid())-\(UInt32.random(in: 0...(.max)))"
         try #require(unsafe mkdir(path, 0o700) == 0)
         isMounted = tmpfs != nil
         guard let tmpfs else { return }
@@ -30,7 +30,9 @@ final class TestFolder {
     var place: String { "\(path)/guest" }
     var temporary: String { "\(path)/guest.parking" }
 
-    var names: [String] { (try? FileManager.default.contentsOfDirectory(atPath: path))?.sorted() ?? [] }
+    var names: [String] {
+        (try? FileManager.default.contentsOfDirectory(atPath: path))?.sorted() ?? []
+    }
 
     func remountReadOnly() throws {
         // MS_REMOUNT and MS_RDONLY of mount(2).
@@ -65,7 +67,8 @@ enum SampleMachine {
     /// Block names that would be paths, are as long as can be, or look like files of ours.
     static let names = [
         "pc.ram", "/rom@etc/acpi/tables", "../../../tmp/outside", "..", ".", "machine.json",
-        "block-0.ram", "a\"b\\c\n\u{0}\u{7f}", "größe/内存/🧠", String(repeating: "é", count: 127) + "x",
+        "block-0.ram", "a\"b\\c\n\u{0}\u{7f}", "größe/内存/🧠",
+        String(repeating: "é", count: 127) + "x",
     ]
 
     static let blocks: [StreamIntroduction.Block] = names.enumerated().map { index, name in
@@ -119,9 +122,14 @@ enum SampleMachine {
         for (block, ram) in machine.memory.enumerated() {
             for page in 0..<ram.usedBytes >> 12 {
                 let expected = isFilled(page, ofBlock: block) ? word(page, block) : 0
-                let isRight = ram.withPage(at: page << 12, lengthBytes: 4_096) { words in
-                    (0..<512).allSatisfy { words[$0] == ($0 == 0 || $0 == 511 ? expected : 0) }
-                }
+                let isRight =
+                    expected == 0
+                    ? ram.isZeroPage(at: RAMOffset(rawValue: page << 12))
+                    : ram.withPage(at: page << 12, lengthBytes: 4_096) { words in
+                        var rest: UInt64 = 0
+                        for index in 1..<511 { rest |= words[index] }
+                        return words[0] == expected && words[511] == expected && rest == 0
+                    }
                 if !isRight { found.append("page \(page) of block \(block)") }
             }
         }
