@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interop.blocks import list_blocks
+from interop.blocks import dump_blocks, list_blocks
 from interop.failure import Failure
 from interop.guest import MEBIBYTE, PAGE, GuestImages, GuestParameters, assemble
 from interop.hugepages import reserved_huge_pages
@@ -128,15 +128,17 @@ async def bench(vector: Vector, images: GuestImages, folder: Path, qemu: str) ->
 
 async def capture(vector: Vector, qemu: str, into: Path) -> dict[str, Any]:
     """Runs one migration and writes its channels."""
-    with tempfile.TemporaryDirectory(prefix="vector-") as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="vector-") as path, contextlib.ExitStack() as stack:
+        folder = Path(path)
         stack.enter_context(reserved_huge_pages(2 * vector.shape.huge_pages))
         parameters = small_guest(vector.shape)
         async with bench(vector, assemble(parameters, folder), folder, qemu) as made:
             channels = await (cut_and_recover(made) if vector.cut else run_through(made))
             await made.destination.until_count_grows(2, seconds=60)
             version = (await made.source.ask("query-version"))["package"]
-            blocks = await list_blocks(made.source)
+            blocks = [block.as_json() for block in await list_blocks(made.source)]
+            for name, image in (await dump_blocks(made.source, folder / "dump")).items():
+                next(each for each in blocks if each["name"] == name)["sha256"] = image.digest()
             machine_type = machine_name(channels[0])
             states = {"source": made.source.statuses, "destination": made.destination.statuses}
             line = " ".join([qemu, *vector.shape.arguments(images_for_reader())])
@@ -147,7 +149,7 @@ async def capture(vector: Vector, qemu: str, into: Path) -> dict[str, Any]:
         "qemu": version,
         "commandLine": line,
         "machineType": machine_type,
-        "blocks": [block.as_json() for block in blocks],
+        "blocks": blocks,
         "guest": parameters.as_json(),
         "capabilities": {"source": vector.terms.source, "destination": vector.terms.destination},
         "parameters": vector.terms.parameters,
