@@ -122,7 +122,7 @@ async def bench(vector: Vector, images: GuestImages, folder: Path, qemu: str) ->
     ):
         await terms.set_at_source(source)
         await terms.set_at_destination(destination)
-        await source.until_count_grows(2, seconds=60)
+        await source.until_reports(2, seconds=60)
         yield Bench(vector, source, destination)
 
 
@@ -134,7 +134,7 @@ async def capture(vector: Vector, qemu: str, into: Path) -> dict[str, Any]:
         parameters = small_guest(vector.shape)
         async with bench(vector, assemble(parameters, folder), folder, qemu) as made:
             channels = await (cut_and_recover(made) if vector.cut else run_through(made))
-            await made.destination.until_count_grows(2, seconds=60)
+            await made.destination.until_reports(2, seconds=60)
             version = (await made.source.ask("query-version"))["package"]
             blocks = [block.as_json() for block in await list_blocks(made.source)]
             for name, image in (await dump_blocks(made.source, folder / "dump")).items():

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qemu.qmp import EventListener, QMPClient, QMPError
 
+from .child import QUIT_SECONDS, START_SECONDS, Child, note_exit, spawn
 from .failure import Failure
 from .guest import MEBIBYTE, PAGE, GuestImages
 
-# Seconds. QEMU is up within one; a machine shared by several builds needs many times that.
-START_SECONDS = 60
-ANSWER_SECONDS = 60
-QUIT_SECONDS = 20
+# Seconds. QEMU answers at once, unless it writes 2 GiB of memory to a disk.
+ANSWER_SECONDS = 120
+
+# For the reader of a failure; the guest says a few lines a second.
+SERIAL_LINES_KEPT = 20
 
 # The client tells of every lost connection; here a QEMU that ends is told of by who waits for it.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
@@ -58,6 +61,15 @@ class MachineShape:
         return sum(part.length for part in self.memory)
 
     @property
+    def ram_names(self) -> list[str]:
+        """The blocks of the guest's memory, in the order of their addresses."""
+        return [f"m{index}" for index in range(len(self.memory))] if self.has_backends else ["pc.ram"]
+
+    @property
+    def has_backends(self) -> bool:
+        return len(self.memory) > 1 or self.memory[0].huge
+
+    @property
     def huge_pages(self) -> int:
         """Pages of 2 MiB that one machine takes."""
         return sum(part.mebibytes // 2 for part in self.memory if part.huge)
@@ -66,7 +78,7 @@ class MachineShape:
         line = ["-machine", self.machine, "-accel", "tcg", "-smp", "1"]
         line += ["-nodefaults", "-no-user-config", "-display", "none"]
         line += ["-m", f"{self.length // 1024}K"]
-        if len(self.memory) > 1 or self.memory[0].huge:
+        if self.has_backends:
             for index, part in enumerate(self.memory):
                 kind = "ram" if not part.huge else "memfd,hugetlb=on,hugetlbsize=2M"
                 line += ["-object", f"memory-backend-{kind},id=m{index},size={part.length // 1024}K"]
@@ -80,51 +92,41 @@ class MachineShape:
 
 
 @dataclass
-class Machine:
-    """A running QEMU and all that it said."""
+class Machine(Child):
+    """A running QEMU and all that it and its guest said."""
 
-    name: str
-    process: asyncio.subprocess.Process
-    monitor: QMPClient
-    log: Path
+    monitor: QMPClient = field(kw_only=True)
     statuses: list[str] = field(default_factory=list)
     """The states of migration that QEMU announced, in order."""
     passes: int = 0
+    """How often QEMU has collected dirty pages."""
     runs: bool = False
     """Whether QEMU announced that its processors were set going, after the start or RUN."""
-    serial: deque[str] = field(default_factory=lambda: deque(maxlen=1000))
+    serial: deque[str] = field(default_factory=lambda: deque(maxlen=SERIAL_LINES_KEPT))
     serial_lines: int = 0
     count: int = -1
     """What the guest reported last: sweeps or steps done."""
     complaint: str | None = None
     """The guest's own line when it found a bad page."""
-    exit_status: int | None = None
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @property
+    def trouble(self) -> str | None:
+        return self.complaint and f"the guest found a bad page: {self.complaint}"
+
+    @property
+    def told(self) -> str:
+        states = " ".join(self.statuses) or "none"
+        guest = self.serial[-1] if self.serial else "nothing"
+        return f"states: {states}; the guest said: {guest}; QEMU {super().told}"
 
     async def ask(self, command: str, **arguments: Any) -> Any:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await self.monitor.execute(command, arguments or None)
         except TimeoutError:
-            raise Failure(f"{self.name}: no answer to {command}") from None
+            raise Failure(f"{self.name}: no answer to {command}; {self.told}") from None
         except QMPError as error:
-            raise Failure(f"{self.name}: {command}: {error}") from error
-
-    async def until(self, what: str, seconds: float, holds: Callable[[], bool]) -> None:
-        """Waits for `holds`, which is asked again whenever the guest or QEMU said something."""
-
-        def is_over() -> bool:
-            return holds() or self.complaint is not None or self.exit_status is not None
-
-        try:
-            async with asyncio.timeout(seconds), self.news:
-                await self.news.wait_for(is_over)
-        except TimeoutError:
-            raise Failure(f"{self.name}: not within {seconds} s: {what}; {self.told}") from None
-        if self.complaint is not None:
-            raise Failure(f"{self.name}: the guest found a bad page: {self.complaint}")
-        if not holds():
-            raise Failure(f"{self.name}: QEMU ended with {self.exit_status} before {what}")
+            raise Failure(f"{self.name}: {command}: {error}; {self.told}") from error
 
     async def until_status(self, *wanted: str, seconds: float) -> str:
         """Waits until QEMU has announced one of `wanted`, or that the migration failed."""
@@ -140,15 +142,13 @@ class Machine:
     async def until_it_runs(self, seconds: float) -> None:
         await self.until("the guest's start", seconds, lambda: self.runs)
 
-    async def until_count_grows(self, reports: int, seconds: float) -> None:
-        """Waits for `reports` more lines of a guest that found its memory good."""
-        goal = self.serial_lines + reports
-        await self.until(f"{reports} more reports", seconds, lambda: self.serial_lines >= goal)
+    async def until_reports(self, more: int, seconds: float) -> None:
+        """Waits for `more` lines of a guest that finds its memory good."""
+        goal = self.serial_lines + more
+        await self.until(f"{more} more reports", seconds, lambda: self.serial_lines >= goal)
 
-    @property
-    def told(self) -> str:
-        last = self.serial[-1] if self.serial else "nothing"
-        return f"states {' '.join(self.statuses) or 'none'}, the guest said {last}"
+    async def ask_to_end(self) -> None:
+        await self.monitor.execute("quit")
 
     def heard(self, line: str) -> None:
         self.serial.append(line)
@@ -159,17 +159,16 @@ class Machine:
         elif word == "BAD":
             self.complaint = line
 
-    async def quit(self) -> None:
-        """Ends the process, kindly if it answers."""
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(QUIT_SECONDS):
-                await self.monitor.execute("quit")
-        try:
-            async with asyncio.timeout(QUIT_SECONDS):
-                await self.process.wait()
-        except TimeoutError:
-            self.process.kill()
-            await self.process.wait()
+    def happened(self, event: dict[str, Any]) -> None:
+        match event["event"]:
+            case "MIGRATION":
+                self.statuses.append(event["data"]["status"])
+            case "MIGRATION_PASS":
+                self.passes = event["data"]["pass"]
+            case "RESUME":
+                self.runs = True
+            case "STOP":
+                self.runs = False
 
 
 @contextlib.asynccontextmanager
@@ -185,14 +184,15 @@ async def running(
     """A QEMU that ends with the block, whatever happens in it."""
     monitor_path, serial_path = folder / f"{name}.qmp", folder / f"{name}.serial"
     line = [qemu, "-name", name, *shape.arguments(images)]
-    line += ["-chardev", f"socket,id=monitor,path={monitor_path}", "-mon", "chardev=monitor,mode=control"]
+    line += ["-chardev", f"socket,id=monitor,path={monitor_path}"]
+    line += ["-mon", "chardev=monitor,mode=control"]
     line += ["-chardev", f"socket,id=serial,path={serial_path}", "-serial", "chardev:serial"]
     if incoming:
         line += ["-incoming", "defer"]
-    log = folder / f"{name}.log"
 
     connected: asyncio.Future[asyncio.StreamReader] = asyncio.get_running_loop().create_future()
     monitor = QMPClient(name)
+    log = folder / f"{name}.log"
     async with contextlib.AsyncExitStack() as ending:
         server = await asyncio.start_unix_server(
             lambda reader, _: connected.set_result(reader), serial_path
@@ -201,48 +201,23 @@ async def running(
         await monitor.start_server(str(monitor_path))
         ending.push_async_callback(_disconnect, monitor)
         with log.open("wb") as output:
-            # The kernel ends QEMU should this program die without having done so.
-            process = await asyncio.create_subprocess_exec(
-                "setpriv", "--pdeathsig", "KILL", *line,
-                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
-            )  # fmt: skip
-        machine = Machine(name, process, monitor, log)
-        tasks = _Tasks()
-        ending.push_async_callback(tasks.end)
-        ending.push_async_callback(machine.quit)
-        exited = tasks.start(_note_exit(machine))
-        await _first_of(machine, exited, monitor.accept())
-        serial = await _first_of(machine, exited, connected)
+            process = await spawn(line, output.fileno())
+        machine = Machine(name, line, process, log, monitor=monitor)
+        ending.push_async_callback(machine.end)
+        exited = machine.start(note_exit(machine))
+        await _unless_over(machine, exited, monitor.accept())
+        serial = await _unless_over(machine, exited, connected)
         listener = EventListener(("MIGRATION", "MIGRATION_PASS", "RESUME", "STOP"))
         monitor.register_listener(listener)
-        tasks.start(_note_events(machine, listener))
-        tasks.start(_note_serial(machine, serial))
+        machine.start(_note_events(machine, listener))
+        machine.start(_note_serial(machine, serial))
         yield machine
 
 
-class _Tasks:
-    """Tasks that end together."""
-
-    def __init__(self) -> None:
-        self._all: list[asyncio.Task[None]] = []
-
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._all.append(task)
-        return task
-
-    async def end(self) -> None:
-        for task in self._all:
-            task.cancel()
-        await asyncio.gather(*self._all, return_exceptions=True)
-
-
-async def _first_of(machine: Machine, exit_task: asyncio.Task[None], wanted: Any) -> Any:
+async def _unless_over(machine: Machine, exited: asyncio.Task[None], wanted: Any) -> Any:
     """What `wanted` brings, unless the process ends first."""
     task = asyncio.ensure_future(wanted)
-    await asyncio.wait(
-        {task, exit_task}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED
-    )
+    await asyncio.wait({task, exited}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         return task.result()
     task.cancel()
@@ -255,30 +230,12 @@ async def _disconnect(monitor: QMPClient) -> None:
             await monitor.disconnect()
 
 
-async def _note_exit(machine: Machine) -> None:
-    status = await machine.process.wait()
-    async with machine.news:
-        machine.exit_status = status
-        machine.news.notify_all()
-
-
 async def _note_events(machine: Machine, listener: EventListener) -> None:
     async for event in listener:
-        async with machine.news:
-            match event["event"]:
-                case "MIGRATION":
-                    machine.statuses.append(event["data"]["status"])
-                case "MIGRATION_PASS":
-                    machine.passes = event["data"]["pass"]
-                case "RESUME":
-                    machine.runs = True
-                case "STOP":
-                    machine.runs = False
-            machine.news.notify_all()
+        await machine.note(functools.partial(machine.happened, dict(event)))
 
 
 async def _note_serial(machine: Machine, serial: asyncio.StreamReader) -> None:
     while line := await serial.readline():
-        async with machine.news:
-            machine.heard(line.decode("ascii", "replace").strip())
-            machine.news.notify_all()
+        text = line.decode("ascii", "replace").strip()
+        await machine.note(functools.partial(machine.heard, text))

@@ -85,6 +85,12 @@ class SourceFigures:
     zero_pages: int
     normal_pages: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.total_ms} ms, downtime {self.downtime_ms} ms, "
+            f"{self.postcopy_requests} requests, {self.normal_pages} pages"
+        )
+
     @classmethod
     async def of(cls, source: Machine) -> SourceFigures:
         answer = await source.ask("query-migrate")
@@ -104,6 +110,9 @@ class DestinationFigures:
 
     blocktime_ms: int
     vcpu_blocktime_ms: list[int]
+
+    def __str__(self) -> str:
+        return f"blocktime {self.blocktime_ms} ms, by vCPU {self.vcpu_blocktime_ms}"
 
     @classmethod
     async def of(cls, destination: Machine) -> DestinationFigures:
