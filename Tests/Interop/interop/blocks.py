@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .failure import Failure
 from .machine import Machine
@@ -131,7 +133,7 @@ async def dump_blocks(machine: Machine, folder: Path) -> dict[str, BlockImage]:
         for run in _whole(block, seen[block.name]):
             path = folder / f"{number}-{run.offset:x}"
             if run.physical is None:
-                _read_process(machine, base + run.offset, run.length, path)
+                path.write_bytes(_read_process(machine, base + run.offset, run.length))
             else:
                 await machine.ask(
                     "pmemsave", val=run.physical, size=run.length, filename=str(path)
@@ -187,13 +189,32 @@ async def _host_address(machine: Machine, physical: int) -> int:
     return int(found[1], 16)
 
 
-def _read_process(machine: Machine, address: int, length: int, path: Path) -> None:
-    try:
-        with open(f"/proc/{machine.process.pid}/mem", "rb", buffering=0) as memory:
-            memory.seek(address)
-            content = memory.read(length)
-    except OSError as error:
-        raise Failure(f"{machine.name}: its memory: {error.strerror}: run as root") from error
+async def read_memory(machine: Machine, physical: int, length: int) -> bytes:
+    """Reads memory that lies in one block."""
+    return _read_process(machine, await _host_address(machine, physical), length)
+
+
+async def overwrite(machine: Machine, physical: int, content: bytes) -> None:
+    """Changes memory in one block behind the guest's back."""
+    address = await _host_address(machine, physical)
+    with _memory_of(machine, "r+b") as memory:
+        memory.seek(address)
+        memory.write(content)
+
+
+def _read_process(machine: Machine, address: int, length: int) -> bytes:
+    with _memory_of(machine, "rb") as memory:
+        memory.seek(address)
+        content = memory.read(length)
     if len(content) != length:
         raise Failure(f"{machine.name}: {len(content)} of {length} bytes of its memory")
-    path.write_bytes(content)
+    return content
+
+
+@contextlib.contextmanager
+def _memory_of(machine: Machine, mode: Literal["rb", "r+b"]) -> Iterator[FileIO]:
+    try:
+        with open(f"/proc/{machine.process.pid}/mem", mode, buffering=0) as memory:
+            yield memory
+    except OSError as error:
+        raise Failure(f"{machine.name}: its memory: {error.strerror}: run as root") from error

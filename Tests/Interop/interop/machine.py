@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 import functools
 import logging
+import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import EventListener, QMPClient, QMPError
+try:
+    from qemu.qmp import EventListener, QMPClient, QMPError
+except ImportError:
+    sys.exit("the QMP client is missing: pip install -r Tests/Interop/requirements.txt")
 
 from .child import QUIT_SECONDS, START_SECONDS, Child, note_exit, spawn
 from .failure import Failure

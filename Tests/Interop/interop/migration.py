@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,9 @@ from .machine import Machine
 
 # Seconds for a migration as a whole: 2 GiB through a proxy on two busy cores take about 30.
 MIGRATION_SECONDS = 300
+
+# Seconds from the announcement of the end to QEMU's own summary of it: it is the next thing done.
+SUMMARY_SECONDS = 20
 
 # Both sides must have these alike.
 POSTCOPY = "postcopy-ram"
@@ -94,6 +98,11 @@ class SourceFigures:
     @classmethod
     async def of(cls, source: Machine) -> SourceFigures:
         answer = await source.ask("query-migrate")
+        # QEMU announces the end first and then adds up: a moment later the time is there.
+        async with asyncio.timeout(SUMMARY_SECONDS):
+            while not answer.get("total-time"):
+                await asyncio.sleep(0.01)
+                answer = await source.ask("query-migrate")
         ram: dict[str, Any] = answer["ram"]
         return cls(
             total_ms=answer["total-time"],

@@ -22,8 +22,13 @@ from .migration import Terms
 # Seconds until a guest of 2 GiB has booted and filled its memory, on a machine with other work.
 FILL_SECONDS = 180
 
-# Pages changed from one report of the guest to the next: some reports a second.
+# Pages changed from one report of the guest to the next: some reports a second. Pages in random
+# order take four times as long.
 PAGES_PER_REPORT = 1 << 21
+RANDOM_PAGES_PER_REPORT = 1 << 19
+
+# Lines that a guest says before it is moved: that memory is filled, and two reports.
+REPORTS_BEFORE = 3
 
 LOG_LINES_SHOWN = 30
 
@@ -52,14 +57,20 @@ class Variant:
     random: bool = False
     touch_threads: int = 2
     hold: bool = False
+    damage: str | None = None
+    """What is done to a page, where that is the scenario."""
 
     def __str__(self) -> str:
-        words = [f"preempt={'on' if self.preempt else 'off'}", f"{self.mebibytes} MiB", self.machine]
+        words = [f"{self.mebibytes} MiB", self.machine]
         words += [self.layout] if self.layout != "plain" else []
         words += ["random"] if self.random else []
+        if self.damage:
+            return ", ".join([*words, self.damage])
         words += ["hold"] if self.hold else []
-        words += ["precopy"] if self.precopy else [f"switched after {self.switch_after:g} s"]
-        return ", ".join(words)
+        if self.precopy:
+            return ", ".join([*words, "precopy"])
+        words += [f"preempt {'on' if self.preempt else 'off'}"]
+        return ", ".join([*words, f"switched after {self.switch_after:g} s"])
 
     @property
     def shape(self) -> MachineShape:
@@ -73,8 +84,11 @@ class Variant:
 
     @property
     def terms(self) -> Terms:
-        """A downtime that the guest's writes never fit into, so that only we end precopy."""
-        parameters = {"downtime-limit": 300 if self.precopy else 1}
+        """A downtime in ms that the guest's writes never fit into, so that only we end precopy.
+
+        Without a switch it must be one that they do fit into: a quarter of memory is sent anew.
+        """
+        parameters = {"downtime-limit": 2000 if self.precopy else 1}
         if self.layout == "huge" and not self.precopy:
             # The switch must come within the first pass over memory, see `MemoryPart.length`.
             seconds = 4 * max(1.0, self.switch_after)
@@ -89,7 +103,7 @@ class Variant:
         """A quarter of memory is hot, around the border between the blocks."""
         length = self.shape.length
         middle, eighth = length // 2 // PAGE * PAGE, length // 8 // PAGE * PAGE
-        hot_pages = 2 * eighth // PAGE
+        every = RANDOM_PAGES_PER_REPORT if self.random else PAGES_PER_REPORT * PAGE // (2 * eighth)
         return GuestParameters(
             fill_start=2 * MEBIBYTE,
             fill_end=(length - FIRMWARE_TOP_BYTES) // PAGE * PAGE,
@@ -97,7 +111,7 @@ class Variant:
             hot_end=middle + eighth,
             random=int(self.random),
             seed=seed,
-            report_every=PAGES_PER_REPORT if self.random else max(1, PAGES_PER_REPORT // hot_pages),
+            report_every=max(1, every),
         )
 
 
@@ -108,8 +122,8 @@ class Scene:
     variant: Variant
     tools: Tools
     folder: Path
+    guest: GuestParameters
     images: GuestImages
-    seed: int
     children: list[Child] = field(default_factory=list)
 
     @contextlib.asynccontextmanager
@@ -117,7 +131,7 @@ class Scene:
         """A guest at work."""
         async with self._machine("source", incoming=False) as machine:
             await self.variant.terms.set_at_source(machine)
-            await machine.until_reports(2, FILL_SECONDS)
+            await machine.until_reports(REPORTS_BEFORE, FILL_SECONDS)
             yield machine
 
     @contextlib.asynccontextmanager
@@ -168,7 +182,7 @@ class Scene:
 
     def logs(self) -> str:
         """What the programs of a failed run said, for its reader."""
-        told = [f"guest's seed {self.seed:#x}"]
+        told = [f"guest's seed {self.guest.seed:#x}"]
         for child in self.children:
             told += [f"--- {child.name}: {child.told}", " ".join(child.line)]
             told += child.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
@@ -178,10 +192,10 @@ class Scene:
 @contextlib.asynccontextmanager
 async def scene(variant: Variant, tools: Tools) -> AsyncIterator[Scene]:
     """A folder, a guest's images, and huge pages for three machines where they are asked for."""
-    seed = secrets.randbits(32)
     with (
         tempfile.TemporaryDirectory(prefix="interop-") as path,
         reserved_huge_pages(MACHINES_AT_ONCE * variant.shape.huge_pages),
     ):
         folder = Path(path)
-        yield Scene(variant, tools, folder, assemble(variant.guest(seed), folder), seed)
+        guest = variant.guest(secrets.randbits(32))
+        yield Scene(variant, tools, folder, guest, assemble(guest, folder))

@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
+from .damage import KINDS
 from .scene import Variant
 
+# Twice the length of a large huge page's run of pages, and still seconds to fill and to compare.
+_LARGE = 2048
+
 SUITE: tuple[tuple[str, Variant], ...] = (
+    # First, that guest and harness are good for what they are used for.
+    *(("damage_is_found", Variant(mebibytes=64, damage=kind)) for kind in KINDS),
+    ("damage_is_found", Variant(mebibytes=64, damage="old", random=True)),
     ("qemu_to_qemu", Variant()),
     ("qemu_to_qemu", Variant(preempt=True)),
+    # A QEMU's guest to us.
+    ("qemu_to_us", Variant()),
+    ("qemu_to_us", Variant(preempt=True)),
+    ("qemu_to_us", Variant(switch_after=3)),
+    ("qemu_to_us", Variant(switch_after=3, preempt=True, random=True)),
+    ("qemu_to_us", Variant(mebibytes=_LARGE)),
+    ("qemu_to_us", Variant(mebibytes=_LARGE, switch_after=3, preempt=True)),
+    ("qemu_to_us", Variant(machine="q35", layout="several")),
+    ("qemu_to_us", Variant(layout="huge", preempt=True)),
+    ("qemu_to_us", Variant(precopy=True)),
+    # From us to a QEMU.
+    ("us_to_qemu", Variant()),
+    ("us_to_qemu", Variant(preempt=True)),
+    ("us_to_qemu", Variant(machine="q35", layout="several", preempt=True)),
+    ("us_to_qemu", Variant(layout="huge")),
+    ("us_to_qemu", Variant(layout="huge", preempt=True)),
+    ("us_to_qemu", Variant(precopy=True)),
+    ("us_to_us", Variant(preempt=True)),
+    # Through us.
+    ("relay", Variant()),
+    ("relay", Variant(preempt=True, random=True)),
+    ("relay", Variant(preempt=True, hold=True)),
+    ("relay", Variant(machine="q35", layout="several", preempt=True)),
+    ("relay", Variant(layout="huge", preempt=True)),
+    ("evacuate", Variant(preempt=True)),
 )
