@@ -58,7 +58,7 @@ let package = Package(
         .executableTarget(
             name: "PostcopyCommand",
             dependencies: [
-                "Postcopy", "TestWorkload", "Parking",
+                "Postcopy", "TestWorkload", "Parking", "StreamWire",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: house),
         .executableTarget(

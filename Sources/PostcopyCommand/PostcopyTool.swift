@@ -15,6 +15,7 @@ struct PostcopyTool: ParsableCommand {
             """,
         subcommands: [
             RunCommand.self, ReceiveCommand.self, SendCommand.self, RelayCommand.self,
+            InspectCommand.self,
         ])
 
     static func main() {

@@ -2,7 +2,7 @@ internal import Foundation
 
 /// The report as JSON. Keys are these names in QMP's style, and QEMU's own names where QEMU has
 /// one; times are nanoseconds. A side that did not happen, or is not known here, is left out.
-struct ReportDocument: Codable, Equatable {
+struct ReportDocument: JSONReport, Equatable {
     /// Grows when a key changes its meaning or goes.
     static let currentSchema = 1
 
@@ -40,7 +40,10 @@ struct ReportDocument: Codable, Equatable {
     var destination: SideFigures?
 }
 
-extension ReportDocument {
+/// What is written as JSON, with keys in QMP's style.
+protocol JSONReport: Codable {}
+
+extension JSONReport {
     func encoded() -> Data {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
@@ -57,7 +60,7 @@ extension ReportDocument {
         decoder.keyDecodingStrategy = .custom { path in
             NameKey(KebabCase.camel(path.last?.stringValue ?? ""))
         }
-        self = try decoder.decode(ReportDocument.self, from: data)
+        self = try decoder.decode(Self.self, from: data)
     }
 }
 

@@ -23,7 +23,7 @@ enum ReportFile {
     }
 
     /// - Throws: `Refusal` when the disk or the reader does not take it.
-    func write(_ document: ReportDocument) throws {
+    func write(_ document: some JSONReport) throws {
         do {
             switch self {
             case .none: break

@@ -16,7 +16,7 @@ struct SummaryTable {
             let wrapped = Self.wrap(row.pieces, into: max(1, columns - label - 4))
             for (index, value) in wrapped.enumerated() {
                 let head = index == 0 ? row.label : ""
-                lines.append("  \(Self.left(head, label))  \(value)")
+                lines.append("  \(TextColumns.left(head, label))  \(value)")
             }
         }
         return lines.map { "\($0)\n" }.joined()
@@ -51,13 +51,7 @@ struct SummaryTable {
                     row.lasted == 0 ? "" : Readable.time(row.lasted),
                 ]
             }
-        let widths = (0..<4).map { column in cells.map { $0[column].count }.max() ?? 0 }
-        return cells.map { row in
-            let line =
-                "  \(Self.left(row[0], widths[0]))  \(Self.left(row[1], widths[1]))"
-                + "  \(Self.right(row[2], widths[2]))  \(Self.right(row[3], widths[3]))"
-            return String(line.reversed().drop { $0 == " " }.reversed())
-        }
+        return TextColumns([.left, .left, .right, .right]).lines(cells).map { "  \($0)" }
     }
 
     private static func rows(
@@ -213,13 +207,5 @@ struct SummaryTable {
             }
         }
         return lines
-    }
-
-    private static func left(_ text: String, _ width: Int) -> String {
-        text + String(repeating: " ", count: max(0, width - text.count))
-    }
-
-    private static func right(_ text: String, _ width: Int) -> String {
-        String(repeating: " ", count: max(0, width - text.count)) + text
     }
 }

@@ -266,15 +266,4 @@ private func capability(of flags: UInt64) -> String {
 
 private func hex(_ value: some BinaryInteger) -> String { "0x" + String(value, radix: 16) }
 
-/// The peer's name fit for a terminal: control characters are shown as their code.
-private func quoted(_ name: String) -> String {
-    var text = "'"
-    for scalar in name.unicodeScalars {
-        if scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) {
-            text += "\\u{\(String(scalar.value, radix: 16))}"
-        } else {
-            text.unicodeScalars.append(scalar)
-        }
-    }
-    return text + "'"
-}
+private func quoted(_ name: String) -> String { PeerText.quoted(name) }

@@ -1,0 +1,137 @@
+internal import Postcopy
+internal import StreamWire
+
+/// Holds what is well formed against what a destination takes: the order of commands, and which pages
+/// may come. Answers what is wrong in words, or `nil`.
+final class GuestCheck {
+    /// The guest's blocks by the lengths that its stream may still give them.
+    let listed: [ListedBlock]
+    let names: [String]
+    private(set) var coverage: MemoryCoverage
+    private let geometries: [BlockGeometry]
+    private var assembly: HostPageAssembly
+    private var phase = DestinationPhase.none
+    private var isReturnPathOpen = false
+    private(set) var hasListened = false
+    /// The stream came to its end, and no page can follow on it.
+    private(set) var hasEnded = false
+
+    /// - Throws: for a list of blocks that no guest can have.
+    init(_ blocks: [StreamIntroduction.Block]) throws(GeometryError) {
+        names = blocks.map(\.name)
+        var geometries: [BlockGeometry] = []
+        for block in blocks {
+            geometries.append(
+                try BlockGeometry(
+                    name: block.name, lengthBytes: BlockGeometry.lengthBytesMax,
+                    hostPage: block.hostPage))
+        }
+        self.geometries = geometries
+        listed = zip(geometries, blocks).map {
+            ListedBlock($0, usedBytes: $1.usedBytes, isResizable: true)
+        }
+        coverage = MemoryCoverage(
+            blocks.map {
+                .init(name: $0.name, lengthBytes: $0.usedBytes, pageBytes: $0.hostPage.bytes)
+            })
+        assembly = HostPageAssembly(blocks: geometries)
+    }
+
+    // MARK: Order
+
+    func take(_ command: Command) -> String? {
+        switch command {
+        case .openReturnPath:
+            isReturnPathOpen = true
+            return follow(.returnPathOpened, .openReturnPath)
+        case .ping:
+            return isReturnPathOpen ? nil : "PING before OPEN_RETURN_PATH: nobody can answer it"
+        case .postcopyAdvise: return follow(.advise, .advise)
+        case .discard(let discard):
+            for range in discard.ranges {
+                let start = range.start.rawValue
+                coverage.discard(discard.block, start..<start + range.lengthBytes)
+            }
+            return follow(
+                .discard(ranges: UInt16(truncatingIfNeeded: discard.ranges.count)), .discard)
+        case .postcopyListen, .postcopyRun:
+            return "LISTEN or RUN outside the package: no destination takes them there"
+        case .packaged, .switchoverStart: return nil
+        }
+    }
+
+    func takeHead() -> String? { follow(.headReceived, .head) }
+
+    /// A source that has no postcopy sends its list without ADVISE.
+    func takeBlockList() -> String? {
+        if case .setup = phase { return nil }
+        return follow(.blockList, .blockList)
+    }
+
+    func takePackage() -> String? {
+        let problem = follow(.listen, .listen)
+        hasListened = true
+        _ = follow(.deviceLoaded, .listen)
+        _ = follow(.run, .run)
+        return problem
+    }
+
+    /// The end of the main channel. Without a package the guest moved by precopy alone.
+    func takeEnd() -> String? {
+        hasEnded = true
+        guard assembly.isIdle else { return "the stream ends inside a page of a block" }
+        return hasListened ? follow(.endOfStream, .endOfStream) : nil
+    }
+
+    /// Goes to the next phase, or stays where the command has none.
+    private func follow(
+        _ event: DestinationEvent, _ command: CommandOutOfOrder.Command
+    ) -> String? {
+        let next = phase.after(event).phase
+        switch next {
+        case .failed, .paused:
+            return "\(CommandOutOfOrder(command, in: phase.name)): no destination takes it then"
+        default:
+            phase = next
+            return nil
+        }
+    }
+
+    // MARK: Pages
+
+    /// Another channel has its own unfinished pages.
+    func beginChannel() { assembly = HostPageAssembly(blocks: geometries) }
+
+    func resize(_ block: Int, to lengthBytes: UInt64) {
+        coverage.resize(block, to: lengthBytes)
+    }
+
+    func takePage(_ block: BlockIndex, _ offset: RAMOffset, isZero: Bool) -> String? {
+        let wasThere = coverage.bring(block, offset, isZero: isZero)
+        guard hasListened else { return nil }
+        let name = PeerText.quoted(names[block.rawValue])
+        let place = InspectionText.hex(offset.rawValue)
+        do throws(AssemblyError) {
+            _ = try assembly.add(targetPageInBlock: offset, of: block)
+        } catch {
+            assembly.drop()
+            _ = try? assembly.add(targetPageInBlock: offset, of: block)
+            guard case .otherHostPage(_, _, let unfinished, let start) = error else {
+                return "page \(place) of block \(name) came twice in its host page"
+            }
+            let other = PeerText.quoted(names[unfinished.rawValue])
+            return "page \(place) of block \(name) came inside the host page at "
+                + "\(InspectionText.hex(start.rawValue)) of block \(other), which was not whole"
+        }
+        return wasThere
+            ? "page \(place) of block \(name) came again in the postcopy, and was not discarded"
+            : nil
+    }
+
+    /// Pages that are lost once all channels were read; `nil` before that and without a postcopy.
+    func lostPages(preemptWasRead: Bool) -> String? {
+        guard hasListened, hasEnded, preemptWasRead, coverage.owedPages > 0 else { return nil }
+        let count = Readable.count(UInt64(coverage.owedPages), "page was", "pages were")
+        return "\(count) discarded and came no more on any channel"
+    }
+}

@@ -1,0 +1,141 @@
+internal import Postcopy
+internal import StreamWire
+
+/// Takes what the channels show, in their order: prints it at once, and keeps it for the document.
+final class InspectionReport {
+    private(set) var document: InspectionDocument
+    private let stream: StandardStream?
+    private let detail: InspectionDetail
+    private var channel: WritableKeyPath<InspectionDocument, InspectedChannel>
+    private var text = InspectionText(offsetDigits: 8)
+
+    /// - Parameter stream: where the text goes, if anywhere.
+    init(main path: String, detail: InspectionDetail, stream: StandardStream?) {
+        document = InspectionDocument(main: InspectedChannel(file: path))
+        self.detail = detail
+        self.stream = stream
+        channel = \.main
+    }
+
+    /// Begins with a channel; what is added from now on is of this one.
+    func begin(_ role: ChannelRole, _ file: ChannelFile) {
+        if role != .main { write([""]) }
+        switch role {
+        case .main: channel = \.main
+        case .returnPath:
+            document.returnPath = InspectedChannel(file: file.path)
+            channel = \.returnPath.unwrapped
+        case .preempt:
+            document.preempt = InspectedChannel(file: file.path)
+            channel = \.preempt.unwrapped
+        }
+        text = InspectionText(offsetDigits: Self.digits(of: file.lengthBytes))
+        write(text.title(role, file))
+    }
+
+    func add(_ item: InspectedItem) {
+        write(text.lines(of: item, detail: detail))
+        if document[keyPath: channel].items.count < InspectionDocument.itemsMax {
+            document[keyPath: channel].items.append(item)
+        } else {
+            document[keyPath: channel].itemsOmitted =
+                (document[keyPath: channel].itemsOmitted ?? 0) + 1
+        }
+    }
+
+    /// Whether a further problem of this channel is told, and not only counted.
+    var tellsProblems: Bool {
+        document[keyPath: channel].problems.count < InspectionDocument.problemsMax
+    }
+
+    func add(_ problem: InspectedProblem) { add(problem, excerpt: []) }
+
+    /// Reports what is wrong with bytes, and shows them.
+    func add(_ error: WireError, _ file: ChannelFile, endsReading: Bool) {
+        let excerpt = HexExcerpt.lines(
+            of: file.bytes, from: file.position - UInt64(file.start), markAt: error.position)
+        add(
+            InspectedProblem(
+                offset: error.position, text: error.text(in: file), endsReading: endsReading),
+            excerpt: excerpt)
+    }
+
+    /// Reports what ends the reading of a channel.
+    func stop(_ error: WireError, _ file: ChannelFile) { add(error, file, endsReading: true) }
+
+    private func add(_ problem: InspectedProblem, excerpt: [String]) {
+        document.status = "wrong"
+        guard tellsProblems || problem.endsReading else {
+            document[keyPath: channel].problemsOmitted =
+                (document[keyPath: channel].problemsOmitted ?? 0) + 1
+            return
+        }
+        document[keyPath: channel].problems.append(problem)
+        write(text.lines(of: problem, excerpt: excerpt))
+    }
+
+    /// Ends the channel that was begun last.
+    func end(atByte position: UInt64) {
+        document[keyPath: channel].bytes = position
+        if let omitted = document[keyPath: channel].problemsOmitted {
+            write(text.omitted(omitted))
+        }
+    }
+
+    /// - Parameter lost: what is wrong with the channels as a whole.
+    func finish(memory: [InspectedMemory]?, lost: String?) {
+        document.memory = memory
+        write(InspectionText.totals(document))
+        guard let lost else { return }
+        channel = \.main
+        let problem = InspectedProblem(offset: document.main.bytes, text: lost, endsReading: false)
+        write([""])
+        add(problem)
+    }
+
+    private func write(_ lines: [String]) {
+        stream?.write(lines.map { "\($0)\n" }.joined())
+    }
+
+    private static func digits(of lengthBytes: UInt64?) -> Int {
+        max(8, String(lengthBytes ?? 0xff_ffff_ffff, radix: 16).count)
+    }
+}
+
+/// Which channel of a migration a file holds.
+enum ChannelRole: String {
+    case main = "main channel"
+    case returnPath = "return path"
+    case preempt = "preempt channel"
+}
+
+/// How much is told one by one.
+enum InspectionDetail: Int, Comparable {
+    /// Sections and commands of one kind in a row are one line.
+    case summary
+    /// Each section, command and message is a line.
+    case sections
+    /// Each stretch of pages and each discarded range is a line.
+    case runs
+
+    static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
+}
+
+extension WireError {
+    /// The reason in words that fit a file, which nobody closed.
+    fileprivate func text(in file: ChannelFile) -> String {
+        guard case .truncated(let reading) = kind else { return reason }
+        return "the file ends in the middle of \(reading)"
+    }
+}
+
+extension Optional {
+    /// A value that is known to be there, for key paths.
+    fileprivate var unwrapped: Wrapped {
+        get {
+            guard let self else { preconditionFailure("the channel was begun") }
+            return self
+        }
+        set { self = newValue }
+    }
+}
