@@ -28,7 +28,9 @@ final class GuestCheck {
         }
         self.geometries = geometries
         listed = zip(geometries, blocks).map {
-            ListedBlock($0, usedBytes: $1.usedBytes, isResizable: true)
+            ListedBlock(
+                $0, usedBytes: $1.usedBytes, isResizable: true,
+                guestPhysicalAddress: $1.guestPhysicalAddress)
         }
         coverage = MemoryCoverage(
             blocks.map {
@@ -128,10 +130,35 @@ final class GuestCheck {
             : nil
     }
 
-    /// Pages that are lost once all channels were read; `nil` before that and without a postcopy.
-    func lostPages(preemptWasRead: Bool) -> String? {
-        guard hasListened, hasEnded, preemptWasRead, coverage.owedPages > 0 else { return nil }
-        let count = Readable.count(UInt64(coverage.owedPages), "page was", "pages were")
-        return "\(count) discarded and came no more on any channel"
+    /// What became of the pages that were discarded, once all channels were read that there are.
+    enum Ending: Equatable {
+        /// The main channel did not come to its end.
+        case open
+        case complete(byPostcopy: Bool)
+        /// Discarded pages that did not come, and may be on a channel that was not given.
+        case waiting(pages: Int)
+        case lost(pages: Int)
+    }
+
+    func ending(preemptWasRead: Bool) -> Ending {
+        guard hasEnded else { return .open }
+        let pages = coverage.owedPages
+        guard hasListened, pages > 0 else { return .complete(byPostcopy: hasListened) }
+        return preemptWasRead ? .lost(pages: pages) : .waiting(pages: pages)
+    }
+}
+
+extension GuestCheck.Ending {
+    /// In a line at the end of the report; `nil` where that has said it.
+    var text: String? {
+        switch self {
+        case .open: nil
+        case .complete(let byPostcopy): byPostcopy ? "complete by postcopy" : "complete by precopy"
+        case .waiting(let pages):
+            "complete but for \(Readable.count(UInt64(pages), "page", "pages")) that were discarded: "
+                + "they are on the preempt channel, which --preempt reads, or lost"
+        case .lost(let pages):
+            "\(Readable.count(UInt64(pages), "page", "pages")) were discarded and came on no channel"
+        }
     }
 }

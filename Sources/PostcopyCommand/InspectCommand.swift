@@ -63,7 +63,7 @@ struct InspectCommand: ParsableCommand {
         try main.checkKind(for: .main)
         for (role, file) in others { try file.checkKind(for: role) }
         let report = InspectionReport(
-            main: file, detail: detail, stream: self.report.quiet ? nil : stream)
+            main: file, stream: self.report.quiet ? nil : stream)
         report.begin(.main, main)
         let inspection = MainChannelInspection(main, report, detail: detail)
         try inspection.run()
@@ -87,8 +87,7 @@ struct InspectCommand: ParsableCommand {
                 try channel.run()
             }
         }
-        report.finish(
-            memory: guest?.coverage.figures, lost: guest?.lostPages(preemptWasRead: preempt != nil))
+        report.finish(guest, preemptWasRead: preempt != nil)
         return report.document
     }
 }

@@ -21,6 +21,8 @@ struct InspectionDocument: JSONReport, Equatable {
     var preempt: InspectedChannel?
     /// What the channels brought, by block, where the guest's memory is known.
     var memory: [InspectedMemory]?
+    /// How the stream ended, where it did.
+    var ending: String?
 }
 
 /// One channel, read as far as it can be.

@@ -5,14 +5,13 @@ internal import StreamWire
 final class InspectionReport {
     private(set) var document: InspectionDocument
     private let stream: StandardStream?
-    private let detail: InspectionDetail
     private var channel: WritableKeyPath<InspectionDocument, InspectedChannel>
     private var text = InspectionText(offsetDigits: 8)
+    private var nameWidth = 0
 
     /// - Parameter stream: where the text goes, if anywhere.
-    init(main path: String, detail: InspectionDetail, stream: StandardStream?) {
+    init(main path: String, stream: StandardStream?) {
         document = InspectionDocument(main: InspectedChannel(file: path))
-        self.detail = detail
         self.stream = stream
         channel = \.main
     }
@@ -30,11 +29,16 @@ final class InspectionReport {
             channel = \.preempt.unwrapped
         }
         text = InspectionText(offsetDigits: Self.digits(of: file.lengthBytes))
+        text.nameWidth = nameWidth
         write(text.title(role, file))
     }
 
     func add(_ item: InspectedItem) {
-        write(text.lines(of: item, detail: detail))
+        if item.kind == .blockList {
+            nameWidth = (item.blocks ?? []).map { PeerText.plain($0.name).count }.max() ?? 0
+            text.nameWidth = nameWidth
+        }
+        write(text.lines(of: item))
         if document[keyPath: channel].items.count < InspectionDocument.itemsMax {
             document[keyPath: channel].items.append(item)
         } else {
@@ -82,15 +86,20 @@ final class InspectionReport {
         }
     }
 
-    /// - Parameter lost: what is wrong with the channels as a whole.
-    func finish(memory: [InspectedMemory]?, lost: String?) {
-        document.memory = memory
+    /// Tells what the channels brought together.
+    func finish(_ guest: GuestCheck?, preemptWasRead: Bool) {
+        document.memory = guest?.coverage.figures
         write(InspectionText.totals(document))
-        guard let lost else { return }
-        channel = \.main
-        let problem = InspectedProblem(offset: document.main.bytes, text: lost, endsReading: false)
+        let ending = guest?.ending(preemptWasRead: preemptWasRead) ?? .open
+        document.ending = ending.text
+        guard let text = ending.text, document.status == "good" else { return }
         write([""])
-        add(problem)
+        if case .lost = ending {
+            channel = \.main
+            add(InspectedProblem(offset: document.main.bytes, text: text, endsReading: false))
+        } else {
+            write(InspectionText.verdict(text))
+        }
     }
 
     private func write(_ lines: [String]) {

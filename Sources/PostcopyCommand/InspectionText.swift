@@ -5,6 +5,8 @@ internal import StreamWire
 /// what it has of each RAM block or device.
 struct InspectionText {
     private let offsetWidth: Int
+    /// Of the longest name of a block.
+    var nameWidth = 0
 
     private static let margin = "  "
     /// As in "1023 KiB".
@@ -16,17 +18,22 @@ struct InspectionText {
 
     func title(_ role: ChannelRole, _ file: ChannelFile) -> [String] {
         let name = file.path == "-" ? "standard input" : PeerText.plain(file.path)
-        let size = file.lengthBytes.map { ", \(Readable.bytes($0))" } ?? ""
+        let size = file.lengthBytes.map { ", \(Self.size($0))" } ?? ""
         return ["\(role.rawValue): \(name)\(size)", "", row("offset", "size", "")]
     }
 
-    func lines(of item: InspectedItem, detail: InspectionDetail) -> [String] {
+    func lines(of item: InspectedItem) -> [String] {
         let label = TextColumns.left(Self.label(of: item), Self.labelWidth)
-        let text = item.summary
+        let blocks = InspectedBlock.table(
+            item.blocks ?? [], nameWidth: item.kind == .blockList ? 0 : nameWidth)
+        // What there is of a single block is all there is.
+        let isOne = blocks.count == 1 && item.kind != .blockList
+        let text = isOne ? blocks[0] : item.summary
         let first = row(
-            Self.hex(item.offset), Readable.bytes(item.bytes),
+            Self.hex(item.offset), Self.size(item.bytes),
             text.isEmpty ? label : "\(label)  \(text)")
-        return [first] + details(of: item)
+        let parts = (item.subsections ?? []).map { under(PeerText.plain($0)) }
+        return [first] + parts + (isOne ? [] : blocks.map(under)) + deviceLines(item)
     }
 
     /// Flush with the items, and set apart from them.
@@ -34,17 +41,11 @@ struct InspectionText {
         let indent = String(repeating: " ", count: Self.margin.count + offsetWidth + 2)
         let head = row(Self.hex(problem.offset), "WRONG", PeerText.plain(problem.text))
         guard !excerpt.isEmpty else { return [head] }
-        return [head, ""] + excerpt.map { indent + $0 } + [""]
+        return [head, ""] + excerpt.map { indent + $0 }
     }
 
     func omitted(_ problems: UInt64) -> [String] {
         [row("", "", "\(problems) more like these")]
-    }
-
-    private func details(of item: InspectedItem) -> [String] {
-        let parts = (item.subsections ?? []).map { under(PeerText.plain($0)) }
-        let blocks = InspectedBlock.table(item.blocks ?? []).map(under)
-        return parts + blocks + deviceLines(item)
     }
 
     private func deviceLines(_ item: InspectedItem) -> [String] {
@@ -57,7 +58,7 @@ struct InspectionText {
                 ]
             })
         var lines = zip(devices, cells).map { device, text in
-            row(Self.hex(device.offset), Readable.bytes(device.bytes), Self.margin + text)
+            row(Self.hex(device.offset), Self.size(device.bytes), Self.margin + text)
         }
         if let place = item.unresolvedOffset {
             lines.append(row(Self.hex(place), "", Self.margin + "what follows was not made out"))
@@ -72,6 +73,17 @@ struct InspectionText {
             Self.margin + TextColumns.right(offset, offsetWidth),
             TextColumns.right(size, Self.sizeWidth), text.isEmpty ? " " : text,
         ])
+    }
+
+    /// A size that is a whole number of its unit has no digits behind the point: 256 MiB, 1.50 KiB.
+    static func size(_ bytes: UInt64) -> String {
+        for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
+            let whole = bytes >> UInt64(shift)
+            if whole > 0, whole << UInt64(shift) == bytes, whole < 1024 {
+                return "\(whole) \(unit)"
+            }
+        }
+        return Readable.bytes(bytes)
     }
 
     static func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
@@ -128,11 +140,11 @@ extension InspectedItem {
         case .head: "machine type \(PeerText.quoted(machineType ?? ""))"
         case .blockList:
             "section \(section ?? 0), \(Readable.count(UInt64(blocks?.count ?? 0), "block", "blocks"))"
-                + " of \(Readable.bytes(total(\.bytes)))"
+                + " of \(InspectionText.size(total(\.bytes)))"
         case .pages: pagesSummary
         case .discards:
-            "\(Readable.count(total(\.ranges), "range", "ranges")) of \(Readable.bytes(total(\.bytes)))"
-        case .requests: "\(Readable.bytes(total(\.bytes))) asked for"
+            "\(Readable.count(total(\.ranges), "range", "ranges")) of \(InspectionText.size(total(\.bytes)))"
+        case .requests: InspectionText.size(total(\.bytes))
         case .advise: adviseSummary
         case .package:
             "\(deviceCount), PING \((pings ?? []).map { InspectionText.number(UInt64($0)) }.joined(separator: " "))"
@@ -158,7 +170,7 @@ extension InspectedItem {
     private var adviseSummary: String {
         let summary = value ?? 0
         let sizes = (0..<64).map { UInt64(1) << $0 }.filter { summary & $0 != 0 }
-        return "pages of \(sizes.map(Readable.bytes).joined(separator: " and "))"
+        return "pages of \(sizes.map(InspectionText.size).joined(separator: " and "))"
     }
 
     private func total(_ figure: KeyPath<InspectedBlock, UInt64?>) -> UInt64 {
@@ -168,44 +180,70 @@ extension InspectedItem {
 
 extension InspectedBlock {
     /// One line for each block.
-    static func table(_ blocks: [InspectedBlock]) -> [String] {
-        TextColumns([.left, .right, .right, .right, .right, .right, .right, .left]).lines(
+    /// - Parameter nameWidth: of the longest name of all blocks.
+    static func table(_ blocks: [InspectedBlock], nameWidth: Int) -> [String] {
+        let sides: [TextColumns.Side] = [.left, .right, .right, .right, .left, .left]
+        let hasPages = blocks.contains { $0.normal != nil }
+        let widthsMin = hasPages ? [nameWidth, pagesWidth, pagesWidth] : [nameWidth, 0, 0, 8]
+        return TextColumns(sides, widthsMin: widthsMin).lines(
             blocks.map { block in
                 [
                     PeerText.plain(block.name),
-                    block.normal.map { "\($0) normal" } ?? "",
-                    block.zero.map { "\($0) zero" } ?? "",
-                    block.runs.map { Readable.count($0, "run", "runs") } ?? "",
-                    block.ranges.map { Readable.count($0, "range", "ranges") } ?? "",
-                    block.requests.map { Readable.count($0, "request", "requests") } ?? "",
-                    block.bytes.map(Readable.bytes) ?? "",
+                    block.pieces ?? some(block.normal, "normal"),
+                    some(block.zero, "zero"),
+                    block.bytes.map(InspectionText.size) ?? "",
                     block.place,
+                    block.runs.flatMap { $0 > 1 ? "\($0) runs" : nil } ?? "",
                 ]
             })
     }
 
+    /// As in "99999 normal".
+    private static let pagesWidth = 12
+
+    private static func some(_ count: UInt64?, _ what: String) -> String {
+        guard let count, count > 0 else { return "" }
+        return "\(count) \(what)"
+    }
+
+    private var pieces: String? {
+        ranges.map { Readable.count($0, "range", "ranges") }
+            ?? requests.map { Readable.count($0, "request", "requests") }
+    }
+
     private var place: String {
-        if let pageSize { return "pages of \(Readable.bytes(pageSize))" }
+        if let pageSize {
+            return pageSize == PageSize.target.bytes
+                ? "" : "pages of \(InspectionText.size(pageSize))"
+        }
         guard let from, let to else { return "" }
         return "\(InspectionText.hex(from))..\(InspectionText.hex(to))"
     }
 }
 
 extension InspectionText {
-    /// What the channels brought, by block.
+    static func verdict(_ text: String) -> [String] { [margin + text] }
+
+    /// What the channels brought, by block, and in all.
     static func totals(_ document: InspectionDocument) -> [String] {
         guard let memory = document.memory, !memory.isEmpty else { return [] }
-        let head = [
-            "memory", "length", "pages of", "normal", "zero", "discarded", "owed", "absent",
+        let figures: [KeyPath<InspectedMemory, UInt64>] = [
+            \.normal, \.zero, \.discarded, \.owed, \.absent,
         ]
-        let rows = memory.map { block in
-            [
-                PeerText.plain(block.name), Readable.bytes(block.bytes),
-                Readable.bytes(block.pageSize), "\(block.normal)", "\(block.zero)",
-                "\(block.discarded)", "\(block.owed)", "\(block.absent)",
-            ]
+        var rows = [["memory", "length", "normal", "zero", "discarded", "owed", "absent"]]
+        for block in memory {
+            rows.append(
+                [PeerText.plain(block.name), size(block.bytes)]
+                    + figures.map { "\(block[keyPath: $0])" })
         }
-        let sides: [TextColumns.Side] = [.left] + Array(repeating: .right, count: 7)
-        return [""] + TextColumns(sides).lines([head] + rows).map { margin + $0 }
+        if memory.count > 1 {
+            let bytes = memory.reduce(UInt64(0)) { $0 &+ $1.bytes }
+            let sums = figures.map { figure in
+                "\(memory.reduce(UInt64(0)) { $0 &+ $1[keyPath: figure] })"
+            }
+            rows.append(["in all", size(bytes)] + sums)
+        }
+        let sides: [TextColumns.Side] = [.left] + Array(repeating: .right, count: 6)
+        return [""] + TextColumns(sides).lines(rows).map { margin + $0 }
     }
 }

@@ -31,23 +31,29 @@ final class MainChannelInspection {
     /// Learns the blocks from the beginning, which stays unread. Without them as much is read as makes
     /// sense.
     private func introduce() throws {
-        do {
-            while introduction == nil {
+        var ignoresShared = false
+        while introduction == nil {
+            do throws(WireError) {
                 let step = try file.decode { bytes, _ throws(WireError) in
-                    try StreamIntroduction.decode(bytes)
+                    try StreamIntroduction.decode(bytes, ignoresShared: ignoresShared)
                 }
-                switch step {
-                case .item(let found, _): introduction = found
-                case .needMoreBytes: guard try file.fill() else { return }
+                if case .item(let found, _) = step { introduction = found }
+            } catch {
+                guard error.kind == .ignoreSharedDiffers(ours: false) else {
+                    beginningProblem = error
+                    return
                 }
+                ignoresShared = true
+                decoder = StreamDecoder(blocks: [], machineType: nil, ignoresShared: true)
+                continue
             }
-            guard let introduction else { return }
-            let guest = try GuestCheck(introduction.blocks)
-            decoder = StreamDecoder(blocks: guest.listed, machineType: nil)
-            self.guest = guest
-        } catch let error as WireError {
-            beginningProblem = error
+            if introduction == nil, try !file.fill() { return }
         }
+        guard let introduction else { return }
+        let guest = try GuestCheck(introduction.blocks)
+        decoder = StreamDecoder(
+            blocks: guest.listed, machineType: nil, ignoresShared: ignoresShared)
+        self.guest = guest
     }
 
     /// Reads one item; answers whether another may follow.

@@ -6,12 +6,19 @@ struct TextColumns {
     }
 
     private let sides: [Side]
+    private let widthsMin: [Int]
 
-    init(_ sides: [Side]) { self.sides = sides }
+    /// - Parameter widthsMin: of the first columns, so that lines of several tables stand in line.
+    init(_ sides: [Side], widthsMin: [Int] = []) {
+        self.sides = sides
+        self.widthsMin = widthsMin + Array(repeating: 0, count: sides.count - widthsMin.count)
+    }
 
     /// - Precondition: every row has one cell for each column.
     func lines(_ rows: [[String]]) -> [String] {
-        let widths = sides.indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+        let widths = sides.indices.map { column in
+            max(widthsMin[column], rows.map { $0[column].count }.max() ?? 0)
+        }
         return rows.map { row in
             Self.joined(
                 sides.indices.map { column in

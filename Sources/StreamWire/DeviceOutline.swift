@@ -45,6 +45,9 @@ private struct Header {
     let instance: UInt32
     let version: UInt32
 
+    /// Far above any device's, which count the changes of its layout.
+    private static let versionMax: UInt32 = 0xffff
+
     /// The header that begins at `start`, or `nil` when none can.
     init?(at start: Int, below end: Int, in bytes: Span<UInt8>) {
         var cursor = WireCursor(start: start, end: end, position: 0)
@@ -57,7 +60,8 @@ private struct Header {
         } catch {
             return nil
         }
-        guard !name.isEmpty, name.allSatisfy({ (0x20...0x7e).contains(bytes[$0]) })
+        guard version <= Self.versionMax, !name.isEmpty,
+            name.allSatisfy({ (0x20...0x7e).contains(bytes[$0]) })
         else { return nil }
     }
 
