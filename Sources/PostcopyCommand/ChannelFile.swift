@@ -15,20 +15,22 @@ final class ChannelFile {
     /// The length where it is known beforehand.
     let lengthBytes: UInt64?
     private let handle: FileHandle
-    private let option: String
+    /// What the file is called in refusals.
+    private let name: String
 
     /// Enough that a system call costs less than decoding what it brought.
     private static let chunkBytes = 1 << 20
     /// What stays of the bytes already read, to be shown in front of what is wrong.
     private static let historyBytes = 64
 
-    /// - Parameter option: what names the file on the command line, for refusals.
+    /// - Parameter option: what names the file on the command line, if it is an option that does.
     /// - Throws: `Refusal` for what cannot be read.
-    init(path: String, option: String) throws {
+    init(path: String, option: String? = nil) throws {
         self.path = path
-        self.option = option
+        let name = option.map { "\($0) \(path)" } ?? path
+        self.name = name
         func refusal(_ reason: String) -> Refusal {
-            .environment("\(option) \(path) cannot be read: \(reason)")
+            .environment("\(name) cannot be read: \(reason)")
         }
         guard path != "-" else {
             handle = .standardInput
@@ -38,7 +40,7 @@ final class ChannelFile {
             }
             return
         }
-        guard !path.isEmpty else { throw Refusal.usage("\(option) names no file") }
+        guard !path.isEmpty else { throw Refusal.usage("\(option ?? "<file>") names no file") }
         let place = URL(fileURLWithPath: path).resolvingSymlinksInPath()
         let attributes = try? FileManager.default.attributesOfItem(atPath: place.path)
         guard attributes?[.type] as? FileAttributeType != .typeDirectory else {
@@ -65,7 +67,7 @@ final class ChannelFile {
             bytes.append(contentsOf: data)
             return true
         } catch {
-            throw Refusal.environment("\(option) \(path) was not read on: \(PlainReason.of(error))")
+            throw Refusal.environment("\(name) was not read on: \(PlainReason.of(error))")
         }
     }
 

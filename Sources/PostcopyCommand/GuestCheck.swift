@@ -134,7 +134,8 @@ final class GuestCheck {
     enum Ending: Equatable {
         /// The main channel did not come to its end.
         case open
-        case complete(byPostcopy: Bool)
+        /// `absent` are pages that never came, and that nobody discarded.
+        case complete(byPostcopy: Bool, absent: Int)
         /// Discarded pages that did not come, and may be on a channel that was not given.
         case waiting(pages: Int)
         case lost(pages: Int)
@@ -143,7 +144,9 @@ final class GuestCheck {
     func ending(preemptWasRead: Bool) -> Ending {
         guard hasEnded else { return .open }
         let pages = coverage.owedPages
-        guard hasListened, pages > 0 else { return .complete(byPostcopy: hasListened) }
+        guard hasListened, pages > 0 else {
+            return .complete(byPostcopy: hasListened, absent: coverage.absentPages)
+        }
         return preemptWasRead ? .lost(pages: pages) : .waiting(pages: pages)
     }
 }
@@ -153,12 +156,17 @@ extension GuestCheck.Ending {
     var text: String? {
         switch self {
         case .open: nil
-        case .complete(let byPostcopy): byPostcopy ? "complete by postcopy" : "complete by precopy"
+        case .complete(let byPostcopy, let absent):
+            "complete by \(byPostcopy ? "postcopy" : "precopy")"
+                + (absent == 0
+                    ? ""
+                    : ", without \(Readable.count(UInt64(absent), "page", "pages")): multifd channels "
+                        + "bring them, or the guest has them free or shared")
         case .waiting(let pages):
-            "complete but for \(Readable.count(UInt64(pages), "page", "pages")) that were discarded: "
-                + "they are on the preempt channel, which --preempt reads, or lost"
+            "complete but for \(Readable.count(UInt64(pages), "discarded page", "discarded pages")): on the "
+                + "preempt channel, which --preempt reads, or lost"
         case .lost(let pages):
-            "\(Readable.count(UInt64(pages), "page", "pages")) were discarded and came on no channel"
+            "\(Readable.count(UInt64(pages), "discarded page", "discarded pages")) came on no channel"
         }
     }
 }

@@ -43,6 +43,7 @@ enum HexExcerpt {
         let plain = cells.map { byte in
             byte.map { (0x20...0x7e).contains($0) ? String(UnicodeScalar($0)) : "." } ?? " "
         }
-        return hex.joined(separator: " ") + "  " + plain.joined()
+        let line = hex.joined(separator: " ") + "  " + plain.joined()
+        return TextColumns.trimmed(line)
     }
 }

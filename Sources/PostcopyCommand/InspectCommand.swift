@@ -40,7 +40,7 @@ struct InspectCommand: ParsableCommand {
             throw Refusal.usage("standard input can be one channel only: give files for the others")
         }
         let place = try ReportFile(path: report.json)
-        let main = try ChannelFile(path: file, option: "FILE")
+        let main = try ChannelFile(path: file)
         let others = try [
             (ChannelRole.returnPath, returnPath, "--return-path"),
             (.preempt, preempt, "--preempt"),

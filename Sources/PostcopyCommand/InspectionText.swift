@@ -94,7 +94,7 @@ extension InspectionText {
     private static func label(of item: InspectedItem) -> String {
         switch item.kind {
         case .head: "head"
-        case .blockList: "ram start"
+        case .blockList: item.section == nil ? "block list" : "ram start"
         case .pages: item.pagesLabel
         case .devices: "devices"
         case .package: "PACKAGED"
@@ -139,8 +139,7 @@ extension InspectedItem {
         switch kind {
         case .head: "machine type \(PeerText.quoted(machineType ?? ""))"
         case .blockList:
-            "section \(section ?? 0), \(Readable.count(UInt64(blocks?.count ?? 0), "block", "blocks"))"
-                + " of \(InspectionText.size(total(\.bytes)))"
+            listSummary
         case .pages: pagesSummary
         case .discards:
             "\(Readable.count(total(\.ranges), "range", "ranges")) of \(InspectionText.size(total(\.bytes)))"
@@ -155,6 +154,15 @@ extension InspectedItem {
             .pong, .shut, .end:
             ""
         }
+    }
+
+    private var listSummary: String {
+        let name = section.map { "section \($0)" }
+        let list = blocks.map { blocks in
+            "\(Readable.count(UInt64(blocks.count), "block", "blocks")) of "
+                + InspectionText.size(total(\.bytes))
+        }
+        return [name, list].compactMap(\.self).joined(separator: ", ")
     }
 
     private var pagesSummary: String {

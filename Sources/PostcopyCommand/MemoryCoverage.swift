@@ -72,6 +72,9 @@ struct MemoryCoverage {
     /// Pages that were discarded and came no more.
     var owedPages: Int { blocks.reduce(0) { $0 + ($1.owed?.setCount ?? 0) } }
 
+    /// Pages that never came and were not discarded.
+    var absentPages: Int { figures.reduce(0) { $0 + Int($1.absent) } }
+
     var figures: [InspectedMemory] {
         blocks.map { block in
             let owed = block.owed?.setCount ?? 0

@@ -32,8 +32,12 @@ struct TextColumns {
 
     /// Cells side by side, without blanks at the end of the line. A column without content takes no room.
     static func joined(_ cells: [String]) -> String {
-        let line = cells.filter { !$0.isEmpty }.joined(separator: "  ")
-        return String(line.reversed().drop { $0 == " " }.reversed())
+        trimmed(cells.filter { !$0.isEmpty }.joined(separator: "  "))
+    }
+
+    /// A line without the blanks at its end.
+    static func trimmed(_ line: String) -> String {
+        String(line.reversed().drop { $0 == " " }.reversed())
     }
 
     static func left(_ text: String, _ width: Int) -> String {
