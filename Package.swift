@@ -72,7 +72,8 @@ let package = Package(
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], path: "Tests/Performance", swiftSettings: house),
         .target(
-            name: "TestSupport", dependencies: ["PageModel"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["PageModel", "StreamWire"],
+            path: "Tests/TestSupport",
             swiftSettings: house),
         .testTarget(
             name: "PageModelTests", dependencies: ["TestSupport", "PageModel", "LinuxKernel"],
@@ -109,11 +110,13 @@ let package = Package(
         .testTarget(
             name: "PostcopyCommandTests",
             dependencies: [
+                "TestSupport", "StreamWire",
                 "PostcopyCommand", "PostcopyRuntime", "TestWorkload", "PageModel", "LinuxKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: house),
         .testTarget(
-            name: "ProcessTests", dependencies: ["PostcopyCommand", "LinuxKernel"],
+            name: "ProcessTests",
+            dependencies: ["TestSupport", "PostcopyCommand", "LinuxKernel"],
             swiftSettings: house),
         .testTarget(name: "TidyTests", swiftSettings: house),
     ]

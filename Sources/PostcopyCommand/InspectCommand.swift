@@ -47,48 +47,18 @@ struct InspectCommand: ParsableCommand {
         ].compactMap { role, path, option in
             try path.map { (role, try ChannelFile(path: $0, option: option)) }
         }
-        let document = try inspect(main, others, place.isStandardOutput ? .error : .output)
+        let text: StandardStream = place.isStandardOutput ? .error : .output
+        try main.checkKind(for: .main)
+        for (role, file) in others { try file.checkKind(for: role) }
+        let document = try InspectionReport.document(
+            of: main, others,
+            detail: InspectionDetail(rawValue: min(verbose, InspectionDetail.runs.rawValue))
+                ?? .summary,
+            stream: report.quiet ? nil : text)
         try place.write(document)
         guard let line = document.problemLine else { return }
         ProblemLine.write(line)
         throw ExitCode.failure
-    }
-
-    private func inspect(
-        _ main: ChannelFile, _ others: [(ChannelRole, ChannelFile)], _ stream: StandardStream
-    ) throws -> InspectionDocument {
-        let detail =
-            InspectionDetail(rawValue: min(verbose, InspectionDetail.runs.rawValue))
-            ?? .summary
-        try main.checkKind(for: .main)
-        for (role, file) in others { try file.checkKind(for: role) }
-        let report = InspectionReport(
-            main: file, stream: self.report.quiet ? nil : stream)
-        report.begin(.main, main)
-        let inspection = MainChannelInspection(main, report, detail: detail)
-        try inspection.run()
-        let guest = inspection.guest
-        for (role, file) in others {
-            report.begin(role, file)
-            guard let guest else {
-                report.add(
-                    InspectedProblem(
-                        offset: 0, text: "not read: the main channel names no RAM blocks",
-                        endsReading: true))
-                continue
-            }
-            let blocks = inspection.listedBlocks
-            if role == .returnPath {
-                var path = ReturnPathInspection(file, report, detail: detail, blocks: blocks)
-                try path.run()
-            } else {
-                var channel = PreemptInspection(
-                    file, report, detail: detail, guest: guest, blocks: blocks)
-                try channel.run()
-            }
-        }
-        report.finish(guest, preemptWasRead: preempt != nil)
-        return report.document
     }
 }
 

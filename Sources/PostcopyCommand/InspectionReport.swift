@@ -9,15 +9,47 @@ final class InspectionReport {
     private var text = InspectionText(offsetDigits: 8)
     private var nameWidth = 0
 
-    /// - Parameter stream: where the text goes, if anywhere.
-    init(main path: String, stream: StandardStream?) {
+    private init(main path: String, stream: StandardStream?) {
         document = InspectionDocument(main: InspectedChannel(file: path))
         self.stream = stream
         channel = \.main
     }
 
+    /// Reads the channels of a migration, the main one first, which knows the guest.
+    /// - Parameter stream: where the text goes, if anywhere.
+    /// - Throws: `Refusal` when a file cannot be read on.
+    static func document(
+        of main: ChannelFile, _ others: [(ChannelRole, ChannelFile)], detail: InspectionDetail,
+        stream: StandardStream?
+    ) throws -> InspectionDocument {
+        let report = InspectionReport(main: main.path, stream: stream)
+        report.begin(.main, main)
+        let inspection = MainChannelInspection(main, report, detail: detail)
+        try inspection.run()
+        for (role, file) in others {
+            report.begin(role, file)
+            guard let guest = inspection.guest else {
+                let text = "not read: the main channel names no RAM blocks"
+                report.add(InspectedProblem(offset: 0, text: text, endsReading: true))
+                continue
+            }
+            let blocks = inspection.listedBlocks
+            if role == .returnPath {
+                var path = ReturnPathInspection(file, report, detail: detail, blocks: blocks)
+                try path.run()
+            } else {
+                var channel = PreemptInspection(
+                    file, report, detail: detail, guest: guest, blocks: blocks)
+                try channel.run()
+            }
+        }
+        report.finish(
+            inspection.guest, preemptWasRead: others.contains { $0.0 == .preempt })
+        return report.document
+    }
+
     /// Begins with a channel; what is added from now on is of this one.
-    func begin(_ role: ChannelRole, _ file: ChannelFile) {
+    private func begin(_ role: ChannelRole, _ file: ChannelFile) {
         if role != .main { write([""]) }
         switch role {
         case .main: channel = \.main
@@ -87,7 +119,7 @@ final class InspectionReport {
     }
 
     /// Tells what the channels brought together.
-    func finish(_ guest: GuestCheck?, preemptWasRead: Bool) {
+    private func finish(_ guest: GuestCheck?, preemptWasRead: Bool) {
         document.memory = guest?.coverage.figures
         write(InspectionText.totals(document))
         let ending = guest?.ending(preemptWasRead: preemptWasRead) ?? .open
