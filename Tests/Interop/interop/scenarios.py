@@ -166,7 +166,7 @@ def receiving(
 def sending(scene: Scene, place: Path, target: str) -> AbstractAsyncContextManager[Command]:
     arguments = ["send", target, "--from-park", str(place)]
     arguments += [] if scene.variant.preempt else ["--no-preempt"]
-    arguments += ["--precopy"] if scene.variant.precopy else []
+    arguments += [] if scene.variant.precopy else ["--no-precopy"]
     return scene.postcopy("send", *arguments)
 
 

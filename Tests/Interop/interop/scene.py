@@ -95,7 +95,6 @@ class Variant:
             parameters["max-bandwidth"] = int(self.shape.length / seconds)
         return Terms(
             preempt=self.preempt and not self.precopy,
-            postcopy=not self.precopy,
             parameters=parameters,
         )
 
