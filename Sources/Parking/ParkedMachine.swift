@@ -39,7 +39,9 @@ public final class ParkedMachine: Guest {
         devices: [UInt8] = [], faultOrigin: FaultOrigin = .userOnly
     ) throws(ParkError) {
         try Self.check(machineType.utf8.count, Self.machineTypeBytesMax, "bytes of machine type")
-        try Self.check(streamIdentity.configuration.count, Self.configurationBytesMax, "bytes of configuration")
+        try Self.check(
+            streamIdentity.configuration.count, Self.configurationBytesMax, "bytes of configuration"
+        )
         try Self.check(origin.utf8.count, Self.originBytesMax, "bytes of origin")
         try Self.check(devices.count, Self.devicesBytesMax, "bytes of device state")
         try Self.check(memory.map(\.geometry.name))

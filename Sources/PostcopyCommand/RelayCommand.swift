@@ -143,7 +143,8 @@ extension ReportDocument {
         guest = GuestFigures(machine)
         relay = RelayFigures(result)
         if result.isRefused {
-            errorDesc = "\(channels.uri) did not take the machine: \(errorDesc ?? "no reason is known")"
+            errorDesc =
+                "\(channels.uri) did not take the machine: \(errorDesc ?? "no reason is known")"
             return
         }
         guard result.arrival.status != .completed, let problem = arrival.errorDesc else { return }

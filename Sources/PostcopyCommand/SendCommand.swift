@@ -43,7 +43,9 @@ struct SendCommand: ParsableCommand {
         try Machine.checkDescriptors()
         try uri.checkIsTarget()
         if let fromPark { return try send(parked: fromPark) }
-        guard !again else { throw Refusal.usage("--again is about a parked machine: add --from-park") }
+        guard !again else {
+            throw Refusal.usage("--again is about a parked machine: add --from-park")
+        }
         let plan = try MemoryPlan(memory)
         let specification = try workload.specification(memoryBytes: plan.lengthBytes)
         var options = try side.link.migrationOptions(preempt: !urgent.noPreempt)
@@ -69,7 +71,8 @@ struct SendCommand: ParsableCommand {
 
     private func send(parked path: String) throws {
         guard memory.isDefault else {
-            throw Refusal.usage("--from-park takes the memory that the machine has: leave out --memory")
+            throw Refusal.usage(
+                "--from-park takes the memory that the machine has: leave out --memory")
         }
         let output = try ReportOutput(report)
         let park: ParkDirectory

@@ -28,6 +28,17 @@ public struct StreamIntroduction: Equatable, Sendable {
     /// In the order of the list.
     public let blocks: [Block]
 
+    public init(
+        machineType: String, configuration: [UInt8] = [], pageSizeSummary: UInt64?,
+        ramSection: UInt32, blocks: [Block]
+    ) {
+        self.machineType = machineType
+        self.configuration = configuration
+        self.pageSizeSummary = pageSizeSummary
+        self.ramSection = ramSection
+        self.blocks = blocks
+    }
+
     /// Reads a stream from its first byte up to the end of the first list of RAM blocks, without
     /// knowing the blocks. The bytes are to be decoded again, by a decoder that does.
     ///

@@ -15,8 +15,9 @@ struct ParkedMachineTests {
         configuration: [UInt8] = [], origin: String = ""
     ) throws(ParkError) -> ParkedMachine {
         try ParkedMachine(
-            machineType: machineType, configuration: configuration, ramSectionID: 1,
-            origin: origin, blocks: blocks)
+            describedBy: StreamIntroduction(
+                machineType: machineType, configuration: configuration, pageSizeSummary: nil,
+                ramSection: 1, blocks: blocks), origin: origin)
     }
 
     @Test("it is a guest that keeps what it is given and never runs")
@@ -127,13 +128,15 @@ struct ParkedMachineTests {
             return StreamIntroduction.Block(name: name, usedBytes: 4096, hostPage: .target)
         }
         let machine = try ParkedMachine(
-            machineType: String(repeating: "\u{0}", count: 255),
-            configuration: [UInt8](repeating: 0xff, count: 128 << 10), ramSectionID: .max,
-            origin: String(repeating: "\u{0}", count: 1_024), blocks: blocks)
+            describedBy: StreamIntroduction(
+                machineType: String(repeating: "\u{0}", count: 255),
+                configuration: [UInt8](repeating: 0xff, count: 128 << 10), pageSizeSummary: nil,
+                ramSection: .max, blocks: blocks),
+            origin: String(repeating: "\u{0}", count: 1_024))
         try park(machine, at: folder.place)
         let again = try ParkDirectory(opening: folder.place).makeMachine()
         #expect(again.memory.map(\.geometry.name) == blocks.map(\.name))
-        #expect(again.configuration == machine.configuration)
+        #expect(again.streamIdentity == machine.streamIdentity)
         #expect(again.origin == machine.origin && again.machineType == machine.machineType)
     }
 
@@ -159,9 +162,11 @@ struct ParkedMachineTests {
         try park(SampleMachine.make(), at: folder.place)
         let source = try ParkDirectory(opening: folder.place).makeMachine()
         let destination = try ParkedMachine(
-            machineType: source.machineType, configuration: source.configuration,
-            ramSectionID: source.ramSectionID, origin: source.origin,
-            blocks: SampleMachine.blocks, backing: way.backing)
+            describedBy: StreamIntroduction(
+                machineType: source.machineType,
+                configuration: source.streamIdentity.configuration, pageSizeSummary: nil,
+                ramSection: source.streamIdentity.ramSection, blocks: SampleMachine.blocks),
+            origin: source.origin, backing: way.backing)
         var options = MigrationOptions()
         options.preempt = way.preempt
         if way.precopies { options.precopy = PrecopyOptions() }

@@ -91,9 +91,10 @@ enum SampleMachine {
         backing: RAMBacking = .anonymous, _ blocks: [StreamIntroduction.Block] = blocks
     ) throws -> ParkedMachine {
         let machine = try ParkedMachine(
-            machineType: "pc-q35-7.2", 
-            streamIdentity: StreamIdentity(configuration: configuration, ramSection: 2),
-            origin: "tcp:192.0.2.1:4444", blocks: blocks, backing: backing)
+            describedBy: StreamIntroduction(
+                machineType: "pc-q35-7.2", configuration: configuration, pageSizeSummary: nil,
+                ramSection: 2, blocks: blocks),
+            origin: "tcp:192.0.2.1:4444", backing: backing)
         for (block, ram) in machine.memory.enumerated() {
             for page in 0..<ram.usedBytes >> 12 where isFilled(page, ofBlock: block) {
                 ram.storeWord(word(page, block), at: page << 12)
