@@ -114,8 +114,8 @@ extension WireError: CustomStringConvertible {
             "RAM block \(quoted(block)) has \(theirs) bytes at the source, and room for "
                 + "\(maximum) here: give it the same maximum on both sides"
         case .blockNotWholePages(let block, let length, let page):
-            "RAM block \(quoted(block)) has \(length) bytes at the source, expected one page of "
-                + "\(page) bytes or more"
+            "RAM block \(quoted(block)) has \(length) bytes at the source, expected whole pages of "
+                + "\(page) bytes, at least one"
         case .blockAddressMismatch(let block, let ours, let theirs):
             "RAM block \(quoted(block)) is at guest address \(hex(theirs)) at the source, "
                 + "expected \(hex(ours)): give it the same place on both sides"

@@ -42,14 +42,17 @@ final class RunningCommand: @unchecked Sendable {
     static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
         .deletingLastPathComponent().appendingPathComponent("postcopy")
 
-    init(_ arguments: [String], in place: TestPlace) throws {
+    /// - Parameter input: what it reads on standard input.
+    init(
+        _ arguments: [String], in place: TestPlace, input: FileHandle = .nullDevice
+    ) throws {
         let (output, errors) = (Pipe(), Pipe())
         process.executableURL = Self.program
         process.arguments = arguments
         process.environment = ProcessInfo.processInfo.environment.merging(place.environment) {
             $1
         }
-        process.standardInput = FileHandle.nullDevice
+        process.standardInput = input
         process.standardOutput = output
         process.standardError = errors
         try process.run()

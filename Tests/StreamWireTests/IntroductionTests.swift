@@ -96,15 +96,15 @@ struct IntroductionTests {
         arguments: [
             (entry("a", 0x3000), 0x2000, "said to total"),
             (entry("a", 0x1000) + entry("a", 0x1000) + endOfBody, 0x2000, "second time"),
-            (entry("a", 0x1800) + entry("b", 0x800), 0x2000, "one page of 4096 bytes or more"),
-            (entry("a", 0) + entry("b", 0x2000), 0x2000, "one page of 4096 bytes or more"),
+            (entry("a", 0x1800) + entry("b", 0x800), 0x2000, "whole pages of 4096 bytes"),
+            (entry("a", 0) + entry("b", 0x2000), 0x2000, "whole pages of 4096 bytes"),
             (
                 entry("a", 0x1000, bigEndian(UInt64(0x3000))) + entry("b", 0x1000), 0x2000,
                 "pages of 12288 bytes"
             ),
             (
                 entry("a", 0x10_0000, bigEndian(UInt64(0x20_0000))), 0x10_0000,
-                "one page of 2097152 bytes or more"
+                "whole pages of 2097152 bytes"
             ),
             ([1, 0xff] + bigEndian(UInt64(0x1000)) + endOfBody, 0x1000, "not UTF-8"),
             (entry("a", 1 << 60) + endOfBody, 1 << 60, "room for"),
