@@ -4,7 +4,8 @@
 /// its id that is followed by another section's header or by the end. State that holds such bytes
 /// makes an outline wrong, so nothing may rely on one.
 ///
-/// Layout: 0x04; id: u32, which may be 0; name (length: u8; bytes); instance: u32; version: u32; state; 0x7e; id: u32.
+/// Layout: 0x04; id: u32, which may be 0; name (length: u8; bytes); instance: u32; version: u32;
+/// state; 0x7e; id: u32.
 /// Source: `save_section_header`, `save_section_footer` (`migration/savevm.c`).
 public struct DeviceOutline: Equatable, Sendable {
     /// A device and where its section stands, from its first byte up to behind its footer.

@@ -9,11 +9,16 @@ public struct StreamIntroduction: Equatable, Sendable {
         /// What the guest uses of it, in whole host pages.
         public let usedBytes: UInt64
         public let hostPage: PageSize
+        /// Where the guest sees the block; known only with `x-ignore-shared`.
+        public let guestPhysicalAddress: UInt64
 
-        public init(name: String, usedBytes: UInt64, hostPage: PageSize) {
+        public init(
+            name: String, usedBytes: UInt64, hostPage: PageSize, guestPhysicalAddress: UInt64 = 0
+        ) {
             self.name = name
             self.usedBytes = usedBytes
             self.hostPage = hostPage
+            self.guestPhysicalAddress = guestPhysicalAddress
         }
     }
 
@@ -45,10 +50,12 @@ public struct StreamIntroduction: Equatable, Sendable {
     /// Blocking: no. It asks for more until all of the introduction is there, 128 KiB at most.
     /// - Parameter basePage: the page of the source's ordinary memory. What is not listed with a page
     ///   size has these.
+    /// - Parameter ignoresShared: whether the source must have `x-ignore-shared` on, or off. With it,
+    ///   which excludes postcopy, no block is listed with a page size.
     public static func decode(
-        _ bytes: Span<UInt8>, basePage: PageSize = .target
+        _ bytes: Span<UInt8>, basePage: PageSize = .target, ignoresShared: Bool = false
     ) throws(WireError) -> Decoded<StreamIntroduction> {
-        var reader = IntroductionReader(basePage: basePage)
+        var reader = IntroductionReader(basePage: basePage, ignoresShared: ignoresShared)
         return try reader.read(bytes)
     }
 
@@ -60,7 +67,8 @@ public struct StreamIntroduction: Equatable, Sendable {
 /// The state of one attempt to read an introduction.
 private struct IntroductionReader {
     private let basePage: PageSize
-    private var decoder = StreamDecoder(blocks: [], machineType: nil)
+    private let ignoresShared: Bool
+    private var decoder: StreamDecoder
     private var machineType = ""
     private var configuration: [UInt8] = []
     private var pageSizeSummary: UInt64?
@@ -68,7 +76,11 @@ private struct IntroductionReader {
 
     private static let blocksMax = 256
 
-    init(basePage: PageSize) { self.basePage = basePage }
+    init(basePage: PageSize, ignoresShared: Bool) {
+        self.basePage = basePage
+        self.ignoresShared = ignoresShared
+        decoder = StreamDecoder(blocks: [], machineType: nil, ignoresShared: ignoresShared)
+    }
 
     mutating func read(
         _ bytes: Span<UInt8>
@@ -149,7 +161,12 @@ private struct IntroductionReader {
             throw cursor.refusal(.blockListTotalMismatch(totalBytes: total))
         }
         remaining -= usedBytes
-        let page = try hostPage(of: name, isLast: remaining == 0, at: &cursor, in: bytes)
+        var (page, address) = (basePage, UInt64(0))
+        if ignoresShared {
+            address = try cursor.u64(in: bytes)
+        } else {
+            page = try hostPage(of: name, isLast: remaining == 0, at: &cursor, in: bytes)
+        }
         guard usedBytes > 0, page.divides(usedBytes) else {
             throw cursor.refusal(
                 .blockNotWholePages(block: name, lengthBytes: usedBytes, pageBytes: page.bytes),
@@ -161,7 +178,9 @@ private struct IntroductionReader {
                     block: name, maximum: BlockGeometry.lengthBytesMax, theirs: usedBytes),
                 at: lengthField)
         }
-        blocks.append(.init(name: name, usedBytes: usedBytes, hostPage: page))
+        blocks.append(
+            .init(
+                name: name, usedBytes: usedBytes, hostPage: page, guestPhysicalAddress: address))
     }
 
     /// Reads a page size where one stands. Behind an entry comes the next name, which is not empty and

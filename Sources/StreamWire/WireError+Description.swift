@@ -253,13 +253,13 @@ extension WireError.Misplacement {
     }
 }
 
-/// The option that a source has on when it sends these flags.
+/// What a source sends with these flags, and the option by which it does not.
 private func capability(of flags: UInt64) -> String {
     switch flags & ~RAMFlags.continueBlock {
-    case 0x40: " (turn off xbzrle at the source)"
-    case 0x80: " (RDMA is not supported)"
-    case 0x100: " (turn off compress at the source)"
-    case 0x200: " (turn off multifd at the source)"
+    case 0x40: ", an XBZRLE page (turn off xbzrle at the source)"
+    case 0x80: ", a word for RDMA (which is not supported)"
+    case 0x100: ", a compressed page (turn off compress at the source)"
+    case 0x200: ", a barrier of multifd channels (turn off multifd at the source)"
     default: ""
     }
 }
