@@ -2,16 +2,17 @@
 # missing first. ARGS is handed on: make run ARGS="--memory 64M", make test ARGS="--filter StreamWire".
 
 PACKAGES := liburing-dev zlib1g-dev pkg-config
+TEST_PACKAGES := qemu-system-x86 binutils python3-venv
 
 # Folders that do not exist yet are left out, so that linting is strict about those that do.
 SWIFT_SOURCES := $(wildcard Sources Tests examples Package.swift)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint format build clean deps
+.PHONY: help run test bench bench-qemu lint format build clean deps test-deps
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # One round of precopy, so that all parts are seen: by itself this workload fits into the downtime.
 run: ARGS ?= --switch-after-rounds 1
@@ -19,12 +20,16 @@ run: deps ## build and migrate a running workload on this machine
 	@swift build -c release --product postcopy
 	@.build/release/postcopy run $(ARGS)
 
-test: deps lint ## lint, build and run every test; the last line counts them
+test: test-deps lint ## lint, build and run every test; the last line counts them
 	@.ci/test $(ARGS)
 
 bench: deps ## measure, beside the floor of this machine
 	@swift build -c release --product postcopy-bench
 	@.build/release/postcopy-bench $(ARGS)
+
+bench-qemu: test-deps ## compare who serves a missing page how fast, we or a QEMU
+	@swift build -c release --product postcopy
+	@.build/interop/bin/python3 Tests/Interop/run.py latency --random --repeat 5 $(ARGS)
 
 lint: ## check the format of every Swift file
 	@swift format lint --strict --parallel --recursive $(SWIFT_SOURCES)
@@ -40,3 +45,7 @@ clean: ## remove what was built
 
 deps:
 	@.ci/install-packages $(PACKAGES)
+
+test-deps: deps
+	@.ci/install-packages $(TEST_PACKAGES)
+	@.ci/install-python .build/interop Tests/Interop/requirements.txt

@@ -51,11 +51,13 @@ struct ParkWriter {
         do throws(Errno) {
             let file = try folder.make(file: name)
             try file.setLength(ram.usedBytes)
+            var runs = NonZeroRuns(of: ram)
             var from: UInt64 = 0
             while from < ram.usedBytes {
                 let end = min(from + Self.windowBytes, ram.usedBytes)
                 try write(
-                    RAMOffset(rawValue: from)..<RAMOffset(rawValue: end), of: ram, to: file)
+                    &runs, in: RAMOffset(rawValue: from)..<RAMOffset(rawValue: end), of: ram,
+                    to: file)
                 doneBytes += end - from
                 from = end
                 progress(doneBytes, machine.totalBytes)
@@ -66,10 +68,11 @@ struct ParkWriter {
     }
 
     private mutating func write(
-        _ window: Range<RAMOffset>, of ram: GuestRAM, to file: borrowing DiskFile
+        _ runs: inout NonZeroRuns, in window: Range<RAMOffset>, of ram: GuestRAM,
+        to file: borrowing DiskFile
     ) throws(Errno) {
         var rest = window
-        while let run = try ram.nextNonZeroRun(in: rest) {
+        while let run = try runs.next(in: rest) {
             try file.write(run, of: ram)
             rest = run.upperBound..<window.upperBound
             let bytes = run.upperBound.rawValue - run.lowerBound.rawValue
