@@ -201,9 +201,10 @@ public final class GuestRAM: @unchecked Sendable {
     /// in files is sent from. Nothing is written to the file; what is written to the memory is seen here
     /// alone, and `drop` brings the file's content back.
     ///
-    /// Holes of the file read as zeros and allocate nothing, as memory never touched does. The file must
-    /// stay as it is meanwhile: a page that cannot be read, because the file was cut off or the disk
-    /// fails, is a `SIGBUS`. Such a block is no destination's: its pages are never missing.
+    /// Holes of the file read as zeros and allocate nothing, as memory never touched does; but short ones
+    /// between data are read like data, for which a tmpfs allocates them. The file must stay as it is
+    /// meanwhile: a page that cannot be read, because the file was cut off or the disk fails, is a
+    /// `SIGBUS`. Such a block is no destination's: its pages are never missing.
     ///
     /// Host pages may be larger than the system's.
     public init(_ geometry: BlockGeometry, contentOf path: String) throws(RAMError) {
