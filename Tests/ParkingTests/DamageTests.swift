@@ -40,9 +40,9 @@ struct DamageTests {
         Change(
             "\"machineType\": \"pc", "\"machineType\": \"\(String(repeating: "p", count: 256))",
             "'machineType' is longer than 255 bytes"),
-        Change("\"0503", "\"05", "devices"),
-        Change("\"0503", "\"0", "'configuration' is not bytes in hexadecimal"),
-        Change("\"0503", "\"g503", "'configuration' is not bytes in hexadecimal"),
+        Change("\"0512", "\"05", "devices"),
+        Change("\"0512", "\"0", "'configuration' is not bytes in hexadecimal"),
+        Change("\"0512", "\"g512", "'configuration' is not bytes in hexadecimal"),
         Change("\"ramSectionID\": 2", "\"ramSectionID\": 0", "'ramSectionID' is 0, expected 1 to"),
         Change("\"ramSectionID\": 2", "\"ramSectionID\": 4294967296", "expected 1 to 4294967295"),
         Change("\"pageSizeSummary\": 2101248", "\"pageSizeSummary\": 4096", "2101248"),
