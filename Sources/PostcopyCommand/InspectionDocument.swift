@@ -51,12 +51,13 @@ struct InspectedItem: Codable, Equatable {
         case switchoverStart = "switchover-start"
         case endOfStream = "end-of-stream", description, trailing
         case pong, requests, shut, end
+        case extensions, refusalReason = "refusal-reason"
     }
 
     var offset: UInt64
     var bytes: UInt64
     var kind: Kind
-    /// Of a ping, a pong or SHUT; of ADVISE its page sizes, or-ed.
+    /// Of a ping, a pong or SHUT; of ADVISE its page sizes, or-ed; of extensions their set.
     var value: UInt64?
     var machineType: String?
     var subsections: [String]?
@@ -72,6 +73,8 @@ struct InspectedItem: Codable, Equatable {
     var unresolvedOffset: UInt64?
     /// The values of the pings in a package.
     var pings: [UInt32]?
+    /// Why the destination gave up, as it came.
+    var reason: String?
 }
 
 /// What an item has of one RAM block.

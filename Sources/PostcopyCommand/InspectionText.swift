@@ -112,6 +112,8 @@ extension InspectionText {
         case .requests: several("REQ_PAGES", item.count)
         case .shut: "SHUT \(number(item.value))"
         case .end: "end"
+        case .extensions: "extensions \(number(item.value))"
+        case .refusalReason: "refusal"
         }
     }
 
@@ -151,8 +153,9 @@ extension InspectedItem {
         case .description:
             value.map { "JSON of \(Readable.count($0, "device", "devices"))" } ?? "no JSON"
         case .openReturnPath, .ping, .listen, .run, .switchoverStart, .endOfStream, .trailing,
-            .pong, .shut, .end:
+            .pong, .shut, .end, .extensions:
             ""
+        case .refusalReason: PeerText.quoted(reason ?? "")
         }
     }
 

@@ -19,7 +19,7 @@ struct ReturnPathInspection {
         self.report = report
         self.detail = detail
         names = blocks.map(\.geometry.name)
-        decoder = ReturnPathDecoder(blocks: blocks)
+        decoder = ReturnPathDecoder(blocks: blocks, hasAsked: true)
     }
 
     /// - Throws: `Refusal` when the file cannot be read on.
@@ -65,6 +65,9 @@ struct ReturnPathInspection {
         switch message {
         case .pong(let value): item.value = UInt64(value)
         case .shut(let error): (item.kind, item.value) = (.shut, UInt64(error))
+        case .extensions(_, let extensions):
+            (item.kind, item.value) = (.extensions, UInt64(extensions.rawValue))
+        case .refusalReason(let text): (item.kind, item.reason) = (.refusalReason, text)
         case .requestPages: return
         }
         report.add(item)

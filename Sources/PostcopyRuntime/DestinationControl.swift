@@ -89,7 +89,12 @@ struct DestinationControl: ~Copyable {
     }
 
     private mutating func finish(tellingSource error: UInt32) {
-        if error == 0 { state.guest.memoryArrived() }
+        if error == 0 {
+            state.guest.memoryArrived()
+        } else if let problem = state.log.problem {
+            // Goes out only to a source that has asked what this side can do.
+            state.outbox.post(.refusalReason(problem))
+        }
         state.outbox.post(.shut(error))
         tellsSource = true
         isDone = true

@@ -14,6 +14,8 @@ struct ReturnPathThread: ~Copyable {
     private var urgent: StreamSocket?
     private var answered: Set<PingValue> = []
     private var knowsLengths = false
+    /// Why the destination gives up, in its own words.
+    private var reason: String?
     private var arrivals: [HostPage] = []
 
     /// Requests of 32 bytes: two thousand threads may fault at once before the peer waits.
@@ -27,7 +29,7 @@ struct ReturnPathThread: ~Copyable {
     init(state: SourceState, link: SourceLink) {
         self.state = state
         self.link = link
-        decoder = ReturnPathDecoder(blocks: state.list.listed)
+        decoder = ReturnPathDecoder(blocks: state.list.listed, hasAsked: false)
         writer = PageWriter(state: state)
     }
 
@@ -78,6 +80,7 @@ struct ReturnPathThread: ~Copyable {
         var start = 0
         while true {
             noteLengths()
+            if link.asksForExtensions.load(ordering: .acquiring) { decoder.noteAsked() }
             let step: Decoded<ReturnPathMessage>
             do { step = try decoder.next(in: bytes, from: start) } catch {
                 throw Trouble(
@@ -100,9 +103,9 @@ struct ReturnPathThread: ~Copyable {
         switch message {
         case .pong(let value): takePong(value)
         case .shut(let error):
-            state.report(
-                .shut(error: error),
-                problem: error == 0 ? nil : "the destination gave up with error \(error)")
+            state.report(.shut(error: error), problem: error == 0 ? nil : refusal(error))
+        case .extensions: break
+        case .refusalReason(let text): reason = text
         case .requestPages(let block, let start, let length):
             guard state.mayServe.load(ordering: .acquiring) else {
                 throw Trouble(
@@ -112,6 +115,11 @@ struct ReturnPathThread: ~Copyable {
             state.counters.requests.add(1, ordering: .relaxed)
             try serve(block, start, lengthBytes: length)
         }
+    }
+
+    private func refusal(_ error: UInt32) -> String {
+        guard let reason else { return "the destination gave up with error \(error)" }
+        return "the destination refused: \(PeerText.plain(reason))"
     }
 
     /// Each answer is news once: a flood of PONGs must not crowd out what matters.

@@ -22,6 +22,7 @@ extension SourceControl {
             ignoresShared: list.ignoresShared, to: &bytes)
         let commands: [Command] = [
             .openReturnPath, .ping(PingValue.returnPathOpened.rawValue),
+            .ping(Extensions.question),
             .postcopyAdvise(
                 pageSizeSummary: list.pageSizeSummary, targetPageBytes: PageSize.target.bytes),
         ]
@@ -31,6 +32,7 @@ extension SourceControl {
         StreamEncoder.appendSectionStart(id: state.ramSection, to: &bytes)
         state.append(state.beginList(), to: &bytes)
         StreamEncoder.appendSectionEnd(id: state.ramSection, to: &bytes)
+        link.asksForExtensions.store(true, ordering: .releasing)
         try send(bytes)
     }
 

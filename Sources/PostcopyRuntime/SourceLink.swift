@@ -9,6 +9,8 @@ final class SourceLink: Sendable {
     /// On its way from the control thread, which connects it, to the return-path thread.
     private let arrivingUrgent = Mutex<StreamSocket?>(nil)
     private let urgentExists = Atomic(false)
+    /// Whether the PING that asks for extensions may be on its way; before, nobody can have answered it.
+    let asksForExtensions = Atomic(false)
     /// Whether the destination answered the PING that precedes the guest's stop.
     let isDestinationReady = Atomic(false)
     /// Whether the precopy's sender is at work in the kernel for long and writes nothing: then the

@@ -194,7 +194,10 @@ struct StreamThread: ~Copyable {
                     "the source broke the protocol: PING before OPEN_RETURN_PATH at byte "
                         + "\(position)")
             }
-            guard state.outbox.offer(.pong(value)) else {
+            let answer: ReturnPathMessage =
+                Extensions.areAsked(by: value)
+                ? .extensions(version: Extensions.version, .ours) : .pong(value)
+            guard state.outbox.offer(answer) else {
                 throw .refused("the source sends PINGs faster than it takes the answers")
             }
         case .postcopyAdvise(let summary, let targetPage):

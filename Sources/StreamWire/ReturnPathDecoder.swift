@@ -7,18 +7,29 @@ public struct ReturnPathDecoder: Sendable {
     private var blocks: BlockTable
     private var lastBlock: Int?
     private var isShut = false
+    private var hasAsked: Bool
+    private var offered: Extensions?
+    private var hasReason = false
     /// The bytes consumed so far.
     public private(set) var position: UInt64 = 0
 
+    /// - Parameter hasAsked: whether the source has asked for extensions; as long as it has not, their
+    ///   list is refused.
     /// - Precondition: no two blocks have the same name.
-    public init(blocks: [ListedBlock]) { self.blocks = BlockTable(blocks) }
+    public init(blocks: [ListedBlock], hasAsked: Bool) {
+        self.blocks = BlockTable(blocks)
+        self.hasAsked = hasAsked
+    }
+
+    /// The source asks for extensions: from here on their list may come.
+    public mutating func noteAsked() { hasAsked = true }
 
     /// Takes the blocks' used lengths anew, which the guest may have changed since.
     /// - Precondition: the blocks are the same in the same order.
     public mutating func resize(_ blocks: [ListedBlock]) { self.blocks = BlockTable(blocks) }
 
     /// Decodes the message that begins at `start` of `bytes`. Nothing changes when it throws or
-    /// asks for more, which is never beyond 272 bytes.
+    /// asks for more, which is never beyond 404 bytes.
     ///
     /// Blocking: no. Allocates: no, except to refuse.
     public mutating func next(
@@ -61,9 +72,44 @@ public struct ReturnPathDecoder: Sendable {
             return .pong(try cursor.u32(in: bytes))
         case .requestPages, .requestPagesOfBlock:
             return try decodeRequest(type, at: &cursor, in: bytes)
+        case .extensions: return try decodeExtensions(at: &cursor, in: bytes)
+        case .refusalReason: return try decodeReason(at: &cursor, in: bytes)
         case .receivedBitmap, .resumeAcknowledged, .switchoverAcknowledged:
             throw cursor.refusal(.unsupportedMessage(number))
         }
+    }
+
+    private mutating func decodeExtensions(
+        at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> ReturnPathMessage {
+        guard hasAsked else { throw cursor.refusal(.misplaced(.extensionsUnasked)) }
+        guard offered == nil else { throw cursor.refusal(.misplaced(.secondExtensions)) }
+        let expected = Extensions.listBytes
+        let length = try decodeLength(of: .extensions, expected: expected, at: &cursor, in: bytes)
+        let version = try cursor.u16(in: bytes)
+        let extensions = Extensions(rawValue: try cursor.u32(in: bytes))
+        _ = try cursor.take(Int(length - expected.lowerBound))
+        offered = extensions
+        return .extensions(version: version, extensions)
+    }
+
+    private mutating func decodeReason(
+        at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> ReturnPathMessage {
+        guard offered?.contains(.refusalReason) == true else {
+            throw cursor.refusal(.misplaced(.reasonNotOffered))
+        }
+        guard !hasReason else { throw cursor.refusal(.misplaced(.secondReason)) }
+        let length = Int(
+            try decodeLength(
+                of: .refusalReason, expected: Extensions.reasonBytes, at: &cursor, in: bytes))
+        let first = try cursor.take(length)
+        let text = bytes.copy(first..<first + length)
+        guard let reason = String(validating: text, as: UTF8.self) else {
+            throw cursor.refusal(.reasonNotText)
+        }
+        hasReason = true
+        return .refusalReason(reason)
     }
 
     @discardableResult

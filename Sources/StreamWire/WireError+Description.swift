@@ -30,8 +30,9 @@ extension WireError: CustomStringConvertible {
         case .packageTooShort, .packageTooLong, .packageWithoutListen, .packageWithoutPing,
             .packageWithoutRun, .badDeviceName, .deviceTailTooLong:
             packageText
-        case .unknownMessage, .unsupportedMessage, .badMessageLength, .requestBeforeBlockNamed,
-            .requestOfIgnoredBlock, .requestEmpty, .requestMisaligned, .requestOutsideBlock:
+        case .unknownMessage, .unsupportedMessage, .badMessageLength, .reasonNotText,
+            .requestBeforeBlockNamed, .requestOfIgnoredBlock, .requestEmpty, .requestMisaligned,
+            .requestOutsideBlock:
             returnPathText
         case .truncated(let reading):
             "the peer closed the channel in the middle of \(reading)"
@@ -206,6 +207,8 @@ extension WireError {
         case .unsupportedMessage(let number): "unsupported return path message \(number)"
         case .badMessageLength(let number, let length):
             "return path message \(number) with a payload of \(length) bytes"
+        case .reasonNotText:
+            "a reason for a refusal that is not UTF-8 text"
         case .requestBeforeBlockNamed:
             "a page request in the same block as before, but no block has been named"
         case .requestOfIgnoredBlock(let block):
@@ -249,6 +252,11 @@ extension WireError.Misplacement {
         case .sectionAfterSectionEnd: "more of section 'ram' after its end"
         case .devicesAfterPackage: "a device outside the package that brought the others"
         case .messageAfterShut: "a return path message after SHUT"
+        case .extensionsUnasked: "a list of extensions that nobody asked for"
+        case .secondExtensions: "a second list of extensions"
+        case .reasonNotOffered:
+            "a reason for a refusal from a destination that did not offer to give any"
+        case .secondReason: "a second reason for a refusal"
         }
     }
 }

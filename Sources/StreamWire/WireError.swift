@@ -81,6 +81,7 @@ public struct WireError: Error, Equatable, Sendable {
         case unknownMessage(UInt16)
         case unsupportedMessage(UInt16)
         case badMessageLength(message: UInt16, lengthBytes: UInt16)
+        case reasonNotText
         case requestBeforeBlockNamed
         case requestOfIgnoredBlock(block: String)
         case requestEmpty(block: String)
@@ -113,5 +114,9 @@ public struct WireError: Error, Equatable, Sendable {
         case sectionAfterSectionEnd
         case devicesAfterPackage
         case messageAfterShut
+        case extensionsUnasked
+        case secondExtensions
+        case reasonNotOffered
+        case secondReason
     }
 }

@@ -68,7 +68,8 @@ extension RuntimeLaws {
             #expect(outcome.source.guestRunsHere && outcome.sourceRuns)
             #expect(!outcome.destination.guestRunsHere && !outcome.destinationRuns)
             #expect(outcome.destination.problem?.contains("not my devices") == true)
-            #expect(outcome.source.problem?.contains("gave up with error 1") == true)
+            let reason = try #require(outcome.destination.problem)
+            #expect(outcome.source.problem == "the destination refused: \(reason)")
         }
 
         @Test(

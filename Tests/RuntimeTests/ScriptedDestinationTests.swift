@@ -94,8 +94,12 @@ extension RuntimeLaws {
             ("empty REQ", request(start: 0, length: 0, "low"), "no bytes"),
             ("unknown block", request(start: 0, length: 4096, "lo"), "unknown RAM block 'lo'"),
             ("early SHUT 0", Answers.shut(0), ""),
+            ("a reason that was not offered", [0x50, 0x44, 0, 1, 0x61], "did not offer"),
+            ("two lists of extensions", extensions + extensions, "list of extensions"),
             ("RESUME_ACK", [0, 6, 0, 4, 0, 0, 0, 1], ""),
         ]
+
+        static let extensions: [UInt8] = [0x50, 0x43, 0, 6, 0, 1, 0, 0, 0, 1]
 
         static func request(start: UInt64, length: UInt32, _ name: String) -> [UInt8] {
             var bytes: [UInt8] = [0, 3, 0, UInt8(13 + name.utf8.count)]

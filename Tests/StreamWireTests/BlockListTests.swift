@@ -297,7 +297,7 @@ struct BlockListTests {
                 + bigEndian(UInt32(sharingBlocks[Int(block)].geometry.hostPage.bytes)) + name
         }
         let beyond = request(2, 0x10, name("/rom@etc/x"))
-        var decoder = ReturnPathDecoder(blocks: sharingBlocks)
+        var decoder = ReturnPathDecoder(blocks: sharingBlocks, hasAsked: false)
         let outside = WireError.Kind.requestOutsideBlock(
             block: "/rom@etc/x", start: 0x1000, lengthBytes: 0x1000)
         #expect(decoder.step(beyond) == .refused(WireError(kind: outside, position: 4)))

@@ -33,7 +33,7 @@ struct PreemptChannel: ChannelDecoder {
 func mainChannel() -> StreamDecoder {
     StreamDecoder(blocks: blocks.listed, machineType: "pc-i440fx-7.2")
 }
-func returnPath() -> ReturnPathDecoder { ReturnPathDecoder(blocks: blocks.listed) }
+func returnPath() -> ReturnPathDecoder { ReturnPathDecoder(blocks: blocks.listed, hasAsked: true) }
 
 /// What one step did, as a value that an expectation can hold.
 enum Outcome<Item: Equatable & Sendable>: Equatable, Sendable {

@@ -171,12 +171,23 @@ let returnPathMessages: [ReturnPathMessage] = [
     .requestPages(block: rom, start: at(0x1000), lengthBytes: 0x1000), .shut(0),
 ]
 
-let returnPathStream: [UInt8] = {
+let returnPathStream = returnPathBytes(returnPathMessages)
+
+/// A return path on which both sides have extensions, and the guest is refused.
+let extendedMessages: [ReturnPathMessage] = [
+    .pong(1), .extensions(version: 1, .ours), .pong(2),
+    .requestPages(block: ram, start: at(0x1000), lengthBytes: 0x1000),
+    .refusalReason("der G\u{e4}ste sind genug\u{7}"), .pong(4), .shut(1),
+]
+
+let extendedStream = returnPathBytes(extendedMessages)
+
+func returnPathBytes(_ messages: [ReturnPathMessage]) -> [UInt8] {
     var encoder = ReturnPathEncoder(blocks: blocks)
     var bytes: [UInt8] = []
-    for message in returnPathMessages { encoder.append(message, to: &bytes) }
+    for message in messages { encoder.append(message, to: &bytes) }
     return bytes
-}()
+}
 
 let preemptStream: [UInt8] = {
     var writer = StreamWriter()

@@ -21,7 +21,8 @@ struct MutationTests {
 
     @Test("300,000 return paths", arguments: 0..<parts)
     func returnPaths(seed: Int) throws {
-        try damage(returnPathStream, returnPath(), runs: 15_000, seed: seed + 2000)
+        try damage(returnPathStream, returnPath(), runs: 10_000, seed: seed + 2000)
+        try damage(extendedStream, returnPath(), runs: 5_000, seed: seed + 5000)
     }
 
     @Test("250,000 preempt channels", arguments: 0..<parts)

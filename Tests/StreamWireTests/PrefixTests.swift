@@ -20,8 +20,10 @@ struct PrefixTests {
 
     @Test("every proper prefix of every return path message asks for more and moves nothing")
     func returnPathPrefixes() throws {
-        for step in try steps(returnPathStream, returnPath()) {
-            try expectPrefixesWait(step, in: returnPathStream)
+        for stream in [returnPathStream, extendedStream, laterListStream] {
+            for step in try steps(stream, returnPath()) {
+                try expectPrefixesWait(step, in: stream)
+            }
         }
     }
 
@@ -88,7 +90,9 @@ struct PrefixTests {
 
     @Test("a return path cut at any byte is refused there, except behind SHUT")
     func returnPathCuts() throws {
-        try expectCutsRefused(returnPathStream, returnPath()) { $0 == returnPathStream.count }
+        for stream in [returnPathStream, extendedStream] {
+            try expectCutsRefused(stream, returnPath()) { $0 == stream.count }
+        }
     }
 
     @Test("a preempt channel may be closed between records and nowhere else")
@@ -129,7 +133,9 @@ struct PrefixTests {
         for stream in [postcopyStream, precopyStream, completedStream + description] {
             try expectSame(stream, mainChannel(), longest: longest, random: &random)
         }
-        try expectSame(returnPathStream, returnPath(), longest: longest, random: &random)
+        for stream in [returnPathStream, extendedStream, laterListStream] {
+            try expectSame(stream, returnPath(), longest: longest, random: &random)
+        }
         try expectSame(preemptStream, PreemptChannel(), longest: longest, random: &random)
     }
 

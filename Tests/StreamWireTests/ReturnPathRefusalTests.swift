@@ -19,6 +19,23 @@ struct MessageRefusal: Sendable, CustomTestStringConvertible {
     }
 
     var testDescription: String { "\(kind)" }
+
+    /// It is named, with the place of its field.
+    func expectRefused() {
+        let prelude = returnPathBytes(after)
+        var decoder = returnPath()
+        var cursor = 0
+        while cursor < prelude.count {
+            guard case .decoded(.item(_, let consumed)) = decoder.step(prelude, from: cursor)
+            else { break }
+            cursor += consumed
+        }
+        let position = UInt64(prelude.count + field)
+        let expected = WireError(kind: kind, position: position)
+        #expect(decoder.step(prelude + bytes, from: cursor) == .refused(expected))
+        #expect(expected.description.contains("at byte \(position)"))
+        #expect(!expected.description.hasPrefix(" "))
+    }
 }
 
 private func message(_ type: UInt16, _ payload: [UInt8]) -> [UInt8] {
@@ -87,23 +104,7 @@ struct ReturnPathRefusalTests {
         ]
 
     @Test("each is named, with the place of its field", arguments: all)
-    func refused(_ refusal: MessageRefusal) {
-        var encoder = ReturnPathEncoder(blocks: blocks)
-        var prelude: [UInt8] = []
-        for message in refusal.after { encoder.append(message, to: &prelude) }
-        var decoder = returnPath()
-        var cursor = 0
-        while cursor < prelude.count {
-            guard case .decoded(.item(_, let consumed)) = decoder.step(prelude, from: cursor)
-            else { break }
-            cursor += consumed
-        }
-        let position = UInt64(prelude.count + refusal.field)
-        let expected = WireError(kind: refusal.kind, position: position)
-        #expect(decoder.step(prelude + refusal.bytes, from: cursor) == .refused(expected))
-        #expect(expected.description.contains("at byte \(position)"))
-        #expect(!expected.description.hasPrefix(" "))
-    }
+    func refused(_ refusal: MessageRefusal) { refusal.expectRefused() }
 
     @Test("a refused request does not change the block that was named")
     func refusedRequestForgetsNothing() {
