@@ -13,9 +13,13 @@ final class CuttingProxy: Sendable {
     private let sockets = Mutex<[SocketBox]>([])
     private let pumps = Mutex<[Bounded<Void>]>([])
     private let accepting = Mutex<Bounded<Void>?>(nil)
+    private let recorder: MigrationRecorder?
 
-    init(to target: ChannelAddress, cutAfter bytes: Int) throws {
+    init(
+        to target: ChannelAddress, cutAfter bytes: Int = .max, recorder: MigrationRecorder? = nil
+    ) throws {
         self.target = target
+        self.recorder = recorder
         bytesLeft = Atomic(bytes)
         stops = try EventFlag()
         let listener = ListenerBox(try Listener(at: ChannelAddress(parsing: "tcp:127.0.0.1:0")))
@@ -38,7 +42,7 @@ final class CuttingProxy: Sendable {
     }
 
     private func accept(on listener: consuming Listener) {
-        while true {
+        for channel in 0... {
             var poller = Poller(capacity: 2)
             let flag = poller.watch(stops)
             poller.watch(listener)
@@ -50,22 +54,25 @@ final class CuttingProxy: Sendable {
             sockets.withLock { $0 += [source, destination] }
             if bytesLeft.load(ordering: .relaxed) <= 0 { cut() }
             let started = [
-                try? Bounded("proxy") { self.pump(source, destination, isCounted: true) },
-                try? Bounded("proxy") { self.pump(destination, source, isCounted: false) },
+                try? Bounded("proxy") { self.pump(source, destination, channel, true) },
+                try? Bounded("proxy") { self.pump(destination, source, channel, false) },
             ]
             pumps.withLock { $0 += started.compactMap(\.self) }
         }
     }
 
-    private func pump(_ from: SocketBox, _ to: SocketBox, isCounted: Bool) {
+    private func pump(
+        _ from: SocketBox, _ to: SocketBox, _ channel: Int, _ isFromSource: Bool
+    ) {
         var reader = RawReader()
         while true {
             let bytes = reader.readSome(from: from.socket)
             guard !bytes.isEmpty else { break }
-            while isCounted, isStalled.load(ordering: .relaxed),
+            recorder?.note(bytes, channel: channel, isFromSource: isFromSource)
+            while isFromSource, isStalled.load(ordering: .relaxed),
                 !stops.wait(timeoutNanoseconds: 2_000_000)
             {}
-            guard isCounted else {
+            guard isFromSource else {
                 if !to.send(bytes) { break }
                 continue
             }

@@ -104,7 +104,7 @@ extension RuntimeLaws {
             let pair = try WritingPair(blocks: [("low", 10_000, .anonymous)])
             let outcome = try #require(
                 try pair.migrate(Self.options(preempt: preempt) { _ in }) { source in
-                    awaitRounds(2, of: source)
+                    Self.awaitRounds(2, of: source)
                     source.startPostcopy()
                 })
             expectWhole(pair, outcome)
@@ -116,7 +116,7 @@ extension RuntimeLaws {
             let pair = try WritingPair(blocks: [("low", 5_000, .anonymous)])
             let first = try #require(
                 try pair.migrate(Self.options { _ in }) { source in
-                    awaitRounds(2, of: source)
+                    Self.awaitRounds(2, of: source)
                     source.cancel()
                 })
             #expect(first.source.status == .cancelled)
@@ -144,9 +144,9 @@ extension RuntimeLaws {
                     tap.onFirstClear { [self] in
                         hint(1_000..<3_000, to: session, thenWrite: 1_500..<2_000, of: source)
                     }
-                    awaitRounds(2, of: session)
+                    Self.awaitRounds(2, of: session)
                     hint(3_000..<5_000, to: session, thenWrite: 3_500..<4_000, of: source)
-                    awaitRounds(4, of: session)
+                    Self.awaitRounds(4, of: session)
                     session.startPostcopy()
                 })
             #expect(outcome.source.status == .completed, "\(outcome.source.problem ?? "")")
@@ -225,7 +225,7 @@ extension RuntimeLaws {
             }
         }
 
-        private func awaitRounds(_ count: Int, of source: SourceSession) {
+        static func awaitRounds(_ count: Int, of source: SourceSession) {
             let limit = Monotonic.now() + 20_000_000_000
             let never = try? EventFlag()
             while (source.progress.precopy?.roundCount ?? 0) < count, Monotonic.now() < limit {

@@ -14,6 +14,8 @@ struct TwoGuests {
     var address = "tcp:127.0.0.1:0"
     /// Bytes after which a proxy cuts the link; `nil` for none in between.
     var cutAfter: Int?
+    /// Notes what both ends write.
+    var recorder: MigrationRecorder?
 
     struct Outcome {
         let source: SourceReport
@@ -32,7 +34,11 @@ struct TwoGuests {
     ) throws -> Outcome {
         from.resume()
         let destination = try DestinationUnderTest(to, options: receives, vcpus: true, at: address)
-        let proxy = try cutAfter.map { try CuttingProxy(to: destination.address, cutAfter: $0) }
+        let hasProxy = cutAfter != nil || recorder != nil
+        let proxy =
+            hasProxy
+            ? try CuttingProxy(
+                to: destination.address, cutAfter: cutAfter ?? .max, recorder: recorder) : nil
         let bound = proxy?.address ?? destination.address
         let sending = try SourceSession(guest: from, options: sends)
         if whileActive == nil { sending.startPostcopy() }

@@ -180,17 +180,23 @@ struct WritingPair {
     /// Runs the source's guest, migrates it, and stops it where it is then.
     /// - Parameters:
     ///   - bytes: the link breaks after so many from the source.
+    ///   - recorder: notes what both ends write.
     ///   - handle: called with the proxy that would break it, before anything runs.
     ///   - steer: called once both sides run, with the source.
     func migrate(
         _ options: MigrationOptions, cutAfter bytes: Int? = nil,
+        recorder: MigrationRecorder? = nil,
         steer: (SourceSession) -> Void = { _ in },
         through handle: ((CuttingProxy) -> Void)? = nil
     ) throws -> Outcome? {
         let listener = ListenerBox(try Listener(at: ChannelAddress(parsing: "tcp:127.0.0.1:0")))
         let receiving = try DestinationSession(guest: destination, options: options)
         let sending = try SourceSession(guest: source, options: options)
-        let proxy = try bytes.map { try CuttingProxy(to: listener.address, cutAfter: $0) }
+        let hasProxy = bytes != nil || recorder != nil
+        let proxy =
+            hasProxy
+            ? try CuttingProxy(
+                to: listener.address, cutAfter: bytes ?? .max, recorder: recorder) : nil
         if let proxy { handle?(proxy) }
         let address = proxy?.address ?? listener.address
         defer { _ = proxy?.stop() }
