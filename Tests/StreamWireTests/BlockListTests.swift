@@ -90,7 +90,7 @@ struct BlockListTests {
     @Test("every proper prefix asks for more and moves nothing")
     func prefixes() throws {
         for step in try steps(sharingStream, sharingChannel()) {
-            try PrefixTests().expectPrefixesWait(step, in: sharingStream)
+            expectPrefixesWait(step, in: sharingStream)
         }
     }
 

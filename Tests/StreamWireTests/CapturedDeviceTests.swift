@@ -7,25 +7,15 @@ import Testing
 /// Streams of a real QEMU: their devices, and where they end.
 @Suite("the devices of a real QEMU")
 struct CapturedDeviceTests {
-    /// The items of a channel whose blocks only its beginning tells.
-    private func items(of stream: [UInt8]) throws -> [Step<StreamDecoder>] {
-        guard case .item(let found, _) = try StreamIntroduction.decode(stream.span) else {
-            throw Cut()
-        }
-        let blocks = try found.blocks.map { block in
-            ListedBlock(
-                try BlockGeometry(
-                    name: block.name, lengthBytes: block.usedBytes, hostPage: block.hostPage))
-        }
-        return try steps(stream, StreamDecoder(blocks: blocks, machineType: nil))
+    private func items(of stream: CapturedStream) throws -> [Step<StreamDecoder>] {
+        try steps(stream.bytes, stream.decoder)
     }
-
-    private struct Cut: Error {}
 
     @Test("a precopy is whole with its last byte, and its outline is what it describes")
     func precopy() throws {
-        let stream = try Vectors.bytes("precopy/main.bin")
-        let last = try #require(try items(of: stream).last)
+        let captured = try CapturedStream("precopy")
+        let stream = captured.bytes
+        let last = try #require(try items(of: captured).last)
         guard case .deviceTail(let range) = last.item else {
             Issue.record("the stream ends in \(last.item)")
             return
@@ -60,8 +50,9 @@ struct CapturedDeviceTests {
 
     @Test("a precopy that is cut in its devices is refused where it is cut", arguments: 0..<40)
     func cuts(index: Int) throws {
-        let stream = try Vectors.bytes("precopy/main.bin")
-        let last = try #require(try items(of: stream).last)
+        let captured = try CapturedStream("precopy")
+        let stream = captured.bytes
+        let last = try #require(try items(of: captured).last)
         let range = last.range.lowerBound..<stream.count
         let end = range.lowerBound + 1 + index * (range.count - 2) / 39
         var tail = DeviceTail(at: UInt64(range.lowerBound))
@@ -79,9 +70,10 @@ struct CapturedDeviceTests {
         "the package holds the same devices, and an outline leaves nothing over",
         arguments: ["postcopy", "postcopy-preempt", "postcopy-hugetlb", "postcopy-recover"])
     func package(vector: String) throws {
-        let stream = try Vectors.bytes("\(vector)/main.bin")
+        let captured = try CapturedStream(vector)
+        let stream = captured.bytes
         var blob: [UInt8] = []
-        for step in try items(of: stream) {
+        for step in try items(of: captured) {
             if case .packageBytes(let range, _) = step.item { blob += stream[range] }
         }
         let parts = try DevicePackage.parse(blob.span, at: 0)

@@ -1,5 +1,6 @@
 import PageModel
 import StreamWire
+import Testing
 
 /// A decoder of one of the three channels, so that one law can be tested on all of them.
 protocol ChannelDecoder: Sendable {
@@ -14,8 +15,10 @@ extension ReturnPathDecoder: ChannelDecoder {}
 
 /// The preempt channel: records, and a position that its user counts.
 struct PreemptChannel: ChannelDecoder {
-    private var records = RAMRecordDecoder(blocks: blocks.listed)
+    private var records: RAMRecordDecoder
     private(set) var position: UInt64 = 0
+
+    init(of guest: [BlockGeometry] = blocks) { records = RAMRecordDecoder(blocks: guest.listed) }
 
     mutating func next(
         in bytes: Span<UInt8>, from start: Int
@@ -125,5 +128,31 @@ private func observe(_ item: StreamItem, in bytes: [UInt8], into seen: inout [Ob
             seen.append(.trailing(Array(bytes[range])))
         }
     default: seen.append(.main(item))
+    }
+}
+
+/// A wait never asks for more than makes the item whole, and is never answered before.
+/// - Parameter lengths: of the prefixes that are tried; all by default.
+func expectPrefixesWait<Decoder>(
+    _ step: Step<Decoder>, in stream: [UInt8], lengths: (Int) -> Bool = { _ in true }
+) {
+    let isHead = step.range.lowerBound == 0 && stream.starts(with: [0x51])
+    let needed = step.range.count + (isHead ? 1 : 0)
+    for length in 0..<needed where lengths(length) {
+        var decoder = step.before
+        let prefix = Array(stream[step.range.lowerBound...].prefix(length))
+        guard case .decoded(.needMoreBytes(let wanted)) = decoder.step(prefix) else {
+            Issue.record("a prefix of \(length) bytes of \(step.item) did not wait")
+            return
+        }
+        guard wanted > length, wanted <= needed, decoder.position == step.before.position else {
+            Issue.record("a prefix of \(length) bytes of \(step.item) wants \(wanted)")
+            return
+        }
+        let whole = decoder.step(stream, from: step.range.lowerBound)
+        guard whole == .decoded(.item(step.item, consumed: step.range.count)) else {
+            Issue.record("\(step.item) is another item after \(length) bytes: \(whole)")
+            return
+        }
     }
 }
