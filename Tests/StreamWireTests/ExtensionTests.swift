@@ -79,7 +79,8 @@ struct ExtensionTests {
         arguments: ["a", "\u{e4}", "\u{20ac}", "\u{1f427}", "e\u{301}"])
     func long(character: String) throws {
         for lead in 0..<4 {
-            let text = String(repeating: "x", count: lead) + String(repeating: character, count: 500)
+            let text =
+                String(repeating: "x", count: lead) + String(repeating: character, count: 500)
             let bytes = returnPathBytes([offering, .refusalReason(text)])
             let items = try steps(bytes, returnPath()).map(\.item)
             guard case .refusalReason(let cut) = try #require(items.last) else {

@@ -74,7 +74,9 @@ struct VectorTests {
         var written: [UInt8] = []
         for message in messages { encoder.append(message, to: &written) }
         #expect(written == expected)
-        #expect(try steps(expected, ReturnPathDecoder(blocks: pc.listed, hasAsked: false)).map(\.item) == messages)
+        #expect(
+            try steps(expected, ReturnPathDecoder(blocks: pc.listed, hasAsked: false)).map(\.item)
+                == messages)
     }
 
     @Test("the package around no device and one ping, as QEMU before 10.2 sends it")
