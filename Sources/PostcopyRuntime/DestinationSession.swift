@@ -53,6 +53,7 @@ public final class DestinationSession: Sendable {
         progress.zeroPages = counters.zeroPages.load(ordering: .relaxed)
         progress.requests = counters.requests.load(ordering: .relaxed)
         progress.faults = counters.faults.load(ordering: .relaxed)
+        progress.otherMigrations = counters.otherMigrations.load(ordering: .relaxed)
         return progress
     }
 

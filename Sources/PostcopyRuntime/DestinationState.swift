@@ -184,6 +184,15 @@ extension DestinationPhase {
         return false
     }
 
+    /// Whether the source still has the guest, and may say that it keeps it.
+    var isBeforeSwitch: Bool {
+        switch self {
+        case .none, .setup, .advised, .discarding: true
+        case .listening, .loaded, .running, .streamEnded, .completed, .paused, .failed:
+            false
+        }
+    }
+
     /// Whether the migration has ended and not well.
     var isTrouble: Bool {
         if case .paused = self { return true }
@@ -219,4 +228,5 @@ final class DestinationCounters: Sendable {
     let zeroPages = Atomic<UInt64>(0)
     let requests = Atomic<UInt64>(0)
     let faults = Atomic<UInt64>(0)
+    let otherMigrations = Atomic<UInt64>(0)
 }

@@ -29,6 +29,8 @@ struct FaultThread: ~Copyable {
     private struct Trouble: Error {
         let event: DestinationEvent
         let problem: String
+        /// Said by a connection that brought no page yet, and yet the source's.
+        var refusesSource = false
     }
 
     init(state: DestinationState, link: DestinationLink) {
@@ -154,7 +156,7 @@ struct FaultThread: ~Copyable {
         } catch {
             // The main channel holds: the source can be told, and so run its guest again. Whoever
             // brought no page yet is no part of this migration, and its end no trouble.
-            if hasUrgent { throw error }
+            if hasUrgent || error.refusesSource { throw error }
         }
         channels.removeAll { $0 === channel }
     }
@@ -177,9 +179,7 @@ struct FaultThread: ~Copyable {
     private mutating func placeRecords(of channel: UrgentChannel) throws(Trouble) -> Bool {
         while true {
             let step: UrgentChannel.Step
-            do { step = try channel.next(into: &placer) } catch {
-                throw Trouble(event: .peerMisbehaved, problem: "the urgent channel: \(error)")
-            }
+            do { step = try channel.next(into: &placer) } catch { throw trouble(error) }
             if case .needMoreBytes = step { return true }
             choose(channel)
             switch step {
@@ -190,6 +190,18 @@ struct FaultThread: ~Copyable {
             case .ended: return false
             }
         }
+    }
+
+    private func trouble(_ error: UrgentChannel.Trouble) -> Trouble {
+        guard case .other(let other) = error else {
+            return Trouble(event: .peerMisbehaved, problem: "the urgent channel: \(error)")
+        }
+        if other == .migration { state.counters.otherMigrations.add(1, ordering: .relaxed) }
+        // Multifd channels are opened at the start. Later on it is a stranger who says so, and a guest
+        // that may be moving is not stopped for one.
+        return Trouble(
+            event: .peerMisbehaved, problem: "\(error)",
+            refusesSource: other == .multifd && state.currentPhase.isBeforeSwitch)
     }
 
     private mutating func choose(_ channel: UrgentChannel) {

@@ -138,6 +138,8 @@ public struct DestinationProgress: Equatable, Sendable {
     /// Page requests sent, and threads seen waiting for a page.
     public var requests: UInt64 = 0
     public var faults: UInt64 = 0
+    /// Migrations that connected while this one ran, and were turned away.
+    public var otherMigrations: UInt64 = 0
 
     public init() {}
 }

@@ -28,11 +28,17 @@ final class UrgentChannel {
     enum Trouble: Error, CustomStringConvertible {
         case wire(WireError)
         case placing(PlacingError)
+        /// It is no urgent channel.
+        case other(OtherChannel)
 
         var description: String {
             switch self {
             case .wire(let error): "\(error)"
             case .placing(let error): error.description
+            case .other(.multifd):
+                "the source has multifd on, which cannot be taken here: switch it off there "
+                    + "(migrate_set_capability multifd off)"
+            case .other(.migration): "another migration connected"
             }
         }
     }
@@ -55,6 +61,7 @@ final class UrgentChannel {
         if position == 0 { decoder = RAMRecordDecoder(blocks: list.listed) }
         var (step, consumed) = (Step.needMoreBytes, 0)
         try buffer.withBytes { bytes throws(Trouble) in
+            if position == 0, let other = OtherChannel(beginning: bytes) { throw .other(other) }
             let decoded: Decoded<RAMRecord>
             do throws(WireError) {
                 decoded = try decoder.next(in: bytes, from: 0, position: position)

@@ -52,14 +52,15 @@ extension StreamDecoder {
     private mutating func decodeSectionStart(
         at cursor: inout WireCursor, in bytes: Span<UInt8>
     ) throws(Interruption) -> StreamItem {
-        guard section == .unbound else {
-            throw cursor.refusal(.misplaced(.secondSectionStart))
-        }
+        let typeField = cursor.field
         let id = try cursor.u32(in: bytes)
         guard id != 0 else { throw cursor.refusal(.badSectionID(id)) }
         let name = try cursor.name(in: bytes)
         guard bytes.equals(StreamFormat.ramSection, at: name) else {
             throw cursor.refusal(.unknownSection(bytes.text(name)))
+        }
+        guard section == .unbound else {
+            throw cursor.refusal(.misplaced(.secondSectionStart), at: typeField)
         }
         let instance = try cursor.u32(in: bytes)
         guard instance == 0 else { throw cursor.refusal(.badSectionInstance(instance)) }

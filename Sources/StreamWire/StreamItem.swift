@@ -78,6 +78,8 @@ enum StreamFormat {
     /// "QEVM".
     static let magic: UInt32 = 0x5145_564d
     static let version: UInt32 = 3
+    /// With what each multifd channel begins.
+    static let multifdMagic: UInt32 = 0x1122_3344
     /// The one iterable section of a guest without block or dirty bitmap migration.
     static let ramSection = Array("ram".utf8)
     static let ramVersion: UInt32 = 4

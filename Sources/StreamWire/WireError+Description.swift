@@ -43,6 +43,8 @@ extension WireError: CustomStringConvertible {
 
     private var headText: String {
         switch kind {
+        case .badMagic(StreamFormat.multifdMagic):
+            "a multifd channel where the migration stream was due: turn off multifd at the source"
         case .badMagic(let found):
             "not a migration stream: it begins with \(hex(found)), not 0x5145564d"
         case .badVersion(let found):
@@ -86,7 +88,7 @@ extension WireError: CustomStringConvertible {
             "device \(quoted(name)) sends its state before memory is complete, expected it behind "
                 + "section 'ram' or in the package: migrate without it (QEMU sends virtio-mem so)"
         case .unknownSection(let name):
-            "unknown section \(quoted(name)), expected 'ram'"
+            "unknown section \(quoted(name)), expected 'ram': \(remedy(forSection: name))"
         case .badSectionID(let found):
             "section id \(found), expected any other number"
         case .badSectionInstance(let found):
@@ -258,6 +260,19 @@ extension WireError.Misplacement {
             "a reason for a refusal from a destination that did not offer to give any"
         case .secondReason: "a second reason for a refusal"
         }
+    }
+}
+
+/// What to do at a QEMU source that sends this section beside its memory.
+///
+/// Source: `blk_mig_init`, `dirty_bitmap_mig_init` (`migration/block.c`,
+/// `block-dirty-bitmap.c`).
+private func remedy(forSection name: String) -> String {
+    switch name {
+    case "block":
+        "migrate without copying disks (no -b, no -i, capability block off at the source)"
+    case "dirty-bitmap": "turn off dirty-bitmaps at the source"
+    default: "remove the device that sends it before migrating"
     }
 }
 

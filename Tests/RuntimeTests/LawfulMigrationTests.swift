@@ -137,7 +137,7 @@ extension RuntimeLaws {
         @Test(
             "by a destination whose source breaks the protocol",
             arguments: ScriptedSourceTests.heads + ScriptedSourceTests.orders
-                + ScriptedSourceTests.late)
+                + ScriptedSourceTests.options + ScriptedSourceTests.late)
         func brokenStream(_ refused: ScriptedSourceTests.Refused) throws {
             var script = SourceScript(guest: try sparseGuest())
             let guest = try PatternGuest(blocks: SourceScript.blocks, vcpuCount: 1)

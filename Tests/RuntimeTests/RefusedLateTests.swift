@@ -6,7 +6,7 @@ import StreamWire
 import Testing
 
 extension RuntimeLaws.ScriptedSourceTests {
-    private static func record(
+    static func record(
         _ word: UInt64, name: String?, payload: [UInt8] = []
     ) -> [UInt8] {
         var bytes: [UInt8] = [2, 0, 0, 0, 1]

@@ -145,7 +145,8 @@ extension RuntimeLaws.ScriptedSourceTests {
         },
     ]
 
-    @Test("what comes before the package fails with its reason", arguments: heads + orders)
+    @Test(
+        "what comes before the package fails with its reason", arguments: heads + orders + options)
     func early(_ refused: Refused) throws {
         var script = script
         let destination = try destination()

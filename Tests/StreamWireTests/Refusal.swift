@@ -116,7 +116,8 @@ private let sectionRefusals: [Refusal] = [
         .zeroPage, word(0, 0x10) + [0x7e, 0, 0, 0, 3], .footerIDMismatch(3, expected: 2),
         field: 9),
     Refusal(.part, word(0, 0x10) + [0x02], .badFooter(2), field: 8),
-    Refusal(.end, [1], .misplaced(.secondSectionStart), field: 0),
+    Refusal(.end, ramHeader, .misplaced(.secondSectionStart), field: 0),
+    Refusal(.end, [1] + id2 + name("dirty-bitmap"), .unknownSection("dirty-bitmap"), field: 5),
     Refusal(.end, [2], .misplaced(.sectionAfterSectionEnd), field: 0),
     Refusal(.end, [3], .misplaced(.sectionAfterSectionEnd), field: 0),
 ]
