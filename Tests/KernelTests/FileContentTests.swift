@@ -150,8 +150,9 @@ struct FileContentTests {
             let readable = try SparseFile(pages: 1, filled: [0], in: "/tmp")
             let closed = try SparseFile(pages: 1, filled: [0], in: "/tmp")
             try #require(unsafe chmod(readable.path, 0o444) == 0)
-            // 65534 is nobody.
-            try #require(setuid(65_534) == 0)
+            // 65534 is nobody, who could not remove the files.
+            try #require(seteuid(65_534) == 0)
+            defer { _ = seteuid(0) }
             let block = try BlockGeometry(
                 name: "a", lengthBytes: FileContentTests.page, hostPage: HostMemory.pageSize)
             let ram = try GuestRAM(block, contentOf: readable.path)
