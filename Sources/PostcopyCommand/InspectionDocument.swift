@@ -6,9 +6,9 @@ struct InspectionDocument: JSONReport, Equatable {
     /// Grows when a key changes its meaning or goes.
     static let currentSchema = 1
 
-    /// The rows of one channel that the document keeps; what a stream of ever changing items has more
-    /// shows in the text only. About 50 MB of JSON.
-    static let itemsMax = 100_000
+    /// The items that the document keeps, with what they have of blocks and devices; what a stream of
+    /// ever changing items has more shows in the text only. About 20 MB of JSON.
+    static let rowsMax = 100_000
     /// The problems of one channel that are told one by one.
     static let problemsMax = 20
 

@@ -8,6 +8,8 @@ final class InspectionReport {
     private var channel: WritableKeyPath<InspectionDocument, InspectedChannel>
     private var text = InspectionText(offsetDigits: 8)
     private var nameWidth = 0
+    /// Rows of the document so far: items, and what they have of blocks and devices.
+    private var kept = 0
 
     private init(main path: String, stream: StandardStream?) {
         document = InspectionDocument(main: InspectedChannel(file: path))
@@ -71,7 +73,8 @@ final class InspectionReport {
             text.nameWidth = nameWidth
         }
         write(text.lines(of: item))
-        if document[keyPath: channel].items.count < InspectionDocument.itemsMax {
+        kept += 1 + (item.blocks?.count ?? 0) + (item.devices?.count ?? 0)
+        if kept <= InspectionDocument.rowsMax {
             document[keyPath: channel].items.append(item)
         } else {
             document[keyPath: channel].itemsOmitted =

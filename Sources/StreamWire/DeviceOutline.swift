@@ -21,11 +21,15 @@ public struct DeviceOutline: Equatable, Sendable {
     /// What follows the last section that was made out; empty when that was all.
     public let rest: Range<Int>
 
+    /// Many times the devices of a machine with all of its slots taken: bytes that have more are none.
+    public static let sectionsMax = 4096
+
     /// Outlines the sections at `devices` of a package or of a tail. Blocking: no.
     public init(of bytes: Span<UInt8>, in devices: Range<Int>) {
         var sections: [Section] = []
         var start = devices.lowerBound
-        while let header = Header(at: start, below: devices.upperBound, in: bytes),
+        while sections.count < Self.sectionsMax,
+            let header = Header(at: start, below: devices.upperBound, in: bytes),
             let end = header.end(below: devices.upperBound, in: bytes)
         {
             sections.append(
