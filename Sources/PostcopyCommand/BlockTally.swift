@@ -23,12 +23,12 @@ struct BlockTally {
 
     var isEmpty: Bool { lastBlock == nil }
 
-    mutating func addPage(_ block: BlockIndex, _ offset: RAMOffset, isZero: Bool) {
-        add(block, offset, PageSize.target.bytes)
-        if isZero {
-            counts[block.rawValue].zero += 1
+    mutating func add(_ page: InspectedPage) {
+        add(page.block, page.offset, PageSize.target.bytes)
+        if page.isZero {
+            counts[page.block.rawValue].zero += 1
         } else {
-            counts[block.rawValue].normal += 1
+            counts[page.block.rawValue].normal += 1
         }
     }
 

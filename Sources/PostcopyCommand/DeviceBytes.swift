@@ -44,6 +44,7 @@ struct DeviceBytes {
             }
         }
         item.outline(package, devices, at: place)
+        package = []
         return (item, problem)
     }
 
@@ -55,10 +56,9 @@ struct DeviceBytes {
     mutating func takeTail(
         _ bytes: [UInt8], _ range: Range<Int>, at place: UInt64
     ) throws(WireError) {
-        var tail = tail ?? DeviceTail(at: place)
-        if self.tail == nil { tailPlace = place }
-        // Not two owners of the bytes while they grow.
-        self.tail = nil
+        if tail == nil { tailPlace = place }
+        // Taken out while it grows: two owners would copy it.
+        var tail = self.tail.take() ?? DeviceTail(at: place)
         defer { self.tail = tail }
         try tail.append(bytes.span, range)
     }

@@ -108,26 +108,33 @@ final class GuestCheck {
         coverage.resize(block, to: lengthBytes)
     }
 
-    func takePage(_ block: BlockIndex, _ offset: RAMOffset, isZero: Bool) -> String? {
-        let wasThere = coverage.bring(block, offset, isZero: isZero)
+    func take(_ page: InspectedPage) -> String? {
+        let wasThere = coverage.bring(page)
         guard hasListened else { return nil }
-        let name = PeerText.quoted(names[block.rawValue])
-        let place = InspectionText.hex(offset.rawValue)
         do throws(AssemblyError) {
-            _ = try assembly.add(targetPageInBlock: offset, of: block)
+            _ = try assembly.add(targetPageInBlock: page.offset, of: page.block)
         } catch {
+            // The source goes on with the page that came now, and so does this.
             assembly.drop()
-            _ = try? assembly.add(targetPageInBlock: offset, of: block)
-            guard case .otherHostPage(_, _, let unfinished, let start) = error else {
-                return "page \(place) of block \(name) came twice in its host page"
-            }
-            let other = PeerText.quoted(names[unfinished.rawValue])
-            return "page \(place) of block \(name) came inside the host page at "
-                + "\(InspectionText.hex(start.rawValue)) of block \(other), which was not whole"
+            _ = try? assembly.add(targetPageInBlock: page.offset, of: page.block)
+            return text(of: error, at: page)
         }
-        return wasThere
-            ? "page \(place) of block \(name) came again in the postcopy, and was not discarded"
-            : nil
+        guard wasThere else { return nil }
+        return "\(text(of: page)) came again in the postcopy, and was not discarded"
+    }
+
+    private func text(of page: InspectedPage) -> String {
+        let name = PeerText.quoted(names[page.block.rawValue])
+        return "page \(InspectionText.hex(page.offset.rawValue)) of block \(name)"
+    }
+
+    private func text(of error: AssemblyError, at page: InspectedPage) -> String {
+        guard case .otherHostPage(_, _, let block, let start) = error else {
+            return "\(text(of: page)) came twice in its host page"
+        }
+        return "\(text(of: page)) came inside the host page at "
+            + "\(InspectionText.hex(start.rawValue)) of block "
+            + "\(PeerText.quoted(names[block.rawValue])), which was not whole"
     }
 
     /// What became of the pages that were discarded, once all channels were read that there are.
@@ -160,13 +167,16 @@ extension GuestCheck.Ending {
             "complete by \(byPostcopy ? "postcopy" : "precopy")"
                 + (absent == 0
                     ? ""
-                    : ", without \(Readable.count(UInt64(absent), "page", "pages")): multifd channels "
+                    : ", without \(Readable.count(UInt64(absent), "page", "pages")): other channels "
                         + "bring them, or the guest has them free or shared")
         case .waiting(let pages):
-            "complete but for \(Readable.count(UInt64(pages), "discarded page", "discarded pages")): on the "
-                + "preempt channel, which --preempt reads, or lost"
-        case .lost(let pages):
-            "\(Readable.count(UInt64(pages), "discarded page", "discarded pages")) came on no channel"
+            "complete but for \(Self.discarded(pages)): on the preempt channel, which --preempt "
+                + "reads, or lost"
+        case .lost(let pages): "\(Self.discarded(pages)) came on no channel"
         }
+    }
+
+    private static func discarded(_ pages: Int) -> String {
+        Readable.count(UInt64(pages), "discarded page", "discarded pages")
     }
 }

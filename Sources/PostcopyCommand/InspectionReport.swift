@@ -95,7 +95,7 @@ final class InspectionReport {
             of: file.bytes, from: file.position - UInt64(file.start), markAt: error.position)
         add(
             InspectedProblem(
-                offset: error.position, text: error.text(in: file), endsReading: endsReading),
+                offset: error.position, text: error.reasonInFile, endsReading: endsReading),
             excerpt: excerpt)
     }
 
@@ -167,7 +167,7 @@ enum InspectionDetail: Int, Comparable {
 
 extension WireError {
     /// The reason in words that fit a file, which nobody closed.
-    fileprivate func text(in file: ChannelFile) -> String {
+    fileprivate var reasonInFile: String {
         guard case .truncated(let reading) = kind else { return reason }
         return "the file ends in the middle of \(reading)"
     }

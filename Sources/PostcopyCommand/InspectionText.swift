@@ -140,15 +140,13 @@ extension InspectedItem {
     fileprivate var summary: String {
         switch kind {
         case .head: "machine type \(PeerText.quoted(machineType ?? ""))"
-        case .blockList:
-            listSummary
+        case .blockList: listSummary
         case .pages: pagesSummary
         case .discards:
-            "\(Readable.count(total(\.ranges), "range", "ranges")) of \(InspectionText.size(total(\.bytes)))"
-        case .requests: InspectionText.size(total(\.bytes))
+            "\(Readable.count(total(\.ranges), "range", "ranges")) of \(size)"
+        case .requests: size
         case .advise: adviseSummary
-        case .package:
-            "\(deviceCount), PING \((pings ?? []).map { InspectionText.number(UInt64($0)) }.joined(separator: " "))"
+        case .package: [deviceCount, pingSummary].compactMap(\.self).joined(separator: ", ")
         case .devices: deviceCount
         case .description:
             value.map { "JSON of \(Readable.count($0, "device", "devices"))" } ?? "no JSON"
@@ -159,11 +157,19 @@ extension InspectedItem {
         }
     }
 
+    /// What was discarded or asked for.
+    private var size: String { InspectionText.size(total(\.bytes)) }
+
+    private var pingSummary: String? {
+        pings.map { pings in
+            "PING " + pings.map { InspectionText.number(UInt64($0)) }.joined(separator: " ")
+        }
+    }
+
     private var listSummary: String {
         let name = section.map { "section \($0)" }
         let list = blocks.map { blocks in
-            "\(Readable.count(UInt64(blocks.count), "block", "blocks")) of "
-                + InspectionText.size(total(\.bytes))
+            "\(Readable.count(UInt64(blocks.count), "block", "blocks")) of \(size)"
         }
         return [name, list].compactMap(\.self).joined(separator: ", ")
     }

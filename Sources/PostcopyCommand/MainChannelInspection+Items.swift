@@ -7,8 +7,10 @@ extension MainChannelInspection {
         _ item: StreamItem, at place: UInt64, lengthBytes: Int
     ) throws(WireError) {
         switch item {
-        case .page(let block, let offset, _): takePage(block, offset, isZero: false, at: place)
-        case .zeroPage(let block, let offset): takePage(block, offset, isZero: true, at: place)
+        case .page(let block, let offset, _):
+            take(InspectedPage(block: block, offset: offset, isZero: false), at: place)
+        case .zeroPage(let block, let offset):
+            take(InspectedPage(block: block, offset: offset, isZero: true), at: place)
         case .head(let machine): takeHead(machine, at: place, lengthBytes: lengthBytes)
         case .command(let command): take(command, at: place, lengthBytes: lengthBytes)
         case .sectionStart(let id):
@@ -20,7 +22,11 @@ extension MainChannelInspection {
             row = .list(offset: place, section: nil, blocks: nil)
         case .blockList: takeList(at: place)
         case .sectionResumed(_, let last): takeSection(isLast: last, at: place)
-        case .blockListed, .sectionEnd: break
+        case .blockListed: break
+        case .sectionEnd:
+            // It belongs to what is in its section, unless a problem was told in between.
+            guard case .none = row else { break }
+            report.add(InspectedItem(offset: place, bytes: UInt64(lengthBytes), kind: .end))
         case .packageBytes(let range, let isLast):
             devices.takePackage(file.bytes, range)
             if isLast { takePackage(at: place) }
@@ -82,12 +88,10 @@ extension MainChannelInspection {
             .init(offset: place, sections: 1, isLast: isLast, tally: emptyTally))
     }
 
-    private func takePage(
-        _ block: BlockIndex, _ offset: RAMOffset, isZero: Bool, at place: UInt64
-    ) {
-        let finished = row.addPage((block, offset, isZero), at: place, detail: detail, names: names)
+    private func take(_ page: InspectedPage, at place: UInt64) {
+        let finished = row.addPage(page, at: place, detail: detail, names: names)
         if let finished { report.add(finished) }
-        tell(guest?.takePage(block, offset, isZero: isZero), at: place)
+        tell(guest?.take(page), at: place)
     }
 
     // MARK: Commands

@@ -48,13 +48,15 @@ struct MemoryCoverage {
     }
 
     /// Takes a page in; answers whether it was there already.
-    mutating func bring(_ block: BlockIndex, _ offset: RAMOffset, isZero: Bool) -> Bool {
-        let index = block.rawValue
-        if isZero { blocks[index].zero += 1 } else { blocks[index].normal += 1 }
-        let page = Int(offset.rawValue / PageSize.target.bytes)
-        guard let present = blocks[index].present, page < present.pageCount else { return false }
-        blocks[index].owed?.remove(page)
-        return !present.insert(page)
+    mutating func bring(_ page: InspectedPage) -> Bool {
+        let index = page.block.rawValue
+        if page.isZero { blocks[index].zero += 1 } else { blocks[index].normal += 1 }
+        let number = Int(page.offset.rawValue / PageSize.target.bytes)
+        guard let present = blocks[index].present, number < present.pageCount else {
+            return false
+        }
+        blocks[index].owed?.remove(number)
+        return !present.insert(number)
     }
 
     mutating func discard(_ block: BlockIndex, _ range: Range<UInt64>) {

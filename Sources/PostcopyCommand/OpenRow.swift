@@ -19,9 +19,7 @@ enum OpenRow {
         var isZero = false
 
         /// Whether a page is the next of one stretch of pages of one kind.
-        func continues(
-            _ page: (block: BlockIndex, offset: RAMOffset, isZero: Bool)
-        ) -> Bool {
+        func continues(_ page: InspectedPage) -> Bool {
             if tally.isEmpty { return true }
             return isZero == page.isZero && tally.continues(page.block, page.offset)
         }
@@ -38,8 +36,7 @@ enum OpenRow {
     /// does not go on.
     /// - Parameter names: those of the guest's blocks.
     mutating func addPage(
-        _ page: (block: BlockIndex, offset: RAMOffset, isZero: Bool), at place: UInt64,
-        detail: InspectionDetail, names: [String]
+        _ page: InspectedPage, at place: UInt64, detail: InspectionDetail, names: [String]
     ) -> InspectedItem? {
         var finished: InspectedItem?
         var pages = takePages()
@@ -51,7 +48,7 @@ enum OpenRow {
         }
         var row = pages ?? PageRow(offset: place, tally: BlockTally(blockCount: names.count))
         pages = nil
-        row.tally.addPage(page.block, page.offset, isZero: page.isZero)
+        row.tally.add(page)
         row.isZero = page.isZero
         self = .pages(row)
         return finished
@@ -78,4 +75,11 @@ enum OpenRow {
             InspectedItem(offset: offset, bytes: end - offset, kind: .trailing)
         }
     }
+}
+
+/// A target page as a channel brings it.
+struct InspectedPage {
+    let block: BlockIndex
+    let offset: RAMOffset
+    let isZero: Bool
 }

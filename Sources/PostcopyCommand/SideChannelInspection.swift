@@ -134,24 +134,21 @@ struct PreemptInspection {
     private mutating func take(_ record: RAMRecord, at place: UInt64, lengthBytes: Int) {
         switch record {
         case .page(let block, let offset, _):
-            takePage((block, offset, isZero: false), at: place, lengthBytes: lengthBytes)
+            take(InspectedPage(block: block, offset: offset, isZero: false), at: place, lengthBytes)
         case .zeroPage(let block, let offset):
-            takePage((block, offset, isZero: true), at: place, lengthBytes: lengthBytes)
+            take(InspectedPage(block: block, offset: offset, isZero: true), at: place, lengthBytes)
         case .endOfSection:
             finishRow(at: place)
             report.add(InspectedItem(offset: place, bytes: UInt64(lengthBytes), kind: .end))
         }
     }
 
-    private mutating func takePage(
-        _ page: (block: BlockIndex, offset: RAMOffset, isZero: Bool), at place: UInt64,
-        lengthBytes: Int
+    private mutating func take(
+        _ page: InspectedPage, at place: UInt64, _ lengthBytes: Int
     ) {
         let finished = row.addPage(page, at: place, detail: detail, names: guest.names)
         if let finished { report.add(finished) }
-        guard let text = guest.takePage(page.block, page.offset, isZero: page.isZero) else {
-            return
-        }
+        guard let text = guest.take(page) else { return }
         if report.tellsProblems { finishRow(at: place + UInt64(lengthBytes)) }
         report.add(InspectedProblem(offset: place, text: text, endsReading: false))
     }

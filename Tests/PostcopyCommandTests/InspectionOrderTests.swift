@@ -17,7 +17,9 @@ struct InspectionOrderTests {
         stream.package()
         change(&stream)
         stream.endOfStream()
-        return try inspection(stream.bytes).main.problems
+        let main = try inspection(stream.bytes).main
+        expectTiled(main)
+        return main.problems
     }
 
     private func expectOne(
@@ -81,6 +83,23 @@ struct InspectionOrderTests {
         #expect(texts.count == 2)
     }
 
+    @Test(
+        "records of other ways to send pages are named, and the reading stops there",
+        arguments: [
+            (UInt8(0), UInt8(0x60), "an XBZRLE page"), (1, 0x20, "a compressed page"),
+            (2, 0x00, "a barrier of multifd channels"), (0, 0x80, "a word for RDMA"),
+        ])
+    func otherRecords(high: UInt8, low: UInt8, text: String) throws {
+        var stream = SmallMigration()
+        stream.begin()
+        StreamEncoder.appendSectionResumed(id: 7, last: false, to: &stream.bytes)
+        let place = UInt64(stream.bytes.count)
+        stream.bytes += [0, 0, 0, 0, 0, 0, high, low, 1, 2, 3]
+        let problem = try #require(try inspection(stream.bytes).main.problems.last)
+        #expect(problem.offset == place && problem.endsReading)
+        #expect(problem.text.contains(text), "\(problem)")
+    }
+
     @Test("problems without end are counted, and the items go on")
     func many() throws {
         var stream = SmallMigration()
@@ -89,6 +108,7 @@ struct InspectionOrderTests {
         for _ in 0..<4 { stream.part(SmallMigration.ram, SmallMigration.ramPages) }
         stream.endOfStream()
         let main = try inspection(stream.bytes).main
+        expectTiled(main)
         #expect(main.problems.count == InspectionDocument.problemsMax)
         #expect(main.problemsOmitted == UInt64(3 * 16 - InspectionDocument.problemsMax))
         #expect(main.items.last?.kind == .endOfStream)

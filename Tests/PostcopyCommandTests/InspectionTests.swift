@@ -29,18 +29,18 @@ func inspection(
         of: try file("main", main), others, detail: detail, stream: nil)
 }
 
+/// Items of a channel stand side by side, up to what was understood.
+func expectTiled(_ channel: InspectedChannel) {
+    var end: UInt64 = 0
+    for item in channel.items {
+        #expect(item.offset == end, "\(item)")
+        end = item.offset + item.bytes
+    }
+    #expect(end == channel.bytes)
+}
+
 @Suite("an inspection of channels")
 struct InspectionTests {
-    /// Items of a channel stand side by side, up to what was understood.
-    private func expectTiled(_ channel: InspectedChannel) {
-        var end: UInt64 = 0
-        for item in channel.items {
-            #expect(item.offset == end, "\(item)")
-            end = item.offset + item.bytes
-        }
-        #expect(end == channel.bytes)
-    }
-
     private func kinds(_ document: InspectionDocument) -> [InspectedItem.Kind] {
         document.main.items.map(\.kind)
     }
