@@ -120,7 +120,10 @@ let package = Package(
             swiftSettings: house),
         .testTarget(
             name: "InteropTests", dependencies: ["PostcopyCommand"], path: "Tests/Interop",
-            exclude: ["README.md", "capture_vectors.py", "guest.s", "interop", "requirements.txt", "run.py"],
+            exclude: [
+                "README.md", "capture_vectors.py", "guest.s", "interop", "requirements.txt",
+                "run.py",
+            ],
             swiftSettings: house),
         .testTarget(name: "TidyTests", swiftSettings: house),
     ]

@@ -6,6 +6,7 @@ struct MachineReceiver {
     let options: MigrationOptions
     let park: ParkOptions
     let console: Console
+    let leftovers: Leftovers
 
     struct Outcome {
         let report: DestinationReport
@@ -23,6 +24,7 @@ struct MachineReceiver {
             let reservation = try park.park.map { path throws(ParkError) in
                 try ParkDirectory.reserve(path, bytesNeeded: 0)
             }
+            leftovers.add { reservation?.abandon() }
             return try receive(at: asked, into: reservation)
         } catch let error as ParkError {
             throw Refusal.environment("\(error)")
@@ -106,7 +108,7 @@ struct MachineReceiver {
         guard !isCancelled else {
             console.clear()
             ProblemLine.write("interrupted again: the machine is abandoned")
-            Leftovers().removeAndExit(Interruption.exitStatus)
+            leftovers.removeAndExit(Interruption.exitStatus)
         }
         isCancelled = true
         destination.cancel()

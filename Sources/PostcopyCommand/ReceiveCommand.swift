@@ -61,8 +61,11 @@ struct ReceiveCommand: ParsableCommand {
         let options = try side.link.migrationOptions(preempt: true)
         let output = try ReportOutput(report)
         let figures = Machine.figures()
-        let outcome = try MachineReceiver(options: options, park: park, console: output.console)
-            .receive(at: uri)
+        let leftovers = Leftovers()
+        defer { leftovers.remove() }
+        let receiver = MachineReceiver(
+            options: options, park: park, console: output.console, leftovers: leftovers)
+        let outcome = try receiver.receive(at: uri)
         var document = ReportDocument(
             command: Self.name, destination: outcome.report,
             memory: MemoryFigures(outcome.machine),

@@ -75,7 +75,9 @@ private final class Tally: @unchecked Sendable {
                 if outcome.ended.status == 0 { completed += 1 }
                 waitedSecondsMax = max(waitedSecondsMax, outcome.waitedSeconds)
                 residentBytesMax = max(residentBytesMax, outcome.residentBytes)
-                if let fault = fault(outcome) { faults.append("\(feed): \(fault): \(outcome.ended)") }
+                if let fault = fault(outcome) {
+                    faults.append("\(feed): \(fault): \(outcome.ended)")
+                }
             case .failure(let error): faults.append("\(feed): \(error)")
             }
         }

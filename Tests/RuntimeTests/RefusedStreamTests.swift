@@ -75,7 +75,9 @@ extension RuntimeLaws.ScriptedSourceTests {
             return head + script.setup
         },
         .early("unknown section byte", "0x9") { $0.head + [9, 9] },
-        .early("a device outside the package", "0x4") { $0.head + [4, 0, 0, 0, 9] },
+        .early("a device before memory", "device 'cpu'") {
+            $0.head + [4, 0, 0, 0, 9, 3] + Array("cpu".utf8)
+        },
         .early("unknown command", "99") { $0.head + [8, 0, 99, 0, 0] },
         .early("PING with a long payload", "PING") { $0.head + [8, 0, 2, 255, 255] },
         .early("other page size", "pages of 4096 and 2097152 bytes, this side of 4096;") {

@@ -23,7 +23,9 @@ struct DecodingLaw: Sendable {
             let available = bytes.count - cursor
             switch decoder.step(bytes, from: cursor) {
             case .decoded(.needMoreBytes(let wanted)):
-                guard wanted > available, wanted <= 70_000 else { return .broken("wants \(wanted)") }
+                guard wanted > available, wanted <= 70_000 else {
+                    return .broken("wants \(wanted)")
+                }
                 return decoder.position == before ? .wait : .broken("moved while it waits")
             case .refused(let error):
                 guard error.position >= before, error.position - before <= UInt64(available) else {
