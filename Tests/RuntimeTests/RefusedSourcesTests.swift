@@ -2,6 +2,7 @@ import LinuxKernel
 import MigrationCore
 import PageModel
 import PostcopyRuntime
+import StreamWire
 import Testing
 
 extension RuntimeLaws.ScriptedSourceTests {

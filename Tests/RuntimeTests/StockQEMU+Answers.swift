@@ -1,7 +1,7 @@
 import PageModel
 
 /// The return path, and what the destination had read when it wrote to it.
-private struct Answers {
+struct AnswerReading {
     var reader: WireReader
     let clock: RecordingClock
     var block: Int?
@@ -16,7 +16,7 @@ private struct Answers {
 
 extension StockQEMU {
     mutating func readAnswers(_ migration: RecordedMigration) {
-        var answers = Answers(
+        var answers = AnswerReading(
             reader: WireReader(migration.bytes(channel: 0, isFromSource: false)),
             clock: RecordingClock(migration, channel: 0, isFromSource: false))
         do throws(Stop) {
@@ -34,7 +34,7 @@ extension StockQEMU {
         }
     }
 
-    private mutating func readMessage(_ answers: inout Answers) throws(Stop) {
+    private mutating func readMessage(_ answers: inout AnswerReading) throws(Stop) {
         let place = answers.reader.at
         let known = answers.known(at: place)
         check(answers.shut == nil, .shutLast, "more at byte \(place)")
@@ -61,14 +61,14 @@ extension StockQEMU {
         }
     }
 
-    private mutating func readPong(_ value: UInt32, _ answers: inout Answers, _ known: Int) {
+    private mutating func readPong(_ value: UInt32, _ answers: inout AnswerReading, _ known: Int) {
         answers.pongs[value, default: 0] += 1
         let asked = pings.count { $0.value == value && $0.end <= known }
         check(answers.pongs[value, default: 0] <= asked, .pongAsked, "\(value)")
         if value == 0x42 { check(known >= packageEnd ?? .max, .commitment, "at \(known)") }
     }
 
-    private mutating func readShut(_ answers: inout Answers, at place: Int) throws(Stop) {
+    private mutating func readShut(_ answers: inout AnswerReading, at place: Int) throws(Stop) {
         let value = UInt32(try answers.reader.number(4))
         answers.shut = value
         guard value == 0 else {
@@ -83,7 +83,7 @@ extension StockQEMU {
     }
 
     private mutating func readRequest(
-        _ payload: [UInt8], _ answers: inout Answers, _ text: String
+        _ payload: [UInt8], _ answers: inout AnswerReading, _ text: String
     ) throws(Stop) {
         var reader = WireReader(payload)
         let (start, count) = (try reader.number(8), try reader.number(4))

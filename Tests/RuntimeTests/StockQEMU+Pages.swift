@@ -20,7 +20,10 @@ extension StockQEMU {
         let content = word & 0xfff & ~0x20
         try require(content == 2 || content == 8, .record, place)
         if word & 0x20 == 0 { channel.block = block(named: try reader.name()) }
-        guard let block = channel.block else { return try require(false, .blockNamed, place) == () }
+        guard let block = channel.block else {
+            note(.blockNamed, place)
+            throw .lost
+        }
         let offset = word & ~0xfff
         check(offset < blocks[block].lengthBytes, .pageInside, place)
         if content == 2 {

@@ -9,7 +9,7 @@ extension Tampering {
 
     static let all = opening + records + discards + packages + pages + ends + answers + requests
 
-    private static let opening = [
+    private static let opening: [Tampering] = [
         Tampering(.head, "version 2") { $0.opening[7] = 2 },
         Tampering(.head, "no configuration") { $0.opening[8] = 8 },
         Tampering(.item, "a device outside the package") { $0.discards = [4] + $0.discards },
@@ -42,7 +42,7 @@ extension Tampering {
         },
     ]
 
-    private static let records =
+    private static let records: [Tampering] =
         [0x40, 0x80, 0x100, 0x200, 4, 0x42, 0x1].map { (flag: UInt64) in
             Tampering(.record, "flags \(flag)") {
                 $0.postcopy += Small.section(0x4000 | flag, "ram0", [0])
@@ -65,7 +65,7 @@ extension Tampering {
             },
         ]
 
-    private static let discards = [
+    private static let discards: [Tampering] = [
         Tampering(.discardShape, "version 1") {
             $0.discards += Small.discard("ram0", [(0, 0x1000)], version: 1)
         },
@@ -95,7 +95,7 @@ extension Tampering {
     private static let ping3 = Small.command(2, Small.number(3, 4))
     private static let ping42 = Small.command(2, Small.number(0x42, 4))
 
-    private static let packages = [
+    private static let packages: [Tampering] = [
         Tampering(.package, "no PING 0x42") { $0.package = Small.package(listen + ping3 + run) },
         Tampering(.package, "PINGs swapped") {
             $0.package = Small.package(listen + ping42 + ping3 + run)
@@ -107,11 +107,15 @@ extension Tampering {
         Tampering(.package, "twice") { $0.package += $0.package },
     ]
 
+    /// A section's end without a page, and that of the stream.
+    private static let emptyEnd: [UInt8] =
+        [3, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0x10, 0x7e, 0, 0, 0, 7, 0]
+
     private static func whole(_ pages: some Sequence<UInt64>) -> [UInt8] {
         pages.flatMap { Small.section($0 | zeroPage, "m0", [0]) }
     }
 
-    private static let pages = [
+    private static let pages: [Tampering] = [
         Tampering(.owed, "a page that was not discarded") {
             $0.postcopy += Small.section(0x5000 | zeroPage, "ram0", [0])
         },
@@ -123,12 +127,10 @@ extension Tampering {
             $0.postcopy =
                 whole(SmallMigration.hugePages.prefix(9)) + $0.postcopy
                 + whole(SmallMigration.hugePages.dropFirst(9))
-            $0.end = [3, 0, 0, 0, 7] + Small.word(0x10) + [0x7e, 0, 0, 0, 7, 0]
+            $0.end = emptyEnd
         },
         Tampering(.hostPageWhole, "cut short by the end") {
-            $0.end =
-                whole(SmallMigration.hugePages.prefix(9)) + [3, 0, 0, 0, 7] + Small.word(0x10)
-                + [0x7e, 0, 0, 0, 7, 0]
+            $0.end = whole(SmallMigration.hugePages.prefix(9)) + emptyEnd
         },
         Tampering(.hostPageSplit, "over both channels") {
             let half = SmallMigration.hugePages.prefix(9).flatMap {
@@ -142,7 +144,7 @@ extension Tampering {
         },
     ]
 
-    private static let ends = [
+    private static let ends: [Tampering] = [
         Tampering(.endOfStream, "no end of the stream") { $0.end.removeLast() },
         Tampering(.endOfStream, "nothing behind the package") { ($0.postcopy, $0.end) = ([], []) },
         Tampering(.endOfStream, "no end of the section") { $0.end = [0] },
@@ -157,7 +159,7 @@ extension Tampering {
         },
     ]
 
-    private static let answers =
+    private static let answers: [Tampering] =
         [0, 5, 6, 7, 0x5043, 0x5044].map { (type: UInt64) in
             Tampering(.message, "type \(type)") {
                 $0.answers += Small.message(type, [0, 0, 0, 1])
@@ -188,7 +190,7 @@ extension Tampering {
             },
         ]
 
-    private static let requests =
+    private static let requests: [Tampering] =
         [
             Tampering(.requestTime, "before the package") {
                 $0.firstAnswers += Small.request(0x3000, 0x1000, "ram0")
