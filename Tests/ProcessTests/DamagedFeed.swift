@@ -78,7 +78,7 @@ struct FeedSource: Sendable {
     func damaged(seed: Int) -> DamagedFeed {
         var random = SeededRandom(seed: UInt64(seed))
         // A precopy is refused when its blocks are listed: one in sixteen is enough.
-        let postcopies = vectors.filter { $0.stream.introduction.pageSizeSummary != nil }
+        let postcopies = vectors.filter { $0.stream.hasPostcopy }
         let vector = (random.below(16) == 0 ? vectors : postcopies).pick(with: &random)
         let donor = vectors.pick(with: &random).stream.bytes
         var main = vector.stream.bytes

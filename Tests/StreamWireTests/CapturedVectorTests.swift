@@ -114,7 +114,8 @@ struct CapturedVectorTests {
         }
         let known = try Manifest.of(vector).blocks.enumerated().filter { $1.sha256 != nil }
         #expect(known.count >= 3)
-        #expect(try sums(of: known.map { memory[$0.offset] }) == known.map { $0.element.sha256 })
+        let sums = try sums(of: known.map { memory[$0.offset] })
+        #expect(sums == known.map { $0.element.sha256 })
     }
 
     /// The SHA-256 of each, by the system's own program.

@@ -31,6 +31,9 @@ public struct CapturedStream: Sendable {
 
     public var guestBytes: Int { blocks.reduce(0) { $0 + Int($1.lengthBytes) } }
 
+    /// Whether the source had postcopy on.
+    public var hasPostcopy: Bool { introduction.pageSizeSummary != nil }
+
     /// Where the items begin, and where the last one ends.
     public func boundaries() throws -> [Int] {
         var decoder = decoder
