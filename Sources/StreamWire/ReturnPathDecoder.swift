@@ -16,7 +16,7 @@ public struct ReturnPathDecoder: Sendable {
     /// - Parameter hasAsked: whether the source has asked for extensions; as long as it has not, their
     ///   list is refused.
     /// - Precondition: no two blocks have the same name.
-    public init(blocks: [ListedBlock], hasAsked: Bool) {
+    public init(blocks: [ListedBlock], hasAsked: Bool = false) {
         self.blocks = BlockTable(blocks)
         self.hasAsked = hasAsked
     }

@@ -133,8 +133,8 @@ extension Tampering {
             $0.end = whole(SmallMigration.hugePages.prefix(9)) + emptyEnd
         },
         Tampering(.hostPageSplit, "over both channels") {
-            let half = SmallMigration.hugePages.prefix(9).flatMap {
-                Small.word($0 | zeroPage) + Small.name("m0") + [0]
+            let half: [UInt8] = SmallMigration.hugePages.prefix(9).flatMap { page -> [UInt8] in
+                Small.word(page | zeroPage) + Small.name("m0") + [0]
             }
             $0.urgent = half + Small.word(0x10)
         },
