@@ -27,8 +27,14 @@ extension RuntimeLaws {
         }
 
         private static let small: Pair.Blocks = [
-            (name: "low", pages: 2_000, backing: .anonymous),
-            (name: "high", pages: 500, backing: .memfd),
+            (name: "low", pages: 900, backing: .anonymous),
+            (name: "high", pages: 300, backing: .memfd),
+        ]
+
+        private static let larger: Pair.Blocks = [
+            (name: "huge", pages: 4, backing: .hugetlb),
+            (name: "low", pages: 300, backing: .anonymous),
+            (name: "large", pages: 2, backing: .hugetlb),
         ]
 
         private func options(_ way: Way) -> MigrationOptions {
@@ -56,28 +62,25 @@ extension RuntimeLaws {
 
         @Test("by a guest that writes all the time", arguments: ways)
         func completes(_ way: Way) throws {
-            let blocks = way.isHuge ? LargerHostPagesTests.blocks : Self.small
-            for seed in 1...2 as ClosedRange<UInt64> {
-                let pair = try WritingPair(
-                    blocks: blocks, seed: seed, hotPages: way.precopy == .complete ? 4 : nil,
-                    hugeIn: .anonymous)
-                let recorder = MigrationRecorder()
-                let outcome = try #require(
-                    try pair.migrate(options(way), recorder: recorder) { source in
-                        if way.precopy == .none { source.startPostcopy() }
-                    })
-                #expect(outcome.source.status == .completed, "\(outcome.source.problem ?? "")")
-                #expect(outcome.destination.status == .completed)
-                #expect(pair.destination.wrongPages() == 0)
-                #expect(judge(recorder, pair.source, .completed) == [])
-            }
+            let blocks = way.isHuge ? Self.larger : Self.small
+            let pair = try WritingPair(
+                blocks: blocks, hotPages: way.precopy == .complete ? 4 : nil, hugeIn: .anonymous)
+            let recorder = MigrationRecorder()
+            let outcome = try #require(
+                try pair.migrate(options(way), recorder: recorder) { source in
+                    if way.precopy == .none { source.startPostcopy() }
+                })
+            #expect(outcome.source.status == .completed, "\(outcome.source.problem ?? "")")
+            #expect(outcome.destination.status == .completed)
+            #expect(pair.destination.wrongPages() == 0)
+            #expect(judge(recorder, pair.source, .completed) == [])
         }
 
         @Test("by many threads that fault and devices that touch memory", arguments: [true, false])
         func crowd(preempt: Bool) throws {
-            let memory = { try guestMemory(LargerHostPagesTests.blocks, hugeIn: .memfd) }
+            let memory = { try guestMemory(Self.larger, hugeIn: .memfd) }
             let to = try PatternGuest(
-                memory: memory(), vcpuCount: 24, loadTouches: [[0, 1_000], [1, 5]])
+                memory: memory(), vcpuCount: 24, loadTouches: [[0, 1_000], [1, 5], [2, 513]])
             var pair = TwoGuests(from: try PatternGuest(memory: memory()), to: to)
             pair.from.fill()
             pair.sends.preempt = preempt

@@ -7,11 +7,6 @@ struct AnswerReading {
     var block: Int?
     var pongs: [UInt32: Int] = [:]
     var shut: UInt32?
-
-    /// How much of the source's channel had been written before byte `place`.
-    func known(ofChannel channel: Int = 0, at place: Int) -> Int {
-        clock.count(ofChannel: channel, isFromSource: true, before: place)
-    }
 }
 
 extension StockQEMU {
@@ -36,7 +31,7 @@ extension StockQEMU {
 
     private mutating func readMessage(_ answers: inout AnswerReading) throws(Stop) {
         let place = answers.reader.at
-        let known = answers.known(at: place)
+        let known = answers.clock.counts(before: place).main
         check(answers.shut == nil, .shutLast, "more at byte \(place)")
         check(known >= returnPathEnd ?? .max, .returnPathOpen, "byte \(place)")
         let (type, length) = (try answers.reader.number(2), Int(try answers.reader.number(2)))
@@ -74,7 +69,8 @@ extension StockQEMU {
         guard value == 0 else {
             return check(answers.pongs[0x42] == nil, .shutCommitted, "\(value)")
         }
-        let known = [answers.known(at: place), answers.known(ofChannel: 1, at: place)]
+        let counts = answers.clock.counts(before: place)
+        let known = [counts.main, counts.urgent]
         check(streamEnd ?? .max <= known[0], .shutEarly, "before the end of the stream")
         let missing = owed.count { page in
             sendings[page].map { $0.end > known[$0.channel] } ?? true

@@ -80,33 +80,47 @@ extension StockQEMU {
         let clock = RecordingClock(migration, channel: 1, isFromSource: true)
         for (page, sending) in sendings where sending.channel == 1 {
             let asked = requests[hostPage(of: page)] ?? .max
-            let known = clock.count(ofChannel: 0, isFromSource: false, before: sending.start)
-            check(asked <= known, .urgentAsked, "\(page)")
+            let known = clock.counts(before: sending.start)
+            check(asked <= known.answers, .urgentAsked, "\(page)")
         }
     }
 }
 
-/// Says what had been written on other channels when a byte of one was.
+/// Says how much had been written of everything when a byte of one channel was.
 struct RecordingClock {
+    /// Bytes of the main channel, of the urgent one, and of the return path.
+    struct Counts {
+        var main = 0
+        var urgent = 0
+        var answers = 0
+    }
+
     /// How far the channel was at the end of an entry of its own, and what had come before that.
-    private var marks: [(end: Int, index: Int)] = []
-    private let migration: RecordedMigration
+    private var marks: [(end: Int, before: Counts)] = []
 
     init(_ migration: RecordedMigration, channel: Int, isFromSource: Bool) {
-        self.migration = migration
-        var end = 0
-        for (index, entry) in migration.entries.enumerated()
-        where entry.channel == channel && entry.isFromSource == isFromSource {
-            end += entry.bytes.count
-            marks.append((end, index))
+        var (end, counts) = (0, Counts())
+        for entry in migration.entries {
+            let count = entry.bytes.count
+            if entry.channel == channel, entry.isFromSource == isFromSource {
+                end += count
+                marks.append((end, counts))
+            }
+            switch (entry.channel, entry.isFromSource) {
+            case (0, true): counts.main += count
+            case (0, false): counts.answers += count
+            case (1, true): counts.urgent += count
+            default: break
+            }
         }
     }
 
-    func count(ofChannel channel: Int, isFromSource: Bool, before byte: Int) -> Int {
-        guard let mark = marks.first(where: { $0.end > byte }) else { return 0 }
-        return migration.entries[..<mark.index].reduce(0) { sum, entry in
-            let isMeant = entry.channel == channel && entry.isFromSource == isFromSource
-            return isMeant ? sum + entry.bytes.count : sum
+    func counts(before byte: Int) -> Counts {
+        var (low, high) = (0, marks.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if marks[middle].end > byte { high = middle } else { low = middle + 1 }
         }
+        return low < marks.count ? marks[low].before : Counts()
     }
 }

@@ -133,8 +133,9 @@ extension Tampering {
             $0.end = whole(SmallMigration.hugePages.prefix(9)) + emptyEnd
         },
         Tampering(.hostPageSplit, "over both channels") {
-            let half: [UInt8] = SmallMigration.hugePages.prefix(9).flatMap { page -> [UInt8] in
-                Small.word(page | zeroPage) + Small.name("m0") + [0]
+            var half: [UInt8] = []
+            for offset in SmallMigration.hugePages.prefix(9) {
+                half += Small.word(offset | zeroPage) + Small.name("m0") + [0]
             }
             $0.urgent = half + Small.word(0x10)
         },
