@@ -47,10 +47,14 @@ extension StockQEMU {
             try require(type == 4 ? length == 12 : length >= 14, .message, text)
             try readRequest(try answers.reader.take(length), &answers, text)
             check(known >= packageEnd ?? .max, .requestTime, text)
-        case 0x5043, 0x5044:
-            // Extensions of our own, for who has asked for them.
-            let isAsked = pings.contains { $0.value >> 16 == 0x5043 && $0.end <= known }
-            try require(isAsked, .message, text)
+        case 0x5043:
+            // What this side can do beyond QEMU, said in the place of a PONG to who has asked.
+            let question = pings.last { $0.value >> 16 == 0x5043 && $0.end <= known }
+            try require(question != nil, .message, text)
+            try answers.reader.skip(length)
+            readPong(question?.value ?? 0, &answers, known)
+        case 0x5044:
+            try require(answers.pongs.keys.contains { $0 >> 16 == 0x5043 }, .message, text)
             try answers.reader.skip(length)
         default: try require(false, .message, text)
         }

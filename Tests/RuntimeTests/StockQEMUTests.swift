@@ -16,7 +16,7 @@ struct StockQEMUTests {
         var extended = SmallRecording()
         extended.opening += SmallRecording.command(2, SmallRecording.number(0x5043_0001, 4))
         extended.firstAnswers +=
-            SmallRecording.pong(0x5043_0001) + SmallRecording.message(0x5043, [1, 2, 3])
+            SmallRecording.message(0x5043, [1, 2, 3]) + SmallRecording.message(0x5044, [1])
         #expect(judge(extended).map(\.description) == [])
     }
 
