@@ -23,7 +23,8 @@ struct CapturedMutationTests {
         for (index, name) in Vectors.whole.enumerated() {
             let stream = try CapturedStream(name)
             try damage(
-                try Vectors.bytes("\(name)/return.bin"), ReturnPathDecoder(blocks: stream.listed),
+                try Vectors.bytes("\(name)/return.bin"),
+                ReturnPathDecoder(blocks: stream.listed, hasAsked: false),
                 of: stream, runs: 2_500, seed: seed + 5000 + 1000 * index)
         }
     }

@@ -9,7 +9,7 @@ struct CapturedSideChannelTests {
     func returnPath(vector: String) throws {
         let stream = try CapturedStream(vector)
         let bytes = try Vectors.bytes("\(vector)/return.bin")
-        let items = try steps(bytes, ReturnPathDecoder(blocks: stream.listed))
+        let items = try steps(bytes, ReturnPathDecoder(blocks: stream.listed, hasAsked: false))
         #expect(items.last?.range.upperBound == bytes.count)
         let pongs = items.compactMap { step -> UInt32? in
             if case .pong(let value) = step.item { value } else { nil }
@@ -65,7 +65,7 @@ struct CapturedSideChannelTests {
             return
         }
         let bytes = try Vectors.bytes("postcopy-recover/return.bin")
-        let messages = try steps(bytes, ReturnPathDecoder(blocks: stream.listed))
+        let messages = try steps(bytes, ReturnPathDecoder(blocks: stream.listed, hasAsked: false))
         #expect(messages.last?.range.upperBound == bytes.count)
         #expect(messages.contains { $0.item == .pong(4) })
     }
@@ -84,7 +84,7 @@ struct CapturedSideChannelTests {
     func resumedReturnPath() throws {
         let stream = try CapturedStream("postcopy-recover")
         let bytes = try Vectors.bytes("postcopy-recover/return-resumed.bin")
-        var decoder = ReturnPathDecoder(blocks: stream.listed)
+        var decoder = ReturnPathDecoder(blocks: stream.listed, hasAsked: false)
         let error = WireError(kind: .unsupportedMessage(5), position: 0)
         #expect(decoder.step(bytes) == .refused(error))
     }
