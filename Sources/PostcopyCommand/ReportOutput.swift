@@ -64,7 +64,7 @@ extension ReportDocument {
                     + Readable.bytes(block.bytes))
         }
         if status == MigrationStatus.postcopyPaused.rawValue {
-            parts.append(missing == nil ? sourceDebt : "the guest waits there for them")
+            parts.append(missing == nil ? debt : "the guest waits there for them")
         }
         if let verify, verify.side == "source" {
             parts.append("the workload ran on at the source (\(verify.text))")
@@ -77,6 +77,14 @@ extension ReportDocument {
 }
 
 extension ReportDocument {
+    /// What is left to say when no page is known to be missing.
+    private var debt: String {
+        guard command == ReceiveCommand.name, let guest else { return sourceDebt }
+        let place = guest.park.map { "in \($0)" } ?? "here and is thrown away"
+        return "the machine is whole \(place), and its source may not know: "
+            + "only one of them may go on"
+    }
+
     /// What a source can say of a guest that has moved and of whose destination it hears nothing.
     private var sourceDebt: String {
         // The downtime is known once the destination has said that it runs the guest.

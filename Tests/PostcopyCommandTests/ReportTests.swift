@@ -123,6 +123,22 @@ func fullReport() -> ReportDocument {
         #expect(report.failureLine.contains("the guest may be lost"))
     }
 
+    @Test("a machine whose source went away says where it is whole")
+    func parkedAndPaused() throws {
+        var report = fullReport()
+        report.command = ReceiveCommand.name
+        report.status = "postcopy-paused"
+        (report.missing, report.downtimeNs) = (nil, nil)
+        let decoded = try JSONDecoder().decode(
+            GuestFigures.self,
+            from: Data(#"{"machineType": "pc", "blocks": [], "park": "/tmp/m"}"#.utf8))
+        report.guest = decoded
+        #expect(report.failureLine.contains("the machine is whole in /tmp/m"))
+        report.guest?.park = nil
+        #expect(report.failureLine.contains("is thrown away"))
+        #expect(!report.failureLine.contains("may be lost"))
+    }
+
     @Test("the table says what share of memory is in huge pages, and when")
     func hugePages() {
         let text = SummaryTable(fullReport()).text(columns: 140)

@@ -18,6 +18,9 @@ struct DamagedFeed: Sendable, CustomStringConvertible {
     let main: [UInt8]
     /// What goes on a second connection.
     let preempt: [UInt8]?
+    /// Whether the second connection is used before its time, which is when the receiver has loaded the
+    /// devices.
+    let isPreemptEarly: Bool
     let ending: Ending
     /// Pieces with a pause between them, rather than all at once.
     let isSlow: Bool
@@ -72,7 +75,8 @@ struct FeedSource: Sendable {
         return DamagedFeed(
             seed: 0, vector: name, main: try Vectors.bytes("\(name)/main.bin"),
             preempt: Vectors.exists(preempt) ? try Vectors.bytes(preempt) : nil,
-            ending: .staysAndWaits, isSlow: false, isParked: isParked, touchThreads: 0)
+            isPreemptEarly: false, ending: .staysAndWaits, isSlow: false, isParked: isParked,
+            touchThreads: 0)
     }
 
     func damaged(seed: Int) -> DamagedFeed {
@@ -82,7 +86,7 @@ struct FeedSource: Sendable {
         let vector = (random.below(16) == 0 ? vectors : postcopies).pick(with: &random)
         let donor = vectors.pick(with: &random).stream.bytes
         var main = vector.stream.bytes
-        for _ in 0...random.below(3) {
+        for _ in 0...random.below(2) {
             let bounds = random.below(2) == 0 ? vector.rare : vector.boundaries
             let place = bounds.pick(with: &random)
             Damage.strike(&main, at: place..<place + 48, joining: donor, with: &random)
@@ -101,7 +105,7 @@ struct FeedSource: Sendable {
         ]
         return DamagedFeed(
             seed: seed, vector: vector.stream.name, main: main, preempt: preempt,
-            ending: endings.pick(with: &random), isSlow: random.below(16) == 0,
+            isPreemptEarly: random.below(4) == 0, ending: endings.pick(with: &random), isSlow: random.below(16) == 0,
             isParked: random.below(4) == 0, touchThreads: random.below(4) == 0 ? 1 : 0)
     }
 }

@@ -8,7 +8,7 @@ import Testing
     /// As many as fit into a test run; `POSTCOPY_DAMAGED_FEEDS` asks for more.
     private static let countDefault = 300
     /// So many that waits for silence overlap.
-    private static let workers = 12
+    private static let workers = 24
     /// What the program needs beside the guest's memory.
     private static let programBytesMax = 64 << 20
 

@@ -38,9 +38,14 @@ final class RunningCommand: @unchecked Sendable {
 
     var processID: Int32 { process.processIdentifier }
 
-    /// The program beside the test bundle.
-    static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-        .deletingLastPathComponent().appendingPathComponent("postcopy")
+    /// The program beside the test bundle, or the one that `POSTCOPY_PROGRAM` names.
+    static let program: URL = {
+        if let path = ProcessInfo.processInfo.environment["POSTCOPY_PROGRAM"] {
+            return URL(fileURLWithPath: path)
+        }
+        return URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+            .deletingLastPathComponent().appendingPathComponent("postcopy")
+    }()
 
     /// - Parameter input: what it reads on standard input.
     init(

@@ -38,6 +38,7 @@ struct CapturedSideChannelTests {
         var written: [UInt8] = []
         for step in items {
             if case .page(let block, let offset, let payload) = step.item {
+                if bytes.namesBlock(at: step.range.lowerBound) { records.forgetBlock() }
                 records.appendPageHeader(block: block, offset: offset, to: &written)
                 written += bytes[payload]
             }
