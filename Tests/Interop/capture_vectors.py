@@ -25,9 +25,8 @@ from interop.proxy import Channel, Proxy
 
 VECTORS = Path(__file__).resolve().parent.parent / "Vectors"
 
-# A rate that the first round over memory cannot exceed within the first of QEMU's windows of
-# 100 ms, and a downtime too short for what the guest dirties between: the migration stays in
-# precopy until it is told otherwise.
+# Bytes a second and ms: the first pass over memory takes some of QEMU's windows of 100 ms, and what
+# the guest dirties meanwhile never fits into the downtime, so that only the switch ends precopy.
 SLOW = {"max-bandwidth": 400_000, "downtime-limit": 1, "max-postcopy-bandwidth": 100_000}
 
 # Of the first pass over MIXED, about a half.
@@ -114,7 +113,9 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def bench(vector: Vector, images: GuestImages, folder: Path, qemu: str) -> AsyncIterator[Bench]:
+async def bench(
+    vector: Vector, images: GuestImages, folder: Path, qemu: str
+) -> AsyncIterator[Bench]:
     shape, terms = vector.shape, vector.terms
     async with (
         running("source", shape, images, folder, qemu=qemu) as source,
@@ -229,7 +230,8 @@ def write(channels: list[Channel], vector: Vector, folder: Path) -> list[dict[st
 
 async def capture_all(names: list[str], qemu: str, into: Path) -> None:
     manifest = into / "manifest.json"
-    known = {each["name"]: each for each in json.loads(manifest.read_text())} if manifest.exists() else {}
+    listed = json.loads(manifest.read_text()) if manifest.exists() else []
+    known = {each["name"]: each for each in listed}
     for vector in VECTOR_LIST:
         if names and vector.name not in names:
             continue

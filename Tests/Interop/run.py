@@ -152,13 +152,18 @@ def chosen(options: argparse.Namespace) -> list[Variant]:
 
 def main() -> int:
     options = parse()
+    try:
+        variants = chosen(options)
+    except ValueError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 2
     tools = Tools(options.qemu, postcopy_binary(options.postcopy))
     if options.scenario == "latency":
-        work = run_latency(chosen(options), options.repeat, tools)
+        work = run_latency(variants, options.repeat, tools)
     elif options.scenario == "all":
         work = run_all(list(SUITE) * options.repeat, tools)
     else:
-        runs = [(options.scenario, variant) for variant in chosen(options)]
+        runs = [(options.scenario, variant) for variant in variants]
         work = run_all(runs * options.repeat, tools)
     try:
         return asyncio.run(cancellable(work))

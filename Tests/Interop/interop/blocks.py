@@ -17,7 +17,9 @@ from .failure import Failure
 from .machine import Machine
 
 _BLOCK = re.compile(r"^\s*(\S+)\s+(\d+) ([KMG])iB\s+0x\w+\s+0x(\w+)\s+0x\w+", re.MULTILINE)
-_MAPPED = re.compile(r"^ +(\w{16})-(\w{16}) \(prio -?\d+, \w+\): (\S+)(?: @(\w{16}))?", re.MULTILINE)
+_MAPPED = re.compile(
+    r"^ +(\w{16})-(\w{16}) \(prio -?\d+, \w+\): (\S+)(?: @(\w{16}))?", re.MULTILINE
+)
 _HOST_ADDRESS = re.compile(r"is (0x\w+)")
 
 

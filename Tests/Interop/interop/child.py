@@ -11,7 +11,7 @@ from typing import Any
 
 from .failure import Failure
 
-# Seconds. Programs here are up within one; a machine shared by several builds needs many times that.
+# Seconds. Programs here are up within one; a machine with other work needs many times that.
 START_SECONDS = 60
 QUIT_SECONDS = 10
 

@@ -20,8 +20,8 @@ async def compare(rounds: int, run: Callable[[str], Awaitable[float | None]]) ->
     """The medians over `rounds`, in each of which every row has its turn: the machine's other work
     falls on all alike.
 
-    A QEMU reports the time that its processor was blocked, here divided by the requests; `postcopy`
-    reports each page's own time, of which this is the median.
+    A QEMU reports the time that its processor was blocked, here divided by the requests answered;
+    `postcopy` reports each fault, of which this takes the mean as well.
     """
     seen: dict[str, list[float]] = {scenario: [] for _, _, scenario in ROWS}
     for _ in range(rounds):

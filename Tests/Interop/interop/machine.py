@@ -67,7 +67,9 @@ class MachineShape:
     @property
     def ram_names(self) -> list[str]:
         """The blocks of the guest's memory, in the order of their addresses."""
-        return [f"m{index}" for index in range(len(self.memory))] if self.has_backends else ["pc.ram"]
+        if not self.has_backends:
+            return ["pc.ram"]
+        return [f"m{index}" for index in range(len(self.memory))]
 
     @property
     def has_backends(self) -> bool:
@@ -85,7 +87,8 @@ class MachineShape:
         if self.has_backends:
             for index, part in enumerate(self.memory):
                 kind = "ram" if not part.huge else "memfd,hugetlb=on,hugetlbsize=2M"
-                line += ["-object", f"memory-backend-{kind},id=m{index},size={part.length // 1024}K"]
+                size = f"{part.length // 1024}K"
+                line += ["-object", f"memory-backend-{kind},id=m{index},size={size}"]
                 line += ["-numa", f"node,memdev=m{index}"]
         if self.firmware:
             disk = f"if=none,id=disk,format=raw,readonly=on,file={images.disk}"
@@ -223,7 +226,10 @@ async def _unless_over(machine: Machine, exited: asyncio.Task[None], wanted: Any
     task = asyncio.ensure_future(wanted)
     await asyncio.wait({task, exited}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
-        return task.result()
+        try:
+            return task.result()
+        except QMPError as error:
+            raise Failure(f"{machine.name}: QEMU's monitor: {error}") from error
     task.cancel()
     raise Failure(f"{machine.name}: QEMU did not start: {machine.log.read_text().strip()}")
 

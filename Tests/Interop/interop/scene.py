@@ -60,6 +60,13 @@ class Variant:
     damage: str | None = None
     """What is done to a page, where that is the scenario."""
 
+    def __post_init__(self) -> None:
+        if self.layout == "huge" and self.precopy:
+            raise ValueError(
+                "QEMU before 9.0 loses writes of a TCG guest to huge pages in the second pass over "
+                "memory: a guest in huge pages cannot go by precopy alone"
+            )
+
     def __str__(self) -> str:
         words = [f"{self.mebibytes} MiB", self.machine]
         words += [self.layout] if self.layout != "plain" else []
