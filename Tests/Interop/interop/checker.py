@@ -1,10 +1,10 @@
 """Judges a dump of a stopped guest: no page is old, torn, empty or in the wrong place.
 
 What proves it. Each filled page holds, as words of 32 bits: its counter, its address, a pattern
-that follows from address and seed, and in its last word the counter again. Pages that are not hot keep
-the counter 0. In a sweep from n to n + 1 the pages before the cursor hold n + 1, those behind it n,
-and only the page under the cursor may have its first word ahead of its last. In random order every
-step adds one to one page, so that the counters add up to the steps done.
+that follows from address and seed, and in its last word the counter again. Pages that are not hot
+keep the counter 0. In a sweep from n to n + 1 the pages before the cursor hold n + 1, those behind
+it n, and only the page under the cursor may have its first word ahead of its last. In random order
+every step adds one to one page, so that the counters add up to the steps done.
 """
 
 from __future__ import annotations
