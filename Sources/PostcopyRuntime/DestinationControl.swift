@@ -37,6 +37,8 @@ struct DestinationControl: ~Copyable {
             if isCancelled.load(ordering: .acquiring) { state.cancel() }
             takeMessages()
         }
+        // Whoever connects now is refused, instead of waiting for somebody who takes nobody any more.
+        listener = nil
         endedAtNanoseconds = Monotonic.now()
     }
 

@@ -12,7 +12,8 @@ public struct Extensions: OptionSet, Hashable, Sendable {
     /// The destination says why it gives up, in front of a SHUT with an error.
     public static let refusalReason = Extensions(rawValue: 1 << 0)
 
-    /// What this version offers.
+    /// What this version offers. What a later one adds it may offer only to a source that asks in that
+    /// version: one of this version would refuse its messages.
     public static let ours: Extensions = [.refusalReason]
     /// This version of the negotiation; a later one may add to the end of the list's payload.
     public static let version: UInt16 = 1

@@ -136,17 +136,18 @@ extension StockQEMU {
             reader.count % 16 == 0 && (1...12).contains(ranges), .discardShape,
             "\(reader.count) bytes of ranges at byte \(place)")
         let (length, size) = (blocks[block].lengthBytes, blocks[block].hostPage.bytes)
+        let text = blocks[block].name
         for _ in 0..<ranges {
             let (start, count) = (try reader.number(8), try reader.number(8))
             let isInside = start <= length && count <= length - start
             let isWhole = start % size == 0 && count % size == 0 && count > 0
             guard isInside, isWhole else {
-                note(.discardShape, "\(count) bytes at \(start) of \(blocks[block].name)")
+                note(.discardShape, "\(count) bytes at \(start) of \(text)")
                 continue
             }
             for page in start >> 12..<(start + count) >> 12 {
                 let isNew = owed.insert(Page(block: block, page: Int(page))).inserted
-                check(isNew, .discardShape, "page \(page) of \(blocks[block].name) twice")
+                check(isNew, .discardShape, "page \(page) of \(text) twice")
             }
         }
     }
