@@ -106,8 +106,8 @@ struct FeedSource: Sendable {
         return DamagedFeed(
             seed: seed, vector: vector.stream.name, main: main, preempt: preempt,
             isPreemptEarly: random.below(4) == 0, ending: endings.pick(with: &random),
-            isSlow: random.below(16) == 0,
-            isParked: random.below(4) == 0, touchThreads: random.below(4) == 0 ? 1 : 0)
+            isSlow: random.below(16) == 0, isParked: random.below(4) == 0,
+            touchThreads: random.below(4) == 0 ? 1 : 0)
     }
 }
 

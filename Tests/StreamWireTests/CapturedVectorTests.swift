@@ -151,7 +151,6 @@ struct CapturedVectorTests {
         var records = RAMRecordEncoder(blocks: stream.blocks)
         var written: [UInt8] = []
         for step in items {
-            if stream.bytes.namesBlock(at: step.range.lowerBound) { records.forgetBlock() }
             encode(step, of: stream, with: &records, to: &written)
             guard written.count == step.range.upperBound,
                 written[step.range] == stream.bytes[step.range]
@@ -170,6 +169,7 @@ struct CapturedVectorTests {
         _ step: Step<StreamDecoder>, of stream: CapturedStream,
         with records: inout RAMRecordEncoder, to output: inout [UInt8]
     ) {
+        let namesBlock = stream.bytes.namesBlock(at: step.range.lowerBound)
         switch step.item {
         case .head(let machine):
             StreamEncoder.appendHead(
@@ -181,9 +181,11 @@ struct CapturedVectorTests {
         case .sectionResumed(let id, let last):
             StreamEncoder.appendSectionResumed(id: id, last: last, to: &output)
         case .page(let block, let offset, let payload):
+            if namesBlock { records.forgetBlock() }
             records.appendPageHeader(block: block, offset: offset, to: &output)
             output += stream.bytes[payload]
         case .zeroPage(let block, let offset):
+            if namesBlock { records.forgetBlock() }
             records.appendZeroPage(block: block, offset: offset, to: &output)
         case .sectionEnd(let id): StreamEncoder.appendSectionEnd(id: id, to: &output)
         case .command(let command):
