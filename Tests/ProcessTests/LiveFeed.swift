@@ -69,8 +69,12 @@ struct LiveFeed {
             resident = max(resident, Self.peakResidentBytes(of: command.processID))
             do throws(Errno) {
                 let piece = min(feed.main.count, sent + Self.pieceBytes)
-                let more = try main.sendWithoutWaiting(
-                    feed.main.span.extracting(0..<piece), from: sent)
+                // An end that was said cannot be followed by anything, not even by nothing.
+                let more =
+                    sent == piece
+                    ? 0
+                    : try main.sendWithoutWaiting(
+                        feed.main.span.extracting(0..<piece), from: sent)
                 if more > 0 { lastSentAt = Date() }
                 sent += more
                 if let urgent, let bytes = feed.preempt, isUrgentDue, urgentSent < bytes.count {
@@ -83,7 +87,9 @@ struct LiveFeed {
                 }
                 if let received = try input.fill(from: main, wait: false) {
                     if received == 0 { break }
-                    if input.withBytes({ Self.hasDevicesLoaded($0) }) { isUrgentDue = true }
+                    if input.withBytes({ Self.holds(Self.pong, $0) }) { isUrgentDue = true }
+                    // A source that was told that all is there leaves.
+                    if input.withBytes({ Self.holds(Self.shut, $0) }) { break }
                     // What is kept may hold the beginning of a message.
                     input.consume(max(0, input.count - Self.pong.count))
                     continue
@@ -105,14 +111,16 @@ struct LiveFeed {
     /// The answer to the ping behind the package.
     private static let pong: [UInt8] = [0, 2, 0, 4, 0, 0, 0, 4]
 
-    private static func hasDevicesLoaded(_ answers: Span<UInt8>) -> Bool {
-        guard answers.count >= pong.count else { return false }
-        for start in 0...answers.count - pong.count {
+    private static let shut: [UInt8] = [0, 1, 0, 4, 0, 0, 0, 0]
+
+    private static func holds(_ message: [UInt8], _ answers: Span<UInt8>) -> Bool {
+        guard answers.count >= message.count else { return false }
+        for start in 0...answers.count - message.count {
             var matching = 0
-            while matching < pong.count, answers[start + matching] == pong[matching] {
+            while matching < message.count, answers[start + matching] == message[matching] {
                 matching += 1
             }
-            if matching == pong.count { return true }
+            if matching == message.count { return true }
         }
         return false
     }
