@@ -35,16 +35,23 @@ import Testing
         try inPlace { place in
             let tally = Tally()
             let next = Counter(below: count)
-            DispatchQueue.concurrentPerform(iterations: Self.workers) { _ in
-                while let seed = next.next() {
-                    let feed = source.damaged(seed: seed)
-                    let live = LiveFeed(
-                        feed: feed, place: place,
-                        residentBytesMax: source.guestBytes(of: feed.vector)
-                            + Self.programBytesMax)
-                    tally.note(feed, Result { try live.play() }, fault: live.fault)
+            // Threads of their own: these mostly wait, and a queue has one for each processor.
+            let workers = DispatchGroup()
+            for _ in 0..<Self.workers {
+                workers.enter()
+                Thread.detachNewThread {
+                    while let seed = next.next() {
+                        let feed = source.damaged(seed: seed)
+                        let live = LiveFeed(
+                            feed: feed, place: place,
+                            residentBytesMax: source.guestBytes(of: feed.vector)
+                                + Self.programBytesMax)
+                        tally.note(feed, Result { try live.play() }, fault: live.fault)
+                    }
+                    workers.leave()
                 }
             }
+            workers.wait()
             print(tally.summary)
             #expect(tally.faults == [])
             #expect(tally.count == count)
