@@ -42,6 +42,10 @@ Scenario = Callable[[Scene], Awaitable[Outcome]]
 # Lines that the guest must say at its new place: it has been over all of its hot pages by then.
 REPORTS_AFTERWARDS = 3
 
+# Seconds that a paced QEMU takes for its memory: on a busy machine a thread may wait for a tenth of
+# that before it touches anything.
+PACED_SECONDS = 2
+
 # Bytes a second to the final destination in an evacuation: 256 MiB take five seconds, while the
 # source is rid of them in one.
 EVACUATION_PACE = 50 << 20
@@ -188,13 +192,17 @@ async def depart(scene: Scene, source: Machine, target: str) -> None:
 
 async def park(scene: Scene, source: Machine, place: Path) -> Outcome:
     """Takes the guest of `source` and compares what came with what the source had."""
+    is_touched = scene.variant.touch_threads > 0 and not scene.variant.precopy
+    must_request = is_touched and scene.variant.paced
+    if must_request:
+        rate = int(scene.variant.shape.length / PACED_SECONDS)
+        await source.ask("migrate-set-parameters", **{"max-postcopy-bandwidth": rate})
     async with receiving(scene, place) as command:
         await depart(scene, source, await command.listening_uri())
         await source.until_status("completed", seconds=MIGRATION_SECONDS)
         report = await command.succeed(MIGRATION_SECONDS)
     figures = await SourceFigures.of(source)
-    touched = scene.variant.touch_threads and not scene.variant.precopy
-    if touched and figures.postcopy_requests == 0:
+    if must_request and figures.postcopy_requests == 0:
         raise Failure("threads touched memory that was arriving, and no page was requested")
     same = same_memory(await dump_blocks(source, scene.folder / "memory"), parked_blocks(place))
     verdict = scene.judge_images("parked", parked_blocks(place))

@@ -57,6 +57,8 @@ class Variant:
     random: bool = False
     touch_threads: int = 2
     hold: bool = False
+    paced: bool = True
+    """Whether a QEMU that hands its guest to us takes its time, so that pages are surely missed."""
     damage: str | None = None
     """What is done to a page, where that is the scenario."""
 
