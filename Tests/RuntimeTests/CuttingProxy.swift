@@ -28,6 +28,9 @@ final class CuttingProxy: Sendable {
         accepting.withLock { $0 = thread }
     }
 
+    /// Longer than any migration of a test.
+    private static let silenceMax: UInt64 = 60_000_000_000
+
     /// Ends all and answers whether every thread of the proxy ended.
     func stop() -> Bool {
         stops.raise()
@@ -51,6 +54,8 @@ final class CuttingProxy: Sendable {
                 let far = try? StreamSocket.connect(to: target)
             else { return }
             let (source, destination) = (SocketBox(near), SocketBox(far))
+            // A destination says nothing for as long as memory goes to it and none is asked for.
+            for end in [source, destination] { end.socket.limitWaits(nanoseconds: Self.silenceMax) }
             sockets.withLock { $0 += [source, destination] }
             if bytesLeft.load(ordering: .relaxed) <= 0 { cut() }
             let started = [
