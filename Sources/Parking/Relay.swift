@@ -74,6 +74,8 @@ public final class Relay: Sendable {
             return report
         }
         let received = arrival.run(on: stream)
+        // What ends the way in from here on is no refusal.
+        let isRefused = departure.isRefused
         if received.status != .completed {
             passage.end()
             departure.cancel()
@@ -82,7 +84,7 @@ public final class Relay: Sendable {
         }
         var report = RelayReport(arrival: received, departure: leaving.join())
         report.attempts = departure.attempts
-        report.isRefused = departure.isRefused
+        report.isRefused = isRefused
         report.memoryBytes = machine.memory.reduce(0) { $0 + $1.usedBytes }
         return report
     }

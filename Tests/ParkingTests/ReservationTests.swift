@@ -201,7 +201,7 @@ struct ReservationTests {
             [place = place as String, held = held as String, stop = stop as String] in
             let reservation = try ParkDirectory.reserve(place, bytesNeeded: 0)
             try write("", to: held)
-            let deadline = Monotonic.now() + 120_000_000_000
+            let deadline = Monotonic.now() + 600_000_000_000
             while !isThere(stop), Monotonic.now() < deadline { await Task.yield() }
             try reservation.commit(SampleMachine.make())
         }

@@ -78,15 +78,15 @@ extension RuntimeLaws.ScriptedSourceTests {
         let near = Self.commands(.ping(0x5042_ffff), .ping(0x5044_0000), .ping(0x5043))
         let destination = try destination()
         script.expectNoQuestion()
-        let bytes =
-            script.head + script.setup + near
-            + Array(script.main.dropFirst(script.head.count + script.setup.count))
+        let opening = script.head + script.setup
         let main = SocketBox(try StreamSocket.connect(to: destination.address))
         let urgent = SocketBox(try StreamSocket.connect(to: destination.address))
-        main.send(bytes)
-        urgent.send(script.urgent)
+        main.send(opening + near + script.beforePackage.dropFirst(opening.count) + script.package)
         var reader = RawReader()
-        let said = reader.readSuccess(from: main.socket)
+        var said = reader.readCommit(from: main.socket)
+        urgent.send(script.urgent)
+        main.send(script.postcopy + script.end)
+        said += reader.readSuccess(from: main.socket)
         main.socket.shutDown()
         #expect(try #require(destination.report()).status == .completed)
         expectQEMUsOnly(said, "completed")
