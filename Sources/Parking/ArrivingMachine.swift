@@ -6,21 +6,25 @@ final class ArrivingMachine: Guest {
     private let readers: PageReaders?
     private let whenLoaded: @Sendable () throws(GuestError) -> Void
     private let whenHere: @Sendable () -> Void
+    private let whenOurs: @Sendable () -> Void
 
     /// - Parameter readers: threads that read its memory from the moment it would run.
     /// - Parameter whenLoaded: done when its devices are here, before the host that it comes from is
     ///   told so.
+    /// - Parameter whenOurs: done when that host was told that the machine goes on here.
     /// - Parameter whenHere: done when its memory is here, before that host is told that it may forget
     ///   it.
     init(
         _ machine: ParkedMachine, readers: PageReaders? = nil,
         whenHere: @escaping @Sendable () -> Void = {},
+        whenOurs: @escaping @Sendable () -> Void = {},
         whenLoaded: @escaping @Sendable () throws(GuestError) -> Void = {}
     ) {
         self.machine = machine
         self.readers = readers
         self.whenLoaded = whenLoaded
         self.whenHere = whenHere
+        self.whenOurs = whenOurs
     }
 
     var machineType: String { machine.machineType }
@@ -35,6 +39,7 @@ final class ArrivingMachine: Guest {
     func resume() {
         machine.resume()
         readers?.begin()
+        whenOurs()
     }
 
     func loadDevices(_ sections: [UInt8]) throws(GuestError) {

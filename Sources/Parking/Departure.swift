@@ -26,6 +26,7 @@ final class Departure: Sendable {
         var custody = Custody.elsewhere
         var isGivenUp = false
         var isCommitted = false
+        var isOpen = false
         var report: SourceReport?
     }
 
@@ -58,13 +59,24 @@ final class Departure: Sendable {
             let report = attempt()
             let isOver = state.withLock { state in
                 state.report = report
-                return report.status == .completed || report.status == .postcopyPaused
-                    || state.custody == .elsewhere || state.isGivenUp
+                if report.committedAtNanoseconds != nil { state.isCommitted = true }
+                state.isOpen = report.status == .postcopyPaused && !state.isCommitted
+                return state.isCommitted || state.custody == .elsewhere || state.isGivenUp
             }
             changed.raise()
             if isOver { return report }
-            _ = awaitChange(nanosecondsMax: Self.retryNanoseconds) { $0.isGivenUp }
+            // A host that went without a word may run the machine: only somebody who looks can tell.
+            let limit = isOpen ? UInt64.max : Self.retryNanoseconds
+            _ = awaitChange(nanosecondsMax: limit) { $0.isGivenUp || limit == .max && !$0.isOpen }
         }
+    }
+
+    /// Whether a host went without saying whether it runs the machine.
+    var isOpen: Bool { state.withLock { $0.isOpen } }
+
+    func askAgain() {
+        state.withLock { $0.isOpen = false }
+        changed.raise()
     }
 
     private func attempt() -> SourceReport {
@@ -82,39 +94,40 @@ final class Departure: Sendable {
         if isLeaving { session.startPostcopy() }
         if isGivenUp { session.cancel() }
         return session.run(to: next) { [self] status in
-            guard status == .postcopyActive else { return }
+            guard status == .postcopyActive || status == .completed else { return }
             state.withLock { $0.isCommitted = true }
             changed.raise()
         }
     }
 
     /// Takes the machine over from the host that it comes from.
-    /// - Returns: `false` when the next host has refused it already; then it stays where it is.
+    /// - Returns: `false` when the next host has refused it already, or nobody wants it any more; then
+    ///   it stays where it is.
     func adopt() -> Bool {
         state.withLock { state in
-            guard state.report == nil else { return false }
+            guard state.report == nil, !state.isGivenUp else { return false }
             state.custody = .here
             return true
         }
     }
 
-    /// Lets the adopted machine leave. Blocking: until the next host runs it, or has refused it for now.
-    /// - Returns: `false` when it was given up and runs nowhere.
-    func leave() -> Bool {
+    /// Lets the adopted machine leave.
+    func leave() {
         // An attempt that is only being made sees for itself that the machine may leave.
         let session = state.withLock { state in
             state.custody = .leaving
             return state.session
         }
         session?.startPostcopy()
-        _ = awaitChange(nanosecondsMax: .max) { $0.isCommitted || $0.report != nil }
-        return state.withLock { state in
-            state.isCommitted || !state.isGivenUp || state.report?.status == .postcopyPaused
-        }
     }
 
-    /// Gives up what has not left.
-    func cancel() {
+    /// Gives up a machine that another host has.
+    func cancelUnlessOurs() {
+        if state.withLock({ $0.custody == .elsewhere }) { giveUp() }
+    }
+
+    /// Ends what has not left.
+    func giveUp() {
         let session = state.withLock { state in
             state.isGivenUp = true
             return state.session

@@ -6,33 +6,30 @@ extension ParkDirectory {
     static let handedOnFileName = "handed-on"
 
     /// Notes that the machine may run at `address` from now on.
-    /// - Throws: `ParkError.writing`.
-    public func noteHandedOn(to address: String) throws(ParkError) {
+    /// - Parameter again: whether that it was handed on before is no obstacle.
+    /// - Throws: `ParkError.handedOn`; `ParkError.writing` when the note cannot be made.
+    public func noteHandedOn(to address: String, again: Bool = false) throws(ParkError) {
         let text = Array("\(address)\n".utf8)
         do throws(Errno) {
             let folder = try Folder(path)
-            // A second hand-over was asked for in the knowledge of the first.
-            if try folder.holds(Self.handedOnFileName) {
+            if again, try folder.holds(Self.handedOnFileName) {
                 try folder.remove(file: Self.handedOnFileName)
             }
+            // Made by one process alone, whoever else tries at the same time.
             let file = try folder.make(file: Self.handedOnFileName)
             try file.write(text.span, at: 0)
             try file.sync()
             try folder.sync()
         } catch {
+            guard error != .exists else { throw .handedOn(path: path) }
             throw .writing(
                 path: "\(path)/\(Self.handedOnFileName)", error, neededBytes: 0, freeBytes: nil)
         }
     }
 
-    /// Refuses a machine that was handed on.
-    /// - Throws: `ParkError.handedOn`.
-    public func checkIsHere() throws(ParkError) {
-        let isGone: Bool
-        do throws(Errno) {
-            let folder = try Folder(path)
-            isGone = try folder.holds(Self.handedOnFileName)
-        } catch { throw .reading(path: path, error) }
-        if isGone { throw .handedOn(path: path) }
+    /// Takes the note back of a machine that has stayed.
+    public func takeBackHandedOn() {
+        guard let folder = try? Folder(path) else { return }
+        try? folder.remove(file: Self.handedOnFileName)
     }
 }

@@ -48,7 +48,9 @@ public final class ParkReservation: Sendable {
             defer { if stage == .reserved { stage = .writing } }
             return stage
         }
-        precondition(before != .writing && before != .abandoned, "committed by two, or too late")
+        // Who abandons it ends the process: there is nobody left to keep it for.
+        if before == .abandoned { return }
+        precondition(before != .writing, "committed by two")
         if before == .reserved {
             do throws(ParkError) { try write(machine, progress) } catch {
                 stage.withLock { $0 = .reserved }

@@ -31,7 +31,7 @@ public final class ParkingDestination: Sendable {
         let report = session.run(on: stream)
         if report.status == .postcopyPaused {
             // The link broke at the very end: the host that the machine comes from has it as well.
-            if report.missing.isEmpty { keep() }
+            if report.isPausedWithAllPages { keep() }
             session.abandonGuest()
         }
         readers?.finish()

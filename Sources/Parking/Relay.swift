@@ -5,7 +5,7 @@ internal import Synchronization
 /// still coming.
 ///
 /// The next host is asked before the machine moves, so that one which cannot take it leaves it where
-/// it runs. Once the machine has left the host it came from it is nobody else's: a next host that
+/// it runs. One that goes without a word is asked again only when somebody says so (`askAgain`). Once the machine has left the host it came from it is nobody else's: a next host that
 /// refuses it then is asked again, once a second, until it takes it.
 public final class Relay: Sendable {
     /// How a machine goes through.
@@ -36,12 +36,13 @@ public final class Relay: Sendable {
         departure = try Departure(
             of: machine, over: passage, to: next, options: options.departure)
         let (departure, holdsFirst) = (departure, options.holdsFirst)
+        // Not before the host that it comes from has heard that the machine is ours: it may run it again
+        // where that word does not come.
         let guest = ArrivingMachine(
-            machine,
+            machine, whenOurs: { if !holdsFirst { departure.leave() } },
             whenLoaded: { () throws(GuestError) in
-                let isTaken = departure.adopt() && (holdsFirst || departure.leave())
-                guard !isTaken else { return }
-                let reason = departure.problem ?? "no reason is known"
+                guard !departure.adopt() else { return }
+                let reason = departure.problem ?? "it was not asked for any more"
                 throw GuestError("the next host did not take the machine: \(reason)")
             })
         arrival = try DestinationSession(
@@ -56,12 +57,18 @@ public final class Relay: Sendable {
     /// Why the next host did not take the machine when it was asked last.
     public var lastRefusal: String? { departure.problem }
 
-    /// Ends it where the machine has not left the host it comes from; afterwards only the wait for a
-    /// next host that does not take it.
+    /// Ends it where the machine has not left the host it comes from; afterwards it has no effect.
     public func cancel() {
         arrival.cancel()
-        departure.cancel()
+        departure.cancelUnlessOurs()
     }
+
+    /// Asks the next host again where it did not say whether it runs the machine. Whoever calls this has
+    /// seen to it that it does not.
+    public func askAgain() { departure.askAgain() }
+
+    /// Whether the next host left that open, and the machine is kept here.
+    public var isOpen: Bool { departure.isOpen }
 
     /// Takes the machine in and hands it on. Blocking: until the next host has every page, or the
     /// machine's way has ended otherwise.
@@ -76,11 +83,17 @@ public final class Relay: Sendable {
         let received = arrival.run(on: stream)
         // What ends the way in from here on is no refusal.
         let isRefused = departure.isRefused
+        let isWhole = received.status == .completed || received.isPausedWithAllPages
         if received.status != .completed {
+            // Nobody runs here who could read zeros where pages are missing; the departure must not
+            // wait in one that came as zeros.
+            arrival.abandonGuest()
+        }
+        if !isWhole {
             passage.end()
-            departure.cancel()
+            departure.giveUp()
         } else if options.holdsFirst {
-            _ = departure.leave()
+            departure.leave()
         }
         var report = RelayReport(arrival: received, departure: leaving.join())
         report.attempts = departure.attempts

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Glibc
 internal import Parking
 internal import Postcopy
 
@@ -99,9 +100,15 @@ private struct RelayView {
             isSourceFree = true
             console.note("every page is here: the host that it came from may go")
         }
+        if SwitchRequest.heed(), relay.isOpen { relay.askAgain() }
         if let reason = relay.lastRefusal, reason != refusal, arrival.status.isAfterSwitch {
             refusal = reason
-            console.note("the machine is held here, and \(next) is asked again: \(reason)")
+            console.note(
+                relay.isOpen
+                    ? "\(next) did not say whether it runs the machine, which is kept here "
+                        + "(\(reason)): make sure that it does not run there, then 'kill -USR1 "
+                        + "\(getpid())' asks again"
+                    : "the machine is held here, and \(next) is asked again: \(reason)")
         }
         if let departure, departure.status.isAfterSwitch {
             rate.note(departure.sentBytes.total, at: Monotonic.now())

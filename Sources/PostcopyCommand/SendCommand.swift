@@ -79,7 +79,6 @@ struct SendCommand: ParsableCommand {
         let machine: ParkedMachine
         do throws(ParkError) {
             park = try ParkDirectory(opening: path)
-            if !again { try park.checkIsHere() }
             machine = try park.makeMachine()
         } catch { throw Refusal.environment("\(error)") }
         var options = try side.link.migrationOptions(preempt: !urgent.noPreempt)
@@ -87,13 +86,19 @@ struct SendCommand: ParsableCommand {
         try switchover.apply(to: &options, warmUp: TimeSpan(nanoseconds: 0))
         limits.apply(to: &options)
         let figures = Machine.figures()
-        let result = try MachineSender(options: options, console: output.console)
-            .send(machine, to: uri)
-        if !result.guestRunsHere {
-            do throws(ParkError) { try park.noteHandedOn(to: "\(uri)") } catch {
-                ProblemLine.write("\(error)")
-            }
+        // Before the first byte: whatever ends this process, the machine is not sent a second time.
+        do throws(ParkError) { try park.noteHandedOn(to: "\(uri)", again: again) } catch {
+            throw Refusal.environment("\(error)")
         }
+        let result: SourceReport
+        do {
+            result = try MachineSender(options: options, console: output.console)
+                .send(machine, to: uri)
+        } catch {
+            park.takeBackHandedOn()
+            throw error
+        }
+        if result.guestRunsHere { park.takeBackHandedOn() }
         var document = ReportDocument(
             command: Self.name, source: result, memory: MemoryFigures(machine),
             channels: ChannelFigures(

@@ -42,6 +42,8 @@ struct BackgroundThread: ~Copyable {
     }
 
     private func reportEnd() {
+        // A page that was just claimed on the other channel is counted in a moment.
+        if state.passage?.isEnded == true { state.pace.rest(nanoseconds: state.pingNanoseconds) }
         let owed = state.counters.remainingPages.load(ordering: .relaxed)
         guard owed > 0, state.passage?.isEnded == true else { return state.report(.allPagesSent) }
         state.report(

@@ -104,6 +104,9 @@ public struct DestinationReport: Sendable {
     public internal(set) var faultOrigin = ""
     public internal(set) var memory = MemoryReport()
 
+    /// Whether the link broke at the very end: every page is here.
+    public var isPausedWithAllPages: Bool { status == .postcopyPaused && missing.isEmpty }
+
     /// Pages of one block that never came.
     public struct MissingPages: Equatable, Sendable {
         public let block: String
