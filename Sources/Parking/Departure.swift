@@ -122,13 +122,14 @@ final class Departure: Sendable {
     }
 
     /// Gives up a machine that another host has.
-    func cancelUnlessOurs() {
-        if state.withLock({ $0.custody == .elsewhere }) { giveUp() }
-    }
+    func cancelUnlessOurs() { end(evenOurs: false) }
 
     /// Ends what has not left.
-    func giveUp() {
-        let session = state.withLock { state in
+    func giveUp() { end(evenOurs: true) }
+
+    private func end(evenOurs: Bool) {
+        let session = state.withLock { state -> SourceSession? in
+            guard evenOurs || state.custody == .elsewhere else { return nil }
             state.isGivenUp = true
             return state.session
         }
