@@ -7,13 +7,13 @@ enum FileData {
     /// The run of data that goes on at `offset`, or begins behind it; `nil` when only a hole follows up
     /// to `lengthBytes`. All of a file is data where its file system does not tell.
     static func run(
-        of file: borrowing FileDescriptor, from offset: UInt64, lengthBytes: UInt64
+        of file: Int32, from offset: UInt64, lengthBytes: UInt64
     ) throws(Errno) -> Range<UInt64>? {
         guard offset < lengthBytes else { return nil }
         do throws(Errno) {
-            let start = UInt64(try Errno.check(pc_file_seek(file.raw, offset, 0)))
+            let start = UInt64(try Errno.check(pc_file_seek(file, offset, 0)))
             guard start < lengthBytes else { return nil }
-            let end = UInt64(try Errno.check(pc_file_seek(file.raw, start, 1)))
+            let end = UInt64(try Errno.check(pc_file_seek(file, start, 1)))
             return start..<min(max(end, start + 1), lengthBytes)
         } catch {
             switch error {
@@ -105,7 +105,7 @@ enum FileContent {
         let page = HostMemory.pageSize.bytes
         var joined = JoinedRuns()
         var next: UInt64 = 0
-        while let run = try FileData.run(of: file, from: next, lengthBytes: lengthBytes) {
+        while let run = try FileData.run(of: file.raw, from: next, lengthBytes: lengthBytes) {
             next = (run.upperBound + page - 1) & ~(page - 1)
             joined.append(run.lowerBound & ~(page - 1)..<next)
         }

@@ -14,7 +14,7 @@ public struct NonZeroRuns {
     public init(of ram: GuestRAM) {
         self.ram = ram
         // Who has no file is not asked, and may have data anywhere.
-        data = ram.file == nil ? 0..<ram.geometry.lengthBytes : 0..<0
+        data = ram.rawFile == nil ? 0..<ram.geometry.lengthBytes : 0..<0
     }
 
     /// The next such pages in `range`, as one run; `nil` when none are left.
@@ -48,14 +48,14 @@ public struct NonZeroRuns {
         let page = PageSize.target.bytes
         askedFrom = from
         data = length..<length
-        switch ram.file {
-        case .none: data = 0..<length
-        case .some(let file):
-            let found = try FileData.run(of: file, from: from, lengthBytes: length)
-            guard let found else { return }
-            let end = (found.upperBound + page - 1) & ~(page - 1)
-            data = found.lowerBound & ~(page - 1)..<min(end, length)
+        guard let file = ram.rawFile else {
+            data = 0..<length
+            return
         }
+        let found = try FileData.run(of: file, from: from, lengthBytes: length)
+        guard let found else { return }
+        let end = (found.upperBound + page - 1) & ~(page - 1)
+        data = found.lowerBound & ~(page - 1)..<min(end, length)
     }
 
     private func nonZeroRun(in data: Range<UInt64>) -> Range<RAMOffset>? {
@@ -69,5 +69,16 @@ public struct NonZeroRuns {
         var end = first + page
         while end < data.upperBound, !isZero(end) { end += page }
         return RAMOffset(rawValue: first)..<RAMOffset(rawValue: end)
+    }
+}
+
+extension GuestRAM {
+    /// Asked for here and not lent: the optimizer (Swift 6.3.1) crashes on the descriptor in its optional
+    /// where it is reached through another type.
+    fileprivate var rawFile: Int32? {
+        switch file {
+        case .some(let file): file.raw
+        case .none: nil
+        }
     }
 }
