@@ -57,6 +57,11 @@ public struct BlockGeometry: Equatable, Sendable {
     public var targetPageCount: Int { Int(lengthBytes >> UInt64(PageSize.target.shift)) }
     public var hostPageCount: Int { Int(lengthBytes >> UInt64(hostPage.shift)) }
 
+    /// All host pages of the block.
+    public var hostPages: Range<HostPageIndex> {
+        HostPageIndex(rawValue: 0)..<HostPageIndex(rawValue: hostPageCount)
+    }
+
     /// The host page that holds the byte at `offset`.
     /// - Precondition: `offset` is inside the block.
     public func hostPage(containing offset: RAMOffset) -> HostPageIndex {

@@ -22,12 +22,14 @@ extension ParkDirectory {
             try folder.sync()
         } catch {
             guard error != .exists else { throw .handedOn(path: path) }
+            takeBackHandedOn()
             throw .writing(
                 path: "\(path)/\(Self.handedOnFileName)", error, neededBytes: 0, freeBytes: nil)
         }
     }
 
-    /// Takes the note back of a machine that has stayed.
+    /// Takes the note back of a machine that has stayed. Where that fails, the next hand-over is refused
+    /// until it is asked for in the knowledge of this one.
     public func takeBackHandedOn() {
         guard let folder = try? Folder(path) else { return }
         try? folder.remove(file: Self.handedOnFileName)

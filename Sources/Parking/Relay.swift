@@ -5,8 +5,9 @@ internal import Synchronization
 /// still coming.
 ///
 /// The next host is asked before the machine moves, so that one which cannot take it leaves it where
-/// it runs. One that goes without a word is asked again only when somebody says so (`askAgain`). Once the machine has left the host it came from it is nobody else's: a next host that
-/// refuses it then is asked again, once a second, until it takes it.
+/// it runs. Once the machine has left the host it came from it is nobody else's: a next host that
+/// refuses it then is asked again, once a second, until it takes it. One that goes without saying
+/// whether it runs the machine is asked again only when somebody says so (`askAgain`).
 public final class Relay: Sendable {
     /// How a machine goes through.
     public struct Options: Sendable {

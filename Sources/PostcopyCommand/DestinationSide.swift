@@ -57,33 +57,20 @@ struct DestinationSide {
         _ migration: MigrationDestination, _ place: OneUse<Listener>
     ) throws(Errno) -> DestinationReport {
         var rate = RateMeter()
-        var isCancelled = false
+        var stop = StopRequest(console: console, leftovers: leftovers, subject: "the guest")
         return try Attendance.run("pc-destination") {
             migration.run(on: place.take())
         } attend: {
             let progress = migration.progress
-            heedInterruption(migration, progress.status, &isCancelled)
+            stop.heed {
+                migration.cancel()
+                if progress.status.isAfterSwitch {
+                    console.note("the guest lives here now; interrupt again to abandon it")
+                }
+            }
             guard progress.status != .none, progress.status != .setup else { return }
             rate.note(progress.receivedBytes, at: Monotonic.now())
             console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
-        }
-    }
-
-    /// Before the switch a request to stop cancels; afterwards only a second one is obeyed.
-    private func heedInterruption(
-        _ migration: MigrationDestination, _ status: MigrationStatus,
-        _ isCancelled: inout Bool
-    ) {
-        guard Interruption.heed() else { return }
-        guard !isCancelled else {
-            console.clear()
-            ProblemLine.write("interrupted again: the guest is abandoned")
-            leftovers.removeAndExit(Interruption.exitStatus)
-        }
-        isCancelled = true
-        migration.cancel()
-        if status.isAfterSwitch {
-            console.note("the guest lives here now; interrupt again to abandon it")
         }
     }
 }

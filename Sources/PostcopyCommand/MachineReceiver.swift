@@ -88,32 +88,21 @@ struct MachineReceiver {
         _ destination: ParkingDestination, _ stream: OneUse<IncomingStream>
     ) throws(Errno) -> DestinationReport {
         var rate = RateMeter()
-        var isCancelled = false
+        var stop = StopRequest(console: console, leftovers: leftovers, subject: "the machine")
         return try Attendance.run("pc-destination") {
             destination.run(on: stream.take())
         } attend: {
             let progress = destination.progress
-            heedInterruption(destination, progress.status, &isCancelled)
+            stop.heed {
+                destination.cancel()
+                if progress.status.isAfterSwitch {
+                    console.note("the machine is here now; interrupt again to abandon it")
+                }
+            }
             // From then on the parking speaks.
             guard progress.status != .completed, progress.status != .none else { return }
             rate.note(progress.receivedBytes, at: Monotonic.now())
             console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
-        }
-    }
-
-    private func heedInterruption(
-        _ destination: ParkingDestination, _ status: MigrationStatus, _ isCancelled: inout Bool
-    ) {
-        guard Interruption.heed() else { return }
-        guard !isCancelled else {
-            console.clear()
-            ProblemLine.write("interrupted again: the machine is abandoned")
-            leftovers.removeAndExit(Interruption.exitStatus)
-        }
-        isCancelled = true
-        destination.cancel()
-        if status.isAfterSwitch {
-            console.note("the machine is here now; interrupt again to abandon it")
         }
     }
 }

@@ -13,33 +13,23 @@ struct MachineSender {
         }
         if options.precopy == nil { migration.startPostcopy() }
         var rate = RateMeter()
-        var isCancelled = false
+        var stop = StopRequest(console: console, subject: "the migration")
         let report = try Attendance.run("pc-source") {
             migration.run(to: address)
         } attend: {
             let progress = migration.progress
-            heedInterruption(migration, progress.status, &isCancelled)
+            stop.heed {
+                migration.cancel()
+                console.note(
+                    progress.status.isAfterSwitch
+                        ? "the machine has moved and cannot be called back; interrupt again to "
+                            + "abandon it"
+                        : "cancelling")
+            }
             rate.note(progress.sentBytes.total, at: Monotonic.now())
             console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
         }
         console.clear()
         return report
-    }
-
-    private func heedInterruption(
-        _ migration: MigrationSource, _ status: MigrationStatus, _ isCancelled: inout Bool
-    ) {
-        guard Interruption.heed() else { return }
-        guard !isCancelled else {
-            console.clear()
-            ProblemLine.write("interrupted again: the migration is abandoned")
-            Leftovers().removeAndExit(Interruption.exitStatus)
-        }
-        isCancelled = true
-        migration.cancel()
-        console.note(
-            status.isAfterSwitch
-                ? "the machine has moved and cannot be called back; interrupt again to abandon it"
-                : "cancelling")
     }
 }

@@ -84,18 +84,23 @@ private struct RelayView {
     let console: Console
     let next: ChannelAddress
     private var rate = RateMeter()
-    private var isCancelled = false
+    private var stop: StopRequest
     private var isSourceFree = false
     private var refusal: String?
 
     init(console: Console, next: ChannelAddress) {
         self.console = console
         self.next = next
+        stop = StopRequest(console: console, subject: "the machine")
     }
 
     mutating func look(at relay: Relay) {
         let (arrival, departure) = relay.progress
-        heedInterruption(relay, arrival.status)
+        let console = console
+        stop.heed {
+            guard arrival.status.isAfterSwitch else { return relay.cancel() }
+            console.note("the machine has left the first QEMU; interrupt again to abandon it")
+        }
         if arrival.status == .completed, !isSourceFree {
             isSourceFree = true
             console.note("every page is here: the host that it came from may go")
@@ -117,18 +122,6 @@ private struct RelayView {
             rate.note(arrival.receivedBytes, at: Monotonic.now())
             console.show(Progress(arrival, bytesPerSecond: rate.bytesPerSecond))
         }
-    }
-
-    private mutating func heedInterruption(_ relay: Relay, _ status: MigrationStatus) {
-        guard Interruption.heed() else { return }
-        if isCancelled {
-            console.clear()
-            ProblemLine.write("interrupted again: the machine is abandoned")
-            Leftovers().removeAndExit(Interruption.exitStatus)
-        }
-        isCancelled = true
-        guard status.isAfterSwitch else { return relay.cancel() }
-        console.note("the machine has left the first QEMU; interrupt again to abandon it")
     }
 }
 

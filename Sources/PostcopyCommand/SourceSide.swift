@@ -62,13 +62,15 @@ struct SourceSide {
         let side: SourceSide
         private var warmUntil: UInt64?
         private var isStarted = false
-        private var isCancelled = false
+        private var stop: StopRequest
         private var drawnAt: UInt64 = 0
         private var rate = RateMeter()
 
         init(migration: MigrationSource, side: SourceSide) {
             self.migration = migration
             self.side = side
+            stop = StopRequest(
+                console: side.console, leftovers: side.leftovers, subject: "the migration")
         }
 
         mutating func look() {
@@ -76,7 +78,14 @@ struct SourceSide {
             let progress = migration.progress
             startWhenWarm(progress.status, at: now)
             heedRequest(progress.status)
-            heedInterruption(progress.status)
+            stop.heed {
+                migration.cancel()
+                side.console.note(
+                    progress.status.isAfterSwitch
+                        ? "the guest has moved and cannot be called back; "
+                            + "interrupt again to abandon it"
+                        : "cancelling")
+            }
             guard now - drawnAt >= Attendance.drawNanoseconds else { return }
             drawnAt = now
             rate.note(progress.sentBytes.total, at: now)
@@ -102,23 +111,6 @@ struct SourceSide {
             guard status == .active, !isStarted, SwitchRequest.heed() else { return }
             isStarted = true
             migration.startPostcopy()
-        }
-
-        /// Before the switch a request to stop cancels; afterwards only a second one is obeyed.
-        private mutating func heedInterruption(_ status: MigrationStatus) {
-            guard Interruption.heed() else { return }
-            guard !isCancelled else {
-                side.console.clear()
-                ProblemLine.write("interrupted again: the migration is abandoned")
-                side.leftovers.removeAndExit(Interruption.exitStatus)
-            }
-            isCancelled = true
-            migration.cancel()
-            side.console.note(
-                status.isAfterSwitch
-                    ? "the guest has moved and cannot be called back; "
-                        + "interrupt again to abandon it"
-                    : "cancelling")
         }
     }
 }

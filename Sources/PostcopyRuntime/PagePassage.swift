@@ -82,10 +82,7 @@ public final class PagePassage: Sendable {
     /// Makes everything that has come sendable again, for a source that begins anew.
     func restart() {
         for (index, awaited) in awaited.enumerated() {
-            let all =
-                HostPageIndex(
-                    rawValue: 0)..<HostPageIndex(
-                    rawValue: sendable[index].block.hostPageCount)
+            let all = sendable[index].block.hostPages
             while let page = awaited.first(in: all) { awaited.remove(page) }
         }
         arrivals.clear()

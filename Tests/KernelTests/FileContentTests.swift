@@ -107,11 +107,12 @@ struct FileContentTests {
     func unlinked() async {
         await #expect(processExitsWith: .success) {
             var file: SparseFile? = try SparseFile(pages: 8, filled: [7], in: "/tmp")
-            let before = HostUnderTest.descriptorCount
+            let path = try #require(file?.path)
+            let before = HostUnderTest.descriptors(of: path)
             let block = try BlockGeometry(
                 name: "a", lengthBytes: 8 * FileContentTests.page, hostPage: HostMemory.pageSize)
-            let ram = try GuestRAM(block, contentOf: try #require(file?.path))
-            #expect(HostUnderTest.descriptorCount == before)
+            let ram = try GuestRAM(block, contentOf: path)
+            #expect(HostUnderTest.descriptors(of: path) == before)
             file = nil
             #expect(ram.loadWord(at: 7 * FileContentTests.page) == 8)
         }

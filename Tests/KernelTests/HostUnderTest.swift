@@ -67,6 +67,18 @@ enum HostUnderTest {
     /// The process's open descriptors: for exit tests, where nothing else runs.
     static var descriptorCount: Int { names(in: "/proc/self/fd").count }
 
+    /// How many of the process's descriptors are open on the file at `path`, whatever else the process
+    /// opens and closes meanwhile.
+    static func descriptors(of path: String) -> Int {
+        var file = stat()
+        guard unsafe stat(path, &file) == 0 else { return 0 }
+        return names(in: "/proc/self/fd").count { name in
+            var open = stat()
+            guard let raw = Int32(name), unsafe fstat(raw, &open) == 0 else { return false }
+            return open.st_dev == file.st_dev && open.st_ino == file.st_ino
+        }
+    }
+
     /// A path in the temporary folder that no other test uses.
     static func temporaryPath(_ name: String) -> String {
         "/tmp/postcopy-tests-\(getpid())-\(UInt32.random(in: 0...(.max)))-\(name)"

@@ -106,7 +106,8 @@ struct LeakTests {
                 // The folder that was listed is closed by now.
                 #expect(flags == -1 || flags & FD_CLOEXEC != 0)
             }
-            #expect(opened.count >= (guest == nil ? 4 : 6))
+            // Whatever else was open before may have lent its number.
+            #expect(opened.count >= (guest == nil ? 2 : 4))
             near.socket.shutDown()
             far.socket.shutDown()
             flag.raise()
