@@ -25,4 +25,9 @@ public enum DestinationAction: Hashable, Sendable {
     case closeStream
     /// Close the channels, drop unfinished host pages, keep the guest and its memory.
     case pause
+    /// Answer with the block's received bitmap.
+    case sendBitmap
+    /// Acknowledge, ask again for every page that is waited for, then go on with new faults; report
+    /// `allPagesPlaced` where none is missing and `run` where the devices are loaded.
+    case resumePages
 }

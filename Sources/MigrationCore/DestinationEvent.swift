@@ -24,6 +24,14 @@ public enum DestinationEvent: Hashable, Sendable {
     case allPagesPlaced
     /// A channel failed or ended before its time.
     case linkLost
+    /// The same, and the source is able to come back.
+    case linkInterrupted
+    /// The source has come back on a new link.
+    case reconnected
+    /// RECV_BITMAP, for one block.
+    case bitmapAsked
+    /// POSTCOPY_RESUME: pages may flow again.
+    case resume
     /// The source broke the protocol in a way that no other event says.
     case peerMisbehaved
     /// The peer kept silent for longer than it may.

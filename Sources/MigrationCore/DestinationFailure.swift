@@ -38,6 +38,8 @@ public struct CommandOutOfOrder: Error, Hashable, Sendable, CustomStringConverti
         case listen = "LISTEN"
         case run = "RUN"
         case endOfStream = "the end of the stream"
+        case receivedBitmap = "RECV_BITMAP"
+        case resume = "RESUME"
     }
 
     public var description: String { "\(command.rawValue) came in phase '\(phase)'" }

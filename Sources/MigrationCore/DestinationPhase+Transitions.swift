@@ -23,6 +23,10 @@ extension DestinationPhase {
         case .endOfStream: afterEndOfStream()
         case .allPagesPlaced: afterAllPagesPlaced()
         case .linkLost: afterLinkLost()
+        case .linkInterrupted: afterLinkInterrupted()
+        case .reconnected: afterReconnected()
+        case .bitmapAsked: afterBitmapAsked()
+        case .resume: afterResume()
         case .peerMisbehaved: afterTrouble(.peerMisbehaved)
         case .deadlinePassed: afterTrouble(.deadlinePassed)
         }
@@ -33,7 +37,7 @@ extension DestinationPhase {
         switch self {
         case .none: (.setup(returnPathOpen: false), .none)
         case .setup, .advised, .discarding, .listening, .loaded, .running, .streamEnded,
-            .completed, .paused, .failed:
+            .completed, .paused, .recovering, .failed:
             refusing(.head)
         }
     }
@@ -45,7 +49,7 @@ extension DestinationPhase {
         case .setup: (.setup(returnPathOpen: true), .none)
         case .none: refusing(.openReturnPath)
         case .advised, .discarding, .listening, .loaded, .running, .streamEnded, .completed,
-            .paused, .failed:
+            .paused, .recovering, .failed:
             (self, .none)
         }
     }
@@ -56,7 +60,7 @@ extension DestinationPhase {
         switch self {
         case .setup(returnPathOpen: true): (.advised(blocksAgreed: false), .prepareMemory)
         case .none, .setup(returnPathOpen: false), .advised, .discarding, .listening, .loaded,
-            .running, .streamEnded, .completed, .paused, .failed:
+            .running, .streamEnded, .completed, .paused, .recovering, .failed:
             refusing(.advise)
         }
     }
@@ -68,7 +72,7 @@ extension DestinationPhase {
         switch self {
         case .advised: (.advised(blocksAgreed: true), .none)
         case .none, .setup, .discarding, .listening, .loaded, .running, .streamEnded, .completed,
-            .paused, .failed:
+            .paused, .recovering, .failed:
             refusing(.blockList)
         }
     }
@@ -79,7 +83,7 @@ extension DestinationPhase {
         case .advised(blocksAgreed: true): (.discarding(ranges: ranges), .dropRanges)
         case .discarding(let before): (.discarding(ranges: before + ranges), .dropRanges)
         case .none, .setup, .advised(blocksAgreed: false), .listening, .loaded, .running,
-            .streamEnded, .completed, .paused, .failed:
+            .streamEnded, .completed, .paused, .recovering, .failed:
             refusing(.discard)
         }
     }
@@ -89,7 +93,7 @@ extension DestinationPhase {
         switch self {
         case .advised(blocksAgreed: true), .discarding: (.listening(.arriving), .startListening)
         case .none, .setup, .advised(blocksAgreed: false), .listening, .loaded, .running,
-            .streamEnded, .completed, .paused, .failed:
+            .streamEnded, .completed, .paused, .recovering, .failed:
             refusing(.listen)
         }
     }
@@ -98,8 +102,10 @@ extension DestinationPhase {
     private func afterDeviceLoaded() -> Step {
         switch self {
         case .listening(let progress): (.loaded(progress), .allowCommit)
+        case .paused(.loading): (.paused(.loaded), .none)
+        case .recovering(.loading): (.recovering(.loaded), .none)
         case .none, .setup, .advised, .discarding, .loaded, .running, .streamEnded, .completed,
-            .paused, .failed:
+            .paused, .recovering, .failed:
             (self, .refuse)
         }
     }
@@ -108,8 +114,11 @@ extension DestinationPhase {
     private func afterDeviceRefused() -> Step {
         switch self {
         case .listening: afterTrouble(.deviceRefused)
+        case .paused(.loading): (.failed(.deviceRefused), .closeStream)
+        case .recovering(.loading):
+            (.failed(.deviceRefused), .sendShut(error: Self.shutError))
         case .none, .setup, .advised, .discarding, .loaded, .running, .streamEnded, .completed,
-            .paused, .failed:
+            .paused, .recovering, .failed:
             (self, .refuse)
         }
     }
@@ -124,7 +133,7 @@ extension DestinationPhase {
         case .loaded(.ended): (.streamEnded, .startGuest)
         case .loaded(.endedAndPlaced): (.completed, .startGuestThenShut)
         case .none, .setup, .advised, .discarding, .listening, .running, .streamEnded, .completed,
-            .paused, .failed:
+            .paused, .recovering, .failed:
             refusing(.run)
         }
     }
@@ -139,7 +148,8 @@ extension DestinationPhase {
             progress.withEnd.map { (.loaded($0), .none) } ?? refusing(.endOfStream)
         case .running(allPagesPlaced: true): (.completed, .sendShut(error: 0))
         case .running(allPagesPlaced: false): (.streamEnded, .awaitPages)
-        case .none, .setup, .advised, .discarding, .streamEnded, .completed, .paused, .failed:
+        case .none, .setup, .advised, .discarding, .streamEnded, .completed, .paused, .recovering,
+            .failed:
             refusing(.endOfStream)
         }
     }
@@ -151,7 +161,52 @@ extension DestinationPhase {
         case .loaded(let progress): (.loaded(progress.withAllPages), .none)
         case .running: (.running(allPagesPlaced: true), .none)
         case .streamEnded: (.completed, .sendShut(error: 0))
-        case .none, .setup, .advised, .discarding, .completed, .paused, .failed: (self, .refuse)
+        case .none, .setup, .advised, .discarding, .completed, .paused, .recovering, .failed:
+            (self, .refuse)
+        }
+    }
+
+    /// A package that is whole need not come again, but a part of one is worth nothing.
+    private func afterLinkInterrupted() -> Step {
+        switch self {
+        case .listening: (.paused(.loading), .pause)
+        case .none, .setup, .advised, .discarding, .loaded, .running, .streamEnded, .completed,
+            .paused, .recovering, .failed:
+            afterLinkLost()
+        }
+    }
+
+    /// Source: `postcopy_pause_incoming`, `migration_incoming_process` (`migration/migration.c`).
+    private func afterReconnected() -> Step {
+        switch self {
+        case .paused(let halt): (.recovering(halt), .none)
+        case .none, .setup, .advised, .discarding, .listening, .loaded, .running, .streamEnded,
+            .completed, .recovering, .failed:
+            (self, .refuse)
+        }
+    }
+
+    /// QEMU passes over one that comes outside a recovery; nobody sends it there.
+    /// Source: `loadvm_handle_recv_bitmap` (`savevm.c`).
+    private func afterBitmapAsked() -> Step {
+        switch self {
+        case .recovering: (self, .sendBitmap)
+        case .none, .setup, .advised, .discarding, .listening, .loaded, .running, .streamEnded,
+            .completed, .paused, .failed:
+            refusing(.receivedBitmap)
+        }
+    }
+
+    /// Whether pages are missing and whether the devices are loaded is reported anew behind it.
+    /// Source: `loadvm_postcopy_handle_resume` (`savevm.c`).
+    private func afterResume() -> Step {
+        switch self {
+        case .recovering(.loading): (.listening(.arriving), .resumePages)
+        case .recovering(.loaded): (.loaded(.arriving), .resumePages)
+        case .recovering(.running): (.running(allPagesPlaced: false), .resumePages)
+        case .none, .setup, .advised, .discarding, .listening, .loaded, .running, .streamEnded,
+            .completed, .paused, .failed:
+            refusing(.resume)
         }
     }
 
@@ -159,9 +214,9 @@ extension DestinationPhase {
     private func afterLinkLost() -> Step {
         switch self {
         case .none, .setup, .advised, .discarding, .listening: (.failed(.linkLost), .closeStream)
-        case .loaded: (.paused(guestStarted: false), .pause)
-        case .running, .streamEnded: (.paused(guestStarted: true), .pause)
-        case .completed, .paused, .failed: (self, .none)
+        case .loaded: (.paused(.loaded), .pause)
+        case .running, .streamEnded: (.paused(.running), .pause)
+        case .completed, .paused, .recovering, .failed: (self, .none)
         }
     }
 
@@ -177,9 +232,9 @@ extension DestinationPhase {
         case .none, .setup(returnPathOpen: false): (.failed(failure), .closeStream)
         case .setup(returnPathOpen: true), .advised, .discarding, .listening:
             (.failed(failure), .sendShut(error: Self.shutError))
-        case .loaded: (.paused(guestStarted: false), .pause)
-        case .running, .streamEnded: (.paused(guestStarted: true), .pause)
-        case .completed, .paused, .failed: (self, .none)
+        case .loaded: (.paused(.loaded), .pause)
+        case .running, .streamEnded: (.paused(.running), .pause)
+        case .completed, .paused, .recovering, .failed: (self, .none)
         }
     }
 }

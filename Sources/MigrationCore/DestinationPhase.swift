@@ -1,7 +1,8 @@
 /// Where a destination stands: what the source may say next, and whether the guest runs here.
 ///
 /// `loaded` is the commit: up to it any trouble ends in `failed`, and the guest never ran here; from
-/// it on any trouble ends in `paused`, and SHUT never carries an error.
+/// it on any trouble ends in `paused`, and SHUT never carries an error. Where the source is able to come
+/// back, a lost link pauses from LISTEN on: the package is whole, and nothing of it need be repeated.
 ///
 /// Source: `PostcopyState` of QEMU (`migration/postcopy-ram.h`) and `loadvm_postcopy_handle_*`
 /// (`migration/savevm.c`).
@@ -23,10 +24,22 @@ public enum DestinationPhase: Hashable, Sendable {
     /// channel, or the source miscounted.
     case streamEnded
     case completed
-    /// The link is down. A guest that did not start yet waits for the source's word in a recovery.
-    case paused(guestStarted: Bool)
+    /// The link is down. A guest that did not start yet waits for the source's RESUME.
+    case paused(Halt)
+    /// A new link is there, the received bitmaps are being told, and RESUME is due.
+    case recovering(Halt)
     /// The guest never ran here.
     case failed(DestinationFailure)
+
+    /// How far a destination had come when the link went.
+    public enum Halt: Hashable, Sendable {
+        /// The devices are being loaded, which may need pages.
+        case loading
+        /// The devices are loaded; the guest starts once the source has resumed.
+        case loaded
+        /// The guest runs here.
+        case running
+    }
 
     /// What the stream has brought while the devices were being loaded.
     public enum StreamProgress: Hashable, Sendable {
@@ -48,6 +61,7 @@ public enum DestinationPhase: Hashable, Sendable {
         case .running, .streamEnded: .postcopyActive
         case .completed: .completed
         case .paused: .postcopyPaused
+        case .recovering: .postcopyRecover
         case .failed: .failed
         }
     }
@@ -55,9 +69,9 @@ public enum DestinationPhase: Hashable, Sendable {
     /// Whether the guest may run at this side.
     public var mayRunGuestHere: Bool {
         switch self {
-        case .running, .streamEnded, .completed, .paused(guestStarted: true): true
-        case .none, .setup, .advised, .discarding, .listening, .loaded,
-            .paused(guestStarted: false), .failed:
+        case .running, .streamEnded, .completed, .paused(.running), .recovering(.running): true
+        case .none, .setup, .advised, .discarding, .listening, .loaded, .paused, .recovering,
+            .failed:
             false
         }
     }
@@ -75,6 +89,7 @@ public enum DestinationPhase: Hashable, Sendable {
         case .streamEnded: .streamEnded
         case .completed: .completed
         case .paused: .paused
+        case .recovering: .recovering
         case .failed: .failed
         }
     }
@@ -84,7 +99,7 @@ public enum DestinationPhase: Hashable, Sendable {
 public enum DestinationPhaseName: String, CaseIterable, Sendable, CustomStringConvertible {
     case none, setup, advised, discarding, listening, loaded, running
     case streamEnded = "stream ended"
-    case completed, paused, failed
+    case completed, paused, recovering, failed
 
     public var description: String { rawValue }
 }

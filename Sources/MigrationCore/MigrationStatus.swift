@@ -16,6 +16,8 @@ public enum MigrationStatus: String, CaseIterable, Sendable, CustomStringConvert
     case postcopyActive = "postcopy-active"
     /// The link is down and the guest waits for a new one.
     case postcopyPaused = "postcopy-paused"
+    /// A new link is there and the sides agree on what is still owed.
+    case postcopyRecover = "postcopy-recover"
     /// Every page is at the destination.
     case completed
     /// The guest stays at the source, because something went wrong.

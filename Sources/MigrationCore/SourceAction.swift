@@ -33,4 +33,8 @@ public enum SourceAction: Hashable, Sendable {
     /// Write no more, and read the return path to its end, since the destination's last word may
     /// still be in it. Keep the guest stopped and its pages and bitmaps as they are.
     case pause
+    /// Write one RECV_BITMAP for each block, in the order of the list.
+    case askBitmaps
+    /// Connect the urgent channel and write RESUME.
+    case sendResume
 }

@@ -31,4 +31,10 @@ public enum SourceEvent: Hashable, Sendable {
     case cancel
     /// The destination broke the protocol.
     case peerMisbehaved
+    /// The destination takes this source back on a new link.
+    case reconnected
+    /// Every block's received bitmap has come, and what is owed follows from them.
+    case bitmapsReceived
+    /// RESUME_ACK: the destination asks again for what it waits for.
+    case resumed
 }

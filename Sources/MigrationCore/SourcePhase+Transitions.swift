@@ -23,6 +23,9 @@ extension SourcePhase {
         case .deadlinePassed: afterTrouble(.deadlinePassed)
         case .cancel: afterCancel()
         case .peerMisbehaved: afterTrouble(.peerMisbehaved)
+        case .reconnected: afterReconnected()
+        case .bitmapsReceived: afterBitmapsReceived()
+        case .resumed: afterResumed()
         }
     }
 
@@ -31,7 +34,7 @@ extension SourcePhase {
         switch self {
         case .none: (.setup(startRequested: false), .sendSetup)
         case .setup, .active, .stopping, .device, .sendingPackage, .postcopyDevice,
-            .postcopyActive, .completing, .completed, .paused, .failed, .cancelled:
+            .postcopyActive, .completing, .completed, .paused, .recovering, .failed, .cancelled:
             (self, .refuse)
         }
     }
@@ -43,7 +46,7 @@ extension SourcePhase {
         case .setup(startRequested: false): (.active, .awaitStart)
         case .setup(startRequested: true): (.stopping(.postcopy), .stopGuest)
         case .none, .active, .stopping, .device, .sendingPackage, .postcopyDevice,
-            .postcopyActive, .completing, .completed, .paused, .failed, .cancelled:
+            .postcopyActive, .completing, .completed, .paused, .recovering, .failed, .cancelled:
             (self, .none)
         }
     }
@@ -54,7 +57,7 @@ extension SourcePhase {
         case .setup: (.setup(startRequested: true), .none)
         case .active: (.stopping(.postcopy), .stopGuest)
         case .none, .stopping, .device, .sendingPackage, .postcopyDevice, .postcopyActive,
-            .completing, .completed, .paused, .failed, .cancelled:
+            .completing, .completed, .paused, .recovering, .failed, .cancelled:
             (self, .refuse)
         }
     }
@@ -64,7 +67,7 @@ extension SourcePhase {
         switch self {
         case .active: (.stopping(.precopy), .stopGuest)
         case .none, .setup, .stopping, .device, .sendingPackage, .postcopyDevice, .postcopyActive,
-            .completing, .completed, .paused, .failed, .cancelled:
+            .completing, .completed, .paused, .recovering, .failed, .cancelled:
             (self, .refuse)
         }
     }
@@ -79,7 +82,7 @@ extension SourcePhase {
         // The stop was under way when the migration ended: undo it.
         case .failed, .cancelled: (self, .resumeGuest)
         case .none, .setup, .active, .device, .sendingPackage, .postcopyDevice, .postcopyActive,
-            .completing, .completed, .paused:
+            .completing, .completed, .paused, .recovering:
             (self, .refuse)
         }
     }
@@ -89,7 +92,7 @@ extension SourcePhase {
         switch self {
         case .device: (.sendingPackage(committed: false), .sendPackage)
         case .none, .setup, .active, .stopping, .sendingPackage, .postcopyDevice, .postcopyActive,
-            .completing, .completed, .paused, .failed, .cancelled:
+            .completing, .completed, .paused, .recovering, .failed, .cancelled:
             (self, .refuse)
         }
     }
@@ -101,7 +104,7 @@ extension SourcePhase {
             (.postcopyDevice(allPagesSent: false), .streamPages)
         case .sendingPackage(committed: true): (.postcopyActive, .streamPages)
         case .none, .setup, .active, .stopping, .device, .postcopyDevice, .postcopyActive,
-            .completing, .completed, .paused, .failed, .cancelled:
+            .completing, .completed, .paused, .recovering, .failed, .cancelled:
             (self, .refuse)
         }
     }
@@ -116,8 +119,9 @@ extension SourcePhase {
         case .postcopyDevice(allPagesSent: false): (.postcopyActive, .none)
         case .postcopyDevice(allPagesSent: true): (.completing, .sendEnd)
         case .paused(.beforeCommit): (.paused(.afterCommit), .none)
-        case .none, .postcopyActive, .completing, .completed, .paused(.afterCommit),
-            .paused(.afterEnd), .failed, .cancelled:
+        case .recovering(.beforeCommit): (.recovering(.afterCommit), .none)
+        case .none, .postcopyActive, .completing, .completed, .paused, .recovering, .failed,
+            .cancelled:
             (self, .none)
         }
     }
@@ -128,7 +132,7 @@ extension SourcePhase {
         case .postcopyDevice: (.postcopyDevice(allPagesSent: true), .awaitCommit)
         case .postcopyActive: (.completing, .sendEnd)
         case .none, .setup, .active, .stopping, .device, .sendingPackage, .completing, .completed,
-            .paused, .failed, .cancelled:
+            .paused, .recovering, .failed, .cancelled:
             (self, .refuse)
         }
     }
@@ -138,9 +142,9 @@ extension SourcePhase {
     /// Source: `source_return_path_thread`, `MIG_RP_MSG_SHUT` (`migration.c`).
     private func afterSuccess() -> Step {
         switch self {
-        case .completing, .paused(.afterEnd): (.completed, .finish)
+        case .completing, .paused(.afterEnd), .recovering(.afterEnd): (.completed, .finish)
         case .setup, .active, .stopping, .device, .sendingPackage, .postcopyDevice,
-            .postcopyActive:
+            .postcopyActive, .recovering:
             afterTrouble(.peerMisbehaved)
         case .none, .completed, .paused(.beforeCommit), .paused(.afterCommit), .failed, .cancelled:
             (self, .none)
@@ -155,12 +159,46 @@ extension SourcePhase {
         return switch self {
         case .setup, .active: (.failed(failure), .keepGuestRunning)
         case .stopping, .device, .sendingPackage(committed: false), .postcopyDevice,
-            .paused(.beforeCommit):
+            .paused(.beforeCommit), .recovering(.beforeCommit):
             (.failed(failure), .resumeGuest)
         // It said that it would run the guest and cannot take that back.
-        case .sendingPackage(committed: true), .postcopyActive, .completing:
+        case .sendingPackage(committed: true), .postcopyActive, .completing,
+            .recovering(.afterCommit), .recovering(.afterEnd):
             afterTrouble(.peerMisbehaved)
         case .none, .completed, .paused(.afterCommit), .paused(.afterEnd), .failed, .cancelled:
+            (self, .none)
+        }
+    }
+
+    /// Source: `migrate_prepare`, `migrate_fd_connect` with `resume` (`migration/migration.c`).
+    private func afterReconnected() -> Step {
+        switch self {
+        case .paused(let point): (.recovering(point), .askBitmaps)
+        case .none, .setup, .active, .stopping, .device, .sendingPackage, .postcopyDevice,
+            .postcopyActive, .completing, .completed, .recovering, .failed, .cancelled:
+            (self, .refuse)
+        }
+    }
+
+    /// Source: `ram_dirty_bitmap_sync_all`, `postcopy_resume_handshake` (`ram.c`, `migration.c`).
+    private func afterBitmapsReceived() -> Step {
+        switch self {
+        case .recovering: (self, .sendResume)
+        case .none, .setup, .active, .stopping, .device, .sendingPackage, .postcopyDevice,
+            .postcopyActive, .completing, .completed, .paused, .failed, .cancelled:
+            (self, .refuse)
+        }
+    }
+
+    /// What is owed is what was not received: after the end of the stream that may be nothing, and the
+    /// end is sent again.
+    /// Source: `migrate_handle_rp_resume_ack` (`migration.c`).
+    private func afterResumed() -> Step {
+        switch self {
+        case .recovering(.beforeCommit): (.postcopyDevice(allPagesSent: false), .streamPages)
+        case .recovering(.afterCommit), .recovering(.afterEnd): (.postcopyActive, .streamPages)
+        case .none, .setup, .active, .stopping, .device, .sendingPackage, .postcopyDevice,
+            .postcopyActive, .completing, .completed, .paused, .failed, .cancelled:
             (self, .none)
         }
     }
@@ -173,7 +211,7 @@ extension SourcePhase {
         case .sendingPackage(committed: false), .postcopyDevice: (.paused(.beforeCommit), .pause)
         case .sendingPackage(committed: true), .postcopyActive: (.paused(.afterCommit), .pause)
         case .completing: (.paused(.afterEnd), .pause)
-        case .completed, .paused, .failed, .cancelled: (self, .none)
+        case .completed, .paused, .recovering, .failed, .cancelled: (self, .none)
         }
     }
 
@@ -182,7 +220,8 @@ extension SourcePhase {
         switch self {
         case .none, .setup, .active: (.cancelled, .keepGuestRunning)
         case .stopping, .device: (.cancelled, .resumeGuest)
-        case .sendingPackage, .postcopyDevice, .postcopyActive, .completing, .completed, .paused:
+        case .sendingPackage, .postcopyDevice, .postcopyActive, .completing, .completed, .paused,
+            .recovering:
             (self, .refuseCancel)
         case .failed, .cancelled: (self, .none)
         }

@@ -28,6 +28,8 @@ public enum SourcePhase: Hashable, Sendable {
     case completed
     /// The link is down; the guest runs at the destination or nowhere.
     case paused(PausePoint)
+    /// A new link is there, and the destination tells what it has received.
+    case recovering(PausePoint)
     /// The guest runs here again.
     case failed(SourceFailure)
     /// The guest runs here, as the user wished.
@@ -60,6 +62,7 @@ public enum SourcePhase: Hashable, Sendable {
         case .postcopyActive, .completing: .postcopyActive
         case .completed: .completed
         case .paused: .postcopyPaused
+        case .recovering: .postcopyRecover
         case .failed: .failed
         case .cancelled: .cancelled
         }
@@ -70,7 +73,7 @@ public enum SourcePhase: Hashable, Sendable {
         switch self {
         case .none, .setup, .active, .stopping, .failed, .cancelled: true
         case .device, .sendingPackage, .postcopyDevice, .postcopyActive, .completing, .completed,
-            .paused:
+            .paused, .recovering:
             false
         }
     }

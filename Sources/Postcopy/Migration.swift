@@ -29,6 +29,20 @@ public struct MigrationSource: Sendable {
     /// Ends a migration whose guest has not moved yet; later it has no effect.
     public func cancel() { session.cancel() }
 
+    /// Ends the link once the guest has moved, until `recover`; see `SourceSession.pause`.
+    @discardableResult
+    public func pause() -> Bool { session.pause() }
+
+    /// Tries a paused migration's link again, now; see `SourceSession.recover`.
+    @discardableResult
+    public func recover(at addresses: [ChannelAddress] = []) -> Bool {
+        session.recover(at: addresses)
+    }
+
+    /// Gives a paused migration up: `run` returns.
+    @discardableResult
+    public func abandon() -> Bool { session.abandon() }
+
     /// Says that nobody needs the content of whole target pages of a block any more; see
     /// `SourceSession.hint`. The guest must not write them before this returns.
     /// - Throws: what the tracker's kernel call answers; then nothing was left out.
@@ -60,6 +74,20 @@ public struct MigrationDestination: Sendable {
     /// Ends a wait for a source, a migration that has not yet moved the guest, or the healing of huge
     /// pages.
     public func cancel() { session.cancel() }
+
+    /// Ends the link once the guest has moved, until `recover`; see `DestinationSession.pause`.
+    @discardableResult
+    public func pause() -> Bool { session.pause() }
+
+    /// Lets the source of a paused migration in again; see `DestinationSession.recover`.
+    @discardableResult
+    public func recover(on listener: consuming Listener? = nil) -> Bool {
+        session.recover(on: listener)
+    }
+
+    /// Gives a paused guest up; see `DestinationSession.abandon`.
+    @discardableResult
+    public func abandon() -> Bool { session.abandon() }
 
     /// Gives up a paused guest that is thrown away: its threads go on and read zeros where pages are
     /// missing, so that they can be ended.

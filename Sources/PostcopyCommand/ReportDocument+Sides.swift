@@ -135,7 +135,7 @@ extension PhaseFigures {
 }
 
 extension MissingFigures {
-    static func list(_ missing: [DestinationReport.MissingPages]) -> [MissingFigures]? {
+    static func list(_ missing: [MissingPages]) -> [MissingFigures]? {
         guard !missing.isEmpty else { return nil }
         return missing.map {
             MissingFigures(block: $0.block, hostPages: $0.hostPages, bytes: $0.bytes)

@@ -124,7 +124,7 @@ extension MigrationStatus {
     var isAfterSwitch: Bool {
         switch self {
         case .none, .setup, .active, .device, .failed, .cancelled: false
-        case .postcopyDevice, .postcopyActive, .postcopyPaused, .completed: true
+        case .postcopyDevice, .postcopyActive, .postcopyPaused, .postcopyRecover, .completed: true
         }
     }
 }

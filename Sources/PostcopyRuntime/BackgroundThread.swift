@@ -10,8 +10,7 @@ struct BackgroundThread: ~Copyable {
     private let state: SourceState
     private let link: SourceLink
     private var writer: SectionWriter
-    private var block = 0
-    private var page = 0
+    private var cursor = SendCursor()
 
     /// Without an urgent channel a request waits for the write under way: 64 KiB keep that short.
     private static let pagesMaxWithoutUrgent = 16
@@ -44,7 +43,7 @@ struct BackgroundThread: ~Copyable {
     private func reportEnd() {
         // A page that was just claimed on the other channel is counted in a moment.
         if state.passage?.isEnded == true { state.pace.rest(nanoseconds: state.pingNanoseconds) }
-        let owed = state.counters.remainingPages.load(ordering: .relaxed)
+        let owed = state.owed.remaining.load(ordering: .relaxed)
         guard owed > 0, state.passage?.isEnded == true else { return state.report(.allPagesSent) }
         state.report(
             .linkLost, problem: "\(owed) pages never came from the host that the guest left")
@@ -55,17 +54,17 @@ struct BackgroundThread: ~Copyable {
         if !link.hasUrgent, try sendRequested() { return true }
         guard let pagesMax = try awaitTurn() else { return true }
         if let hint = state.scanHint.take() {
-            block = hint.block.rawValue
-            page = state.geometries[block].targetPages(of: hint.page).upperBound
+            cursor.goOn(behind: hint, of: state.geometries[hint.block.rawValue])
         }
         var count = 0
-        while count < pagesMax, let run = claimNext(countMax: pagesMax - count) {
+        while count < pagesMax,
+            let (block, run) = state.owed.claimNext(from: &cursor, countMax: pagesMax - count)
+        {
             if run.count > writer.room {
-                try writeInTurns(hostPage(startingAt: run.lowerBound))
+                try writeInTurns(hostPage(of: block, startingAt: run.lowerBound))
             } else {
-                writer.append(run, of: BlockIndex(rawValue: block))
+                writer.append(run, of: block)
             }
-            page = run.upperBound
             count += run.count
         }
         try writer.flush()
@@ -77,7 +76,7 @@ struct BackgroundThread: ~Copyable {
     /// Waits for pages that are not here yet; `false` when none is owed or none will come.
     private mutating func awaitArrival() throws(Errno) -> Bool {
         guard let passage = state.passage,
-            state.counters.remainingPages.load(ordering: .relaxed) > 0
+            state.owed.remaining.load(ordering: .relaxed) > 0
         else { return false }
         if passage.isEnded { return passage.hasSendable }
         if !passage.awaitArrival(nanosecondsMax: state.pingNanoseconds) { try ping() }
@@ -89,7 +88,7 @@ struct BackgroundThread: ~Copyable {
     private mutating func awaitTurn() throws(Errno) -> Int? {
         let most = link.hasUrgent ? ChannelTuning.backgroundPages : Self.pagesMaxWithoutUrgent
         // That nothing is owed is told at once.
-        guard state.counters.remainingPages.load(ordering: .relaxed) > 0 else { return most }
+        guard state.owed.remaining.load(ordering: .relaxed) > 0 else { return most }
         switch state.pace.awaitTurn(nanosecondsMax: state.pingNanoseconds) {
         case .write(let bytesMax): return min(most, max(1, bytesMax / Int(PageSize.target.bytes)))
         case .woken: return nil
@@ -129,22 +128,8 @@ struct BackgroundThread: ~Copyable {
         return true
     }
 
-    /// The next pages owed, searched from where this sender stands once around all blocks.
-    private mutating func claimNext(countMax: Int) -> Range<Int>? {
-        for _ in 0...state.dirty.count {
-            if let run = state.dirty[block].claimNext(from: page, countMax: countMax) {
-                state.counters.remainingPages.subtract(run.count, ordering: .relaxed)
-                return run
-            }
-            block = (block + 1) % state.dirty.count
-            page = 0
-        }
-        return nil
-    }
-
-    private func hostPage(startingAt targetPage: Int) -> HostPage {
-        let count = state.geometries[block].hostPage.targetPages
-        return HostPage(
-            block: BlockIndex(rawValue: block), page: HostPageIndex(rawValue: targetPage / count))
+    private func hostPage(of block: BlockIndex, startingAt targetPage: Int) -> HostPage {
+        let count = state.geometries[block.rawValue].hostPage.targetPages
+        return HostPage(block: block, page: HostPageIndex(rawValue: targetPage / count))
     }
 }

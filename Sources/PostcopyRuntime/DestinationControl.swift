@@ -68,6 +68,7 @@ struct DestinationControl: ~Copyable {
             finish(tellingSource: 0)
         case .sendShut(let error): finish(tellingSource: error)
         case .closeStream, .pause: isDone = true
+        case .sendBitmap, .resumePages: break
         }
     }
 

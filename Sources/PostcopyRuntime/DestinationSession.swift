@@ -29,6 +29,25 @@ public final class DestinationSession: Sendable {
         state.controlFlag.raise()
     }
 
+    /// Ends the link once the guest has moved, for somebody to `recover` it later; no source is let in
+    /// until then.
+    /// - Returns: whether there was a link to end.
+    @discardableResult
+    public func pause() -> Bool { false }
+
+    /// Lets the source of a paused migration in again, which one that was not paused by hand does by
+    /// itself.
+    /// - Parameter listener: where the source will come from here on; `nil`: where it came before.
+    /// - Returns: whether it is paused.
+    @discardableResult
+    public func recover(on listener: consuming Listener? = nil) -> Bool { false }
+
+    /// Gives a paused guest up: it hears of it (`Guest.memoryLost`), then threads that wait for pages
+    /// get a memory error, and `run` returns.
+    /// - Returns: whether it is paused.
+    @discardableResult
+    public func abandon() -> Bool { false }
+
     /// Paused migrations of guests that run: with its userfaultfd gone a guest would read zeros where
     /// pages are missing, so they are kept until the process ends or the guest is given up.
     private static let pausedGuests = Mutex<[DestinationState]>([])
@@ -46,7 +65,7 @@ public final class DestinationSession: Sendable {
         var progress = DestinationProgress()
         progress.status = state.currentPhase.status
         progress.totalHostPages = state.totalHostPages
-        progress.missingHostPages = counters.missingPages.load(ordering: .relaxed)
+        progress.missingHostPages = state.demand.missing.load(ordering: .relaxed)
         progress.receivedBytes = counters.receivedBytes.load(ordering: .relaxed)
         progress.backgroundPages = counters.backgroundPages.load(ordering: .relaxed)
         progress.urgentPages = counters.urgentPages.load(ordering: .relaxed)
@@ -159,7 +178,7 @@ public final class DestinationSession: Sendable {
         }
         if report.guestRunsHere { Self.pausedGuests.withLock { $0.append(state) } }
         for (index, ram) in state.list.sent {
-            let missing = ram.usedHostPages - state.received[index.rawValue].placedCount
+            let missing = ram.usedHostPages - state.demand.received[index.rawValue].placedCount
             guard missing > 0 else { continue }
             report.missing.append(
                 .init(

@@ -28,10 +28,7 @@ final class DestinationState: Sendable {
     let geometries: [BlockGeometry]
     let list: BlockList
     let uffd: Userfaultfd
-    /// Set by placers, read by all.
-    let received: [ReceivedBitmap]
-    /// Changed by the fault thread alone, read by placers.
-    let requested: [RequestedPages]
+    let demand: PageDemand
     /// Where pages go on to of a guest that leaves this host while it is arriving.
     let passage: PagePassage?
     let counters = DestinationCounters()
@@ -89,8 +86,7 @@ final class DestinationState: Sendable {
         geometries = guest.memory.map(\.geometry)
         list = BlockList(of: guest, options)
         try ConfigurationError.checkPlaces(of: list)
-        received = geometries.map(ReceivedBitmap.init(block:))
-        requested = geometries.map(RequestedPages.init(block:))
+        demand = PageDemand(blocks: geometries, missing: list.hostPageCount)
         firstFaults = options.heals ? FirstFaults(of: guest.memory) : nil
         uffd = try Userfaultfd.open(guest.faultOrigin)
         controlFlag = try EventFlag()
@@ -98,7 +94,6 @@ final class DestinationState: Sendable {
         faultFlag = try passage?.requestFlag ?? EventFlag()
         outbox = Mailbox(capacity: Self.outboxCapacity, flag: faultFlag)
         notices = Mailbox(capacity: Self.noticeCapacity, flag: faultFlag)
-        counters.missingPages.store(totalHostPages, ordering: .relaxed)
     }
 
     var totalHostPages: Int { list.hostPageCount }
@@ -159,10 +154,9 @@ final class DestinationState: Sendable {
 
     /// Marks placed pages received. The last one is news for the control thread.
     func settle(_ placed: PlacedRange) {
-        let new = received[placed.block.rawValue].insert(placed.pages)
+        let (_, isLast) = demand.settle(placed.pages, of: placed.block)
         passage?.note(placed.pages, of: placed.block)
-        let before = counters.missingPages.subtract(new, ordering: .relaxed).oldValue
-        if new > 0, before == new { control.post(.event(.allPagesPlaced)) }
+        if isLast { control.post(.event(.allPagesPlaced)) }
     }
 
     /// Where an address lies among the RAM blocks.
@@ -188,7 +182,8 @@ extension DestinationPhase {
     var isBeforeSwitch: Bool {
         switch self {
         case .none, .setup, .advised, .discarding: true
-        case .listening, .loaded, .running, .streamEnded, .completed, .paused, .failed:
+        case .listening, .loaded, .running, .streamEnded, .completed, .paused, .recovering,
+            .failed:
             false
         }
     }
@@ -212,8 +207,10 @@ extension DestinationEvent {
         case .listen: .listen
         case .run: .run
         case .endOfStream: .endOfStream
-        case .deviceLoaded, .deviceRefused, .allPagesPlaced, .linkLost, .peerMisbehaved,
-            .deadlinePassed:
+        case .bitmapAsked: .receivedBitmap
+        case .resume: .resume
+        case .deviceLoaded, .deviceRefused, .allPagesPlaced, .linkLost, .linkInterrupted,
+            .reconnected, .peerMisbehaved, .deadlinePassed:
             nil
         }
     }
@@ -221,7 +218,6 @@ extension DestinationEvent {
 
 /// Counts for progress and reports. Relaxed: none of them orders anything.
 final class DestinationCounters: Sendable {
-    let missingPages = Atomic(0)
     let receivedBytes = Atomic<UInt64>(0)
     let backgroundPages = Atomic<UInt64>(0)
     let urgentPages = Atomic<UInt64>(0)

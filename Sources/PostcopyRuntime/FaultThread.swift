@@ -110,14 +110,13 @@ struct FaultThread: ~Copyable {
         state.counters.faults.add(1, ordering: .relaxed)
         blocktime.begin(thread: event.thread, page: page, at: now)
         state.firstFaults?.note(page)
-        // First requested, then received: a placer does it the other way round.
-        let isNew = state.requested[page.block.rawValue].insert(page.page)
-        guard !state.received[page.block.rawValue].contains(page.page) else {
+        switch state.demand.want(page) {
+        case .request: request(page)
+        case .wait: break
+        case .present:
             try placer.settleFault(in: page, at: event.address)
             close(page, at: Monotonic.now())
-            return
         }
-        if isNew { request(page) }
     }
 
     private mutating func request(_ page: HostPage) {
@@ -134,12 +133,7 @@ struct FaultThread: ~Copyable {
     private mutating func takePassageRequests() {
         guard let passage = state.passage else { return }
         passage.requests.drain(into: &passageRequests)
-        for page in passageRequests
-        where state.requested[page.block.rawValue].insert(page.page)
-            && !state.received[page.block.rawValue].contains(page.page)
-        {
-            request(page)
-        }
+        for page in passageRequests where state.demand.want(page) == .request { request(page) }
         passageRequests.removeAll(keepingCapacity: true)
     }
 
@@ -148,7 +142,7 @@ struct FaultThread: ~Copyable {
         guard channels.contains(where: { $0 === channel }) else { return }
         do throws(Trouble) {
             guard try !placeWhatCame(on: channel) else { return }
-            let isComplete = state.counters.missingPages.load(ordering: .relaxed) == 0
+            let isComplete = state.demand.missing.load(ordering: .relaxed) == 0
             guard (channel.hasEnded && placer.isIdle) || isComplete else {
                 throw Trouble(
                     event: .peerMisbehaved, problem: "the source closed the urgent channel")
@@ -249,14 +243,14 @@ struct FaultThread: ~Copyable {
 
     /// Ends the waits for what was placed.
     private mutating func close(_ placed: PlacedRange) {
-        let requested = state.requested[placed.block.rawValue]
+        let requested = state.demand.requested[placed.block.rawValue]
         while let page = requested.first(in: placed.pages) {
             close(HostPage(block: placed.block, page: page), at: placed.atNanoseconds)
         }
     }
 
     private mutating func close(_ page: HostPage, at instant: UInt64) {
-        state.requested[page.block.rawValue].remove(page.page)
+        state.demand.close(page)
         blocktime.placed(page: page, at: instant)
     }
 

@@ -60,6 +60,13 @@ public protocol Guest: AnyObject, Sendable {
     /// kept in a safer place first. It runs meanwhile; a guest without such a place leaves this out.
     func memoryArrived()
 
+    /// The missing pages will never come: somebody gave the guest up while it was paused. Once this
+    /// returns, threads that wait for one get a memory error (`SIGBUS`, as of a page that the hardware
+    /// lost) where the kernel has `UFFDIO_POISON`, from Linux 6.6 on, and zeros elsewhere.
+    ///
+    /// A VMM stops its vCPUs here. One that leaves this out has its threads meet the error.
+    func memoryLost(_ missing: [MissingPages])
+
     /// Slows the vCPUs down, so that a precopy that cannot keep up with what they write converges;
     /// while the guest runs, and until the next call.
     ///
@@ -81,6 +88,8 @@ extension Guest {
     public var streamIdentity: StreamIdentity { StreamIdentity() }
 
     public func memoryArrived() {}
+
+    public func memoryLost(_ missing: [MissingPages]) {}
 
     public func throttle(percent: Int) {}
 

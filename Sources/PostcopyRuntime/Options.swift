@@ -1,3 +1,4 @@
+public import LinuxKernel
 public import MigrationCore
 
 /// How a migration runs. Both sides take the same.
@@ -11,6 +12,14 @@ public struct MigrationOptions: Sendable {
     /// How long a peer may keep silent while it owes something. A live source writes at least every
     /// second; ten of these also outlast a host that swaps or a lost route that comes back.
     public var silenceNanosecondsMax: UInt64 = 10_000_000_000
+
+    /// How long a channel between two ends of this library may bring nothing once the guest moves;
+    /// then the link has broken. Each end writes four times as often. A quarter of a second is as long
+    /// as a guest may stall unnoticed, and longer than TCP takes to send a lost packet again.
+    public var linkLimitNanoseconds: UInt64 = 250_000_000
+
+    /// What follows when the link breaks once the guest may have moved.
+    public var recovery = RecoveryOptions()
 
     /// Bytes per second on the main channel until the guest is stopped; `nil` is no limit, 0 is
     /// refused. The source's to say, as QEMU's `max-bandwidth` is.
@@ -39,6 +48,29 @@ public struct MigrationOptions: Sendable {
     /// It is QEMU's `x-ignore-shared`, which a QEMU refuses together with `postcopy-ram`: for two ends
     /// of this library, or a QEMU that allows both.
     public var ignoresShared = false
+
+    public init() {}
+}
+
+/// How a migration goes on whose link broke.
+public struct RecoveryOptions: Sendable {
+    public enum Mode: String, CaseIterable, Sendable {
+        /// `run` returns when the migration has paused.
+        case none
+        /// It waits for `recover` or `abandon`.
+        case byHand = "by-hand"
+        /// Between two ends of this library the source comes back by itself; with a QEMU at the other
+        /// end, and once the time is up, it waits for somebody.
+        case automatic = "auto"
+    }
+
+    public var mode = Mode.automatic
+
+    /// Source: where else the destination may be reached, tried in turn behind the first address.
+    public var addresses: [ChannelAddress] = []
+
+    /// For how long a source comes back by itself: longer than a switch or a router takes to restart.
+    public var lastingNanoseconds: UInt64 = 300_000_000_000
 
     public init() {}
 }

@@ -75,7 +75,7 @@ struct PagePlacer: ~Copyable {
         }
         let geometry = state.geometries[block.rawValue]
         if case .complete(let page, _) = outcome,
-            state.received[block.rawValue].contains(page.page)
+            state.demand.received[block.rawValue].contains(page.page)
         {
             throw .secondCopy(block: geometry.name, offset: offset)
         }

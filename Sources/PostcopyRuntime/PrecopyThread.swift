@@ -168,7 +168,7 @@ struct PrecopyThread: ~Copyable {
     /// Waits for as long as the limit says; answers how many pages may be written, or `nil` when it
     /// is time to look around.
     private mutating func awaitTurn() throws(Trouble) -> Int? {
-        guard state.counters.remainingPages.load(ordering: .relaxed) > 0 else { return writer.room }
+        guard state.owed.remaining.load(ordering: .relaxed) > 0 else { return writer.room }
         switch state.pace.awaitTurn(nanosecondsMax: Self.roundNanosecondsLeast) {
         case .write(let bytesMax):
             return min(writer.room, max(1, bytesMax / Int(PageSize.target.bytes)))

@@ -41,6 +41,10 @@ public struct SourceReport: Sendable {
     public internal(set) var discards = DiscardTotals()
     /// `nil` when memory moved only after the guest.
     public internal(set) var precopy: PrecopyReport?
+    /// Links that broke once the guest may have moved.
+    public internal(set) var breaks: [LinkBreak] = []
+    /// Whether somebody gave the guest up, here, while it was paused.
+    public internal(set) var isAbandoned = false
 
     init() {}
 
@@ -82,6 +86,7 @@ public struct SourceProgress: Equatable, Sendable {
     public var releasedBytes: UInt64 = 0
     /// `nil` without precopy.
     public var precopy: PrecopyProgress?
+    public var recovery = RecoveryProgress()
 
     public init() {}
 }
@@ -103,16 +108,13 @@ public struct DestinationReport: Sendable {
     /// Faults of the kernel itself could be served as well.
     public internal(set) var faultOrigin = ""
     public internal(set) var memory = MemoryReport()
+    /// Links that broke once the guest may have moved.
+    public internal(set) var breaks: [LinkBreak] = []
+    /// Whether somebody gave the guest up while it was paused.
+    public internal(set) var isAbandoned = false
 
     /// Whether the link broke at the very end: every page is here.
     public var isPausedWithAllPages: Bool { status == .postcopyPaused && missing.isEmpty }
-
-    /// Pages of one block that never came.
-    public struct MissingPages: Equatable, Sendable {
-        public let block: String
-        public let hostPages: Int
-        public let bytes: UInt64
-    }
 }
 
 /// How a destination's memory is mapped. Bytes of huge pages are as `GuestRAM.hugeBytes` counts them.
@@ -143,6 +145,7 @@ public struct DestinationProgress: Equatable, Sendable {
     public var faults: UInt64 = 0
     /// Migrations that connected while this one ran, and were turned away.
     public var otherMigrations: UInt64 = 0
+    public var recovery = RecoveryProgress()
 
     public init() {}
 }

@@ -221,7 +221,7 @@ struct ReturnPathThread: ~Copyable {
     /// stay in the socket; nobody needs this page once nothing is owed.
     private func enqueue(_ page: HostPage) {
         while state.queue.withLock({ $0.push(page) }) == .full,
-            state.counters.remainingPages.load(ordering: .relaxed) > 0,
+            state.owed.remaining.load(ordering: .relaxed) > 0,
             !state.stopsSending.load(ordering: .relaxed)
         {
             Monotonic.sleep(untilNanoseconds: Monotonic.now() + Self.fullQueueNanoseconds)

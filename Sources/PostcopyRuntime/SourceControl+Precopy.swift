@@ -152,7 +152,7 @@ extension SourceControl {
     /// Tells the destination what it has and must not use: exactly what is owed from here on.
     mutating func sendDiscards() throws(Errno) {
         if let settled = state.precopy { state.canonicalize(settled) }
-        precopy.owedPages = state.counters.remainingPages.load(ordering: .relaxed)
+        precopy.owedPages = state.owed.remaining.load(ordering: .relaxed)
         if precopy.owedPages == 0 { state.oweOnePage() }
         var encoder = DiscardEncoder()
         for dirty in state.discards {

@@ -121,6 +121,7 @@ struct SourceControl: ~Copyable {
         case .finish, .keepGuestRunning: isDone = true
         case .resumeGuest: resumeGuest()
         case .pause: pause()
+        case .askBitmaps, .sendResume: break
         }
     }
 
@@ -246,7 +247,7 @@ struct SourceControl: ~Copyable {
                 times.waitingSince, state.counters.heardAtNanoseconds.load(ordering: .relaxed))
             if now > heard, now - heard >= limit { giveUpWaiting() }
         case .none, .stopping, .device, .sendingPackage, .postcopyDevice(allPagesSent: false),
-            .postcopyActive, .completed, .paused, .failed, .cancelled:
+            .postcopyActive, .completed, .paused, .recovering, .failed, .cancelled:
             // While pages are written, a destination that takes none ends the write.
             break
         }

@@ -24,6 +24,23 @@ public final class SourceSession: Sendable {
     /// Ends a migration whose guest has not moved yet; later it has no effect.
     public func cancel() { state.wish(.cancel) }
 
+    /// Ends the link once the guest has moved, for somebody to `recover` it later; nothing is tried
+    /// until then.
+    /// - Returns: whether there was a link to end.
+    @discardableResult
+    public func pause() -> Bool { false }
+
+    /// Tries a paused migration's link again, now.
+    /// - Parameter addresses: where the destination is from here on; none: where it was.
+    /// - Returns: whether it is paused.
+    @discardableResult
+    public func recover(at addresses: [ChannelAddress] = []) -> Bool { false }
+
+    /// Gives a paused migration up: `run` returns, and the guest is not started here.
+    /// - Returns: whether it is paused.
+    @discardableResult
+    public func abandon() -> Bool { false }
+
     /// Says that nobody needs the content of whole target pages any more, so that a precopy does not
     /// send it, or sends nine bytes for a page that the destination does not have yet; what reads
     /// them later there finds zeros, or what they held once.
@@ -48,7 +65,7 @@ public final class SourceSession: Sendable {
         var progress = SourceProgress()
         progress.status = status.withLock { $0 }
         progress.totalPages = state.totalPages
-        progress.remainingPages = counters.remainingPages.load(ordering: .relaxed)
+        progress.remainingPages = state.owed.remaining.load(ordering: .relaxed)
         progress.sentBytes = counters.sentBytes
         progress.normalPages = counters.normalPages.load(ordering: .relaxed)
         progress.zeroPages = counters.zeroPages.load(ordering: .relaxed)

@@ -1,4 +1,5 @@
 internal import LinuxKernel
+internal import MigrationCore
 internal import PageModel
 internal import StreamWire
 internal import Synchronization
@@ -52,7 +53,7 @@ extension SourceState {
             precopy?.noteLength(of: index, gained: first, end: end)
             let new = dirty.insert(first..<end)
             let lost = dirty.remove(end..<dirty.block.targetPageCount)
-            counters.remainingPages.add(new - lost, ordering: .relaxed)
+            owed.remaining.add(new - lost, ordering: .relaxed)
         }
         return changes.map(\.usedBytes)
     }

@@ -1,4 +1,5 @@
 internal import LinuxKernel
+internal import MigrationCore
 internal import PageModel
 internal import Synchronization
 
@@ -7,14 +8,14 @@ extension SourceState {
     /// Takes dirty target pages of a block for sending, at most `countMax`.
     func takeRun(of block: Int, from page: Int, countMax: Int) -> Range<Int>? {
         guard let run = dirty[block].takeRun(from: page, countMax: countMax) else { return nil }
-        counters.remainingPages.subtract(run.count, ordering: .relaxed)
+        owed.remaining.subtract(run.count, ordering: .relaxed)
         return run
     }
 
     /// Marks what the guest wrote since the last sync; answers how many pages became dirty.
     func syncDirty(_ precopy: Precopy) throws(Errno) -> Int {
         let count = try precopy.sync(into: dirty)
-        counters.remainingPages.add(count, ordering: .relaxed)
+        owed.remaining.add(count, ordering: .relaxed)
         return count
     }
 
@@ -22,7 +23,7 @@ extension SourceState {
     func hint(free pages: Range<Int>, of block: BlockIndex) throws(Errno) {
         guard let precopy, !list.isIgnored(blocks[block.rawValue]) else { return }
         let count = try precopy.hint(free: pages, of: block, in: dirty[block.rawValue])
-        counters.remainingPages.subtract(count, ordering: .relaxed)
+        owed.remaining.subtract(count, ordering: .relaxed)
     }
 
     /// Learns, with the guest stopped, all that is owed. A page that was given up and never sent is
@@ -35,7 +36,7 @@ extension SourceState {
         let dirtied = isTracked ? try syncDirty(precopy) : 0
         var count = 0
         for (dirty, sent) in zip(dirty, precopy.sent) { count += dirty.insertUnsent(sent) }
-        counters.remainingPages.add(count, ordering: .relaxed)
+        owed.remaining.add(count, ordering: .relaxed)
         return dirtied
     }
 
@@ -50,13 +51,13 @@ extension SourceState {
         guard let (block, ram) = smallest else { return }
         let page = HostPageIndex(rawValue: ram.usedHostPages - 1)
         let count = dirty[block.rawValue].insert(ram.geometry.targetPages(of: page))
-        counters.remainingPages.add(count, ordering: .relaxed)
+        owed.remaining.add(count, ordering: .relaxed)
     }
 
     /// Makes host pages that were sent or dirtied in part dirty as a whole: they are placed as one.
     func canonicalize(_ precopy: Precopy) {
         var count = 0
         for (dirty, sent) in zip(dirty, precopy.sent) { count += dirty.canonicalize(sent: sent) }
-        counters.remainingPages.add(count, ordering: .relaxed)
+        owed.remaining.add(count, ordering: .relaxed)
     }
 }

@@ -20,7 +20,7 @@ final class SourceState: Sendable {
     /// The used lengths that the destination was told last.
     let listedBytes = Mutex<[UInt64]>([])
     /// Pages owed; all senders claim from it.
-    let dirty: [DirtyBitmap]
+    let owed: OwedPages
     /// `nil` where memory moves only once the guest has.
     let precopy: Precopy?
     /// Where the pages come from of a guest that is itself still arriving; `nil` where all are here.
@@ -61,11 +61,15 @@ final class SourceState: Sendable {
         geometries = guest.memory.map(\.geometry)
         let list = BlockList(of: guest, options)
         self.list = list
-        dirty =
+        let dirty =
             passage?.sendable
             ?? guest.memory.map {
                 DirtyBitmap(block: $0.geometry, allDirty: !list.isIgnored($0))
             }
+        owed = OwedPages(
+            dirty,
+            remaining: passage == nil
+                ? dirty.reduce(0) { $0 + $1.dirtyCount } : list.targetPageCount)
         precopy = try options.precopy.map {
             try Precopy(guest: guest, list: list, options: $0)
         }
@@ -73,9 +77,6 @@ final class SourceState: Sendable {
         control = Mailbox(capacity: Self.controlCapacity, flag: controlFlag)
         returnPathFlag = try passage?.arrivalFlag ?? EventFlag()
         pace = try PacedSending(bytesPerSecond: options.maxBandwidth)
-        let owedPages =
-            passage == nil ? dirty.reduce(0) { $0 + $1.dirtyCount } : list.targetPageCount
-        counters.remainingPages.store(owedPages, ordering: .relaxed)
         _ = beginList()
         passage?.restart()
     }
@@ -86,10 +87,12 @@ final class SourceState: Sendable {
         passage == nil ? dirty : geometries.map { DirtyBitmap(block: $0, allDirty: true) }
     }
 
+    var dirty: [DirtyBitmap] { owed.bitmaps }
+
     var totalPages: Int { list.targetPageCount }
     var totalBytes: UInt64 { UInt64(totalPages) << UInt64(PageSize.target.shift) }
     var remainingBytes: UInt64 {
-        let pages = counters.remainingPages.load(ordering: .relaxed)
+        let pages = owed.remaining.load(ordering: .relaxed)
         return UInt64(max(0, pages)) << UInt64(PageSize.target.shift)
     }
 
@@ -108,11 +111,9 @@ final class SourceState: Sendable {
 
     /// Takes a requested host page for sending; `false` when it was sent or is on its way.
     func claim(_ page: HostPage) -> Bool {
-        guard dirty[page.block.rawValue].claim(page.page) else { return false }
-        let count = geometries[page.block.rawValue].hostPage.targetPages
-        let left = counters.remainingPages.subtract(count, ordering: .relaxed).newValue
+        guard owed.claim(page) else { return false }
         // The background sender need not wait to say that nothing is owed.
-        if left == 0 { wakeSender() }
+        if owed.remaining.load(ordering: .relaxed) == 0 { wakeSender() }
         return true
     }
 
@@ -138,7 +139,6 @@ enum SendingStage: Int, Sendable {
 
 /// Counts for progress and reports. Relaxed: none of them orders anything.
 final class SourceCounters: Sendable {
-    let remainingPages = Atomic(0)
     let normalPages = Atomic<UInt64>(0)
     let zeroPages = Atomic<UInt64>(0)
     let urgentPages = Atomic<UInt64>(0)

@@ -49,8 +49,8 @@ extension StreamThread {
             let first = geometry.hostPage(containing: range.start)
             let count = Int(range.lengthBytes >> UInt64(geometry.hostPage.shift))
             let pages = first..<HostPageIndex(rawValue: first.rawValue + count)
-            let gone = state.received[discard.block.rawValue].remove(pages)
-            state.counters.missingPages.add(gone, ordering: .relaxed)
+            let gone = state.demand.received[discard.block.rawValue].remove(pages)
+            state.demand.missing.add(gone, ordering: .relaxed)
         }
     }
 
@@ -80,9 +80,9 @@ extension StreamThread {
         for (index, ram) in state.list.sent {
             let all =
                 HostPageIndex(rawValue: 0)..<HostPageIndex(rawValue: ram.usedHostPages)
-            state.received[index.rawValue].insert(all)
+            state.demand.received[index.rawValue].insert(all)
         }
-        state.counters.missingPages.store(0, ordering: .relaxed)
+        state.demand.missing.store(0, ordering: .relaxed)
         passOnReceived()
         hasEnded = true
         try advance(.allPagesPlaced)

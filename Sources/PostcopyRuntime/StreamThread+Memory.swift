@@ -1,4 +1,5 @@
 internal import LinuxKernel
+internal import MigrationCore
 internal import PageModel
 internal import StreamWire
 internal import Synchronization
@@ -28,7 +29,7 @@ extension StreamThread {
                 throw .refused("emptying RAM block '\(ram.geometry.name)': \(error)")
             }
         }
-        state.counters.missingPages.store(state.totalHostPages, ordering: .relaxed)
+        state.demand.missing.store(state.totalHostPages, ordering: .relaxed)
     }
 
     /// Before faults are reported, memory is simply written; the last copy counts.
@@ -49,14 +50,14 @@ extension StreamThread {
         }
         let page = ram.geometry.hostPage(containing: offset)
         let next = HostPageIndex(rawValue: page.rawValue + 1)
-        let new = state.received[block.rawValue].insert(page..<next)
-        state.counters.missingPages.subtract(new, ordering: .relaxed)
+        let new = state.demand.received[block.rawValue].insert(page..<next)
+        state.demand.missing.subtract(new, ordering: .relaxed)
     }
 
     /// Drops what was not received, whether it was discarded or never came, so that it faults.
     func dropMissing() throws(StreamTrouble) {
         for (index, ram) in state.list.sent {
-            let received = state.received[index.rawValue]
+            let received = state.demand.received[index.rawValue]
             var runs: [Range<HostPageIndex>] = []
             var page = HostPageIndex(rawValue: 0)
             while let missing = received.nextMissing(from: page) {
@@ -73,7 +74,7 @@ extension StreamThread {
         guard let passage = state.passage else { return }
         for (index, _) in state.list.sent {
             var page = HostPageIndex(rawValue: 0)
-            while let run = state.received[index.rawValue].nextPlaced(from: page) {
+            while let run = state.demand.received[index.rawValue].nextPlaced(from: page) {
                 passage.note(run, of: index)
                 page = run.upperBound
             }
@@ -113,9 +114,9 @@ extension StreamThread {
         var missing = after - before
         if after < before {
             let lost = HostPageIndex(rawValue: after)..<HostPageIndex(rawValue: before)
-            missing += state.received[index.rawValue].remove(lost)
+            missing += state.demand.received[index.rawValue].remove(lost)
         }
         do { try ram.adoptLength(usedBytes) } catch { throw .refused(error.description) }
-        state.counters.missingPages.add(missing, ordering: .relaxed)
+        state.demand.missing.add(missing, ordering: .relaxed)
     }
 }

@@ -127,7 +127,7 @@ struct StreamThread: ~Copyable {
         try settle { placer throws(PlacingError) in try placer.flush() }
     }
 
-    var missingPages: Int { state.counters.missingPages.load(ordering: .relaxed) }
+    var missingPages: Int { state.demand.missing.load(ordering: .relaxed) }
 
     /// Silence after the end of the stream: pages that are missing must be coming on the urgent
     /// channel. With none missing the source owes nothing more.
@@ -232,7 +232,7 @@ struct StreamThread: ~Copyable {
         } catch { throw .refused(error.description) }
         guard let placed else { return }
         state.settle(placed)
-        guard state.requested[placed.block.rawValue].first(in: placed.pages) != nil else { return }
+        guard state.demand.isAwaited(placed.pages, of: placed.block) else { return }
         // Full: the waiters run already, and only their blocktime closes late.
         state.notices.offer(placed)
     }

@@ -112,6 +112,9 @@ extension PatternGuest {
 func testOptions(preempt: Bool = true, silenceMilliseconds: UInt64 = 10_000) -> MigrationOptions {
     var options = MigrationOptions()
     options.preempt = preempt
+    // A loaded machine must not break a link that no test means to break.
+    options.linkLimitNanoseconds = 20_000_000_000
+    options.recovery.mode = .none
     options.silenceNanosecondsMax = silenceMilliseconds * 1_000_000
     return options
 }

@@ -1,0 +1,49 @@
+/// When a source whose link broke knocks again, and at which of its addresses.
+///
+/// It knocks at once, then waits 10 ms, twice as long after each round of all addresses, and at most a
+/// second: a cable that is plugged in again is noticed within a second, and a destination that is gone
+/// costs a packet a second.
+public struct RecoverySchedule: Hashable, Sendable {
+    public static let firstWaitNanoseconds: UInt64 = 10_000_000
+    public static let waitNanosecondsMax: UInt64 = 1_000_000_000
+
+    private let addressCount: Int
+    private let deadlineNanoseconds: UInt64?
+    private var waitNanoseconds = Self.firstWaitNanoseconds
+    private var attempts = 0
+    private var dueNanoseconds: UInt64
+
+    /// - Parameter addressCount: at least one.
+    /// - Parameter lastingNanoseconds: how long it goes on by itself; `nil`: without end.
+    public init(addressCount: Int, from now: UInt64, lastingNanoseconds: UInt64?) {
+        precondition(addressCount > 0, "a source knocks somewhere")
+        self.addressCount = addressCount
+        dueNanoseconds = now
+        deadlineNanoseconds = lastingNanoseconds.map { now &+ min($0, .max - now) }
+    }
+
+    /// When the next attempt is due; `nil` once the time is up and somebody must decide.
+    public var nextAttemptNanoseconds: UInt64? {
+        if let deadlineNanoseconds, dueNanoseconds > deadlineNanoseconds { return nil }
+        return dueNanoseconds
+    }
+
+    /// Begins the attempt that is due; answers which address it takes.
+    public mutating func begin() -> Int {
+        defer { attempts += 1 }
+        return attempts % addressCount
+    }
+
+    /// Notes that the attempt failed.
+    public mutating func failed(at now: UInt64) {
+        guard attempts % addressCount == 0 else {
+            dueNanoseconds = now
+            return
+        }
+        dueNanoseconds = now + waitNanoseconds
+        waitNanoseconds = min(2 * waitNanoseconds, Self.waitNanosecondsMax)
+    }
+
+    /// How long the wait before the attempt that is due was.
+    public var stepNanoseconds: UInt64 { attempts == 0 ? 0 : waitNanoseconds / 2 }
+}

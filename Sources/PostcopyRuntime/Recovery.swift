@@ -1,0 +1,45 @@
+/// A link that broke once the guest may have moved, and how it came back. Instants are on the monotonic
+/// clock of the host.
+public struct LinkBreak: Equatable, Sendable {
+    /// What broke it, in one line.
+    public internal(set) var problem: String
+    /// When the peer was last heard on any channel.
+    public internal(set) var heardAtNanoseconds: UInt64
+    public internal(set) var pausedAtNanoseconds: UInt64
+    /// Source: connections that were tried. Destination: sources that were let in.
+    public internal(set) var attempts = 0
+    /// Source: how long the wait before the last attempt was.
+    public internal(set) var backOffNanoseconds: UInt64 = 0
+    /// When the connection stood by which it came back; `nil` as long as it has not.
+    public internal(set) var linkBackAtNanoseconds: UInt64?
+    /// When pages could flow again.
+    public internal(set) var resumedAtNanoseconds: UInt64?
+    /// Destination: when the first page was placed behind it.
+    public internal(set) var firstPageAtNanoseconds: UInt64?
+
+    init(problem: String, heardAtNanoseconds: UInt64, pausedAtNanoseconds: UInt64) {
+        self.problem = problem
+        self.heardAtNanoseconds = heardAtNanoseconds
+        self.pausedAtNanoseconds = pausedAtNanoseconds
+    }
+}
+
+/// How a side stands that has paused, and what became of earlier breaks.
+public struct RecoveryProgress: Equatable, Sendable {
+    public var breaks: [LinkBreak] = []
+    /// Why the last attempt failed or the last visitor was turned away, in one line.
+    public var refusal: String?
+    /// Nothing happens by itself any more: somebody must recover the migration or abandon it.
+    public var waitsForSomebody = false
+    /// Destination, while paused: what is missing.
+    public var missing: [MissingPages] = []
+
+    public init() {}
+}
+
+/// Pages of one block that are not here.
+public struct MissingPages: Equatable, Sendable {
+    public let block: String
+    public let hostPages: Int
+    public let bytes: UInt64
+}
