@@ -78,13 +78,13 @@ extension PageBitmap {
     }
 
     /// The bits of a word that stand for pages: all of them, but for the last word.
-    private func pages(inWord index: Int) -> UInt64 {
+    func pages(inWord index: Int) -> UInt64 {
         .max >> UInt64(max(0, (index + 1) << 6 - pageCount))
     }
 }
 
 /// A word as groups of 2, 4, 8, 16 or 32 bits.
-private struct BitGroups {
+struct BitGroups {
     let bitsPerGroup: UInt64
     /// The lowest bit of each group.
     let lowestBits: UInt64
@@ -105,5 +105,24 @@ private struct BitGroups {
         }
         lowest &= lowestBits
         return (lowest << bitsPerGroup) &- lowest
+    }
+
+    /// The word whose groups are full where the lowest `64 / bitsPerGroup` bits of `bits` are set, the
+    /// lowest group for the lowest bit.
+    func spread(_ bits: UInt64) -> UInt64 {
+        // Halves go apart until each bit stands lowest in its group.
+        var (word, half) = (bits, 32 / bitsPerGroup)
+        while half > 0 {
+            let shift = half * (bitsPerGroup - 1)
+            let kept = Self.alternating(half * bitsPerGroup, of: half)
+            word = (word | word << shift) & kept
+            half /= 2
+        }
+        return (word << bitsPerGroup) &- word
+    }
+
+    /// The lowest `count` bits of every run of `period` bits.
+    private static func alternating(_ period: UInt64, of count: UInt64) -> UInt64 {
+        (.max / (.max >> (64 - period))) &* (1 << count - 1)
     }
 }

@@ -4,10 +4,12 @@
 /// it: a recovery tells the source these bits, and a page told too early would be lost for good.
 /// Source: `receivedmap` of QEMU's `RAMBlock`.
 public struct ReceivedBitmap: Sendable {
-    private let pages: PageBitmap
+    let pages: PageBitmap
+    let pagesPerHostPage: Int
 
     public init(block: BlockGeometry) {
         pages = PageBitmap(pageCount: block.hostPageCount, allSet: false)
+        pagesPerHostPage = block.hostPage.targetPages
     }
 
     public func contains(_ page: HostPageIndex) -> Bool { pages.contains(page.rawValue) }

@@ -58,7 +58,8 @@ final class GuestCheck {
                 .discard(ranges: UInt16(truncatingIfNeeded: discard.ranges.count)), .discard)
         case .postcopyListen, .postcopyRun:
             return "LISTEN or RUN outside the package: no destination takes them there"
-        case .packaged, .switchoverStart: return nil
+        case .packaged, .switchoverStart, .receivedBitmap, .postcopyResume, .hello, .heartbeat:
+            return nil
         }
     }
 

@@ -52,12 +52,15 @@ struct InspectedItem: Codable, Equatable {
         case endOfStream = "end-of-stream", description, trailing
         case pong, requests, shut, end
         case extensions, refusalReason = "refusal-reason"
+        case hello, heartbeats, bitmapRequest = "bitmap-request", resume
+        case recoveryAnswer = "recovery-answer", bitmap, resumeAcknowledged = "resume-acknowledged"
     }
 
     var offset: UInt64
     var bytes: UInt64
     var kind: Kind
-    /// Of a ping, a pong or SHUT; of ADVISE its page sizes, or-ed; of extensions their set.
+    /// Of a ping, a pong, SHUT or an answer; of ADVISE its page sizes, or-ed; of extensions their set;
+    /// of a hello the number of its link.
     var value: UInt64?
     var machineType: String?
     var subsections: [String]?
@@ -75,6 +78,10 @@ struct InspectedItem: Codable, Equatable {
     var pings: [UInt32]?
     /// Why the destination gave up, as it came.
     var reason: String?
+    /// Names the migration: of a hello, and of extensions that offer a recovery.
+    var token: String?
+    /// Of a hello: `main` or `urgent`.
+    var channel: String?
 }
 
 /// What an item has of one RAM block.
@@ -89,6 +96,8 @@ struct InspectedBlock: Codable, Equatable {
     /// Stretches without a gap, in the order in which they came.
     var runs: UInt64?
     var ranges: UInt64?
+    /// Target pages that a bitmap says were received.
+    var received: UInt64?
     var requests: UInt64?
     /// The first byte of all that is named, and the one behind the last.
     var from: UInt64?

@@ -114,6 +114,12 @@ extension InspectionText {
         case .end: "end"
         case .extensions: "extensions \(number(item.value))"
         case .refusalReason: "refusal"
+        case .hello: "hello"
+        case .heartbeats: several("heartbeat", item.count)
+        case .bitmapRequest, .bitmap: "RECV_BITMAP"
+        case .resume: "POSTCOPY_RESUME"
+        case .recoveryAnswer: "answer"
+        case .resumeAcknowledged: "RESUME_ACK"
         }
     }
 
@@ -151,8 +157,12 @@ extension InspectedItem {
         case .description:
             value.map { "JSON of \(Readable.count($0, "device", "devices"))" } ?? "no JSON"
         case .openReturnPath, .ping, .listen, .run, .switchoverStart, .endOfStream, .trailing,
-            .pong, .shut, .end, .extensions:
+            .pong, .shut, .end, .heartbeats, .bitmapRequest, .bitmap, .resume,
+            .resumeAcknowledged:
             ""
+        case .extensions: token.map { "migration \($0)" } ?? ""
+        case .hello: helloSummary
+        case .recoveryAnswer: answerSummary
         case .refusalReason: PeerText.quoted(reason ?? "")
         }
     }
@@ -188,6 +198,22 @@ extension InspectedItem {
         let summary = value ?? 0
         let sizes = (0..<64).map { UInt64(1) << $0 }.filter { summary & $0 != 0 }
         return "pages of \(sizes.map(InspectionText.size).joined(separator: " and "))"
+    }
+
+    private var helloSummary: String {
+        "\(channel ?? "") channel, link \(InspectionText.number(value)), migration \(token ?? "")"
+    }
+
+    private var answerSummary: String {
+        switch value.flatMap(UInt32.init(exactly:)).flatMap(RecoveryAnswer.init(rawValue:)) {
+        case .waiting: "go on: the guest has not started there"
+        case .running: "go on: the guest runs there"
+        case .completed: "every page is there"
+        case .neverRan: "the guest never ran there and never will"
+        case .stranger: "there is nothing for this link"
+        case .busy: "a newer link is up"
+        case nil: ""
+        }
     }
 
     private func total(_ figure: KeyPath<InspectedBlock, UInt64?>) -> UInt64 {
@@ -226,6 +252,7 @@ extension InspectedBlock {
     private var pieces: String? {
         ranges.map { Readable.count($0, "range", "ranges") }
             ?? requests.map { Readable.count($0, "request", "requests") }
+            ?? received.map { "\($0) received" }
     }
 
     private var place: String {

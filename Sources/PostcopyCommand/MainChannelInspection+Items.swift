@@ -97,23 +97,34 @@ extension MainChannelInspection {
     // MARK: Commands
 
     private func take(_ command: Command, at place: UInt64, lengthBytes: Int) {
-        if case .discard(let discard) = command {
-            takeDiscard(discard, at: place)
-        } else {
-            finishRow(at: place)
+        switch command {
+        case .discard(let discard): takeDiscard(discard, at: place)
+        case .heartbeat:
+            let finished = row.addHeartbeat(at: place, detail: detail, names: names)
+            if let finished { report.add(finished) }
+            return
+        default: finishRow(at: place)
         }
         var item = InspectedItem(offset: place, bytes: UInt64(lengthBytes), kind: .ping)
         switch command {
         case .openReturnPath: item.kind = .openReturnPath
-        case .ping(let value): item.value = UInt64(value)
+        case .ping(let value):
+            item.value = UInt64(value)
+            if Extensions.offersRecovery(askedBy: value) { noteExtensions() }
         case .postcopyAdvise(let summary, _): (item.kind, item.value) = (.advise, summary)
         case .postcopyListen: item.kind = .listen
         case .postcopyRun: item.kind = .run
         case .switchoverStart: item.kind = .switchoverStart
+        case .receivedBitmap(let block):
+            item.kind = .bitmapRequest
+            item.blocks = [InspectedBlock(name: names[block.rawValue])]
+        case .postcopyResume: item.kind = .resume
+        case .hello(let hello): item.take(hello)
         case .packaged:
             devices.beginPackage(commandAt: place, bytesAt: decoder.position)
             return
         case .discard: return tell(guest?.take(command), at: place)
+        case .heartbeat: return
         }
         report.add(item)
         tell(guest?.take(command), at: place)
@@ -149,6 +160,17 @@ extension MainChannelInspection {
         } else {
             tell(guest?.takePackage(), at: item.offset)
         }
+    }
+}
+
+extension InspectedItem {
+    mutating func take(_ hello: ChannelHello) {
+        (kind, value, token) = (.hello, UInt64(hello.attempt), hello.token.description)
+        channel =
+            switch hello.channel {
+            case .main: "main"
+            case .urgent: "urgent"
+            }
     }
 }
 

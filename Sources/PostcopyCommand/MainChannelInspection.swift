@@ -122,6 +122,9 @@ final class MainChannelInspection {
         report.add(InspectedProblem(offset: place, text: text, endsReading: false))
     }
 
+    /// The source asks for extensions, and then may use them.
+    func noteExtensions() { decoder.noteExtensions() }
+
     /// The guest's blocks in the lengths that they had last.
     var listedBlocks: [ListedBlock] {
         (guest?.listed ?? []).enumerated().map { index, block in

@@ -7,6 +7,7 @@ enum OpenRow {
     case discards(offset: UInt64, count: Int, BlockTally)
     /// A list of RAM blocks, with the section that it begins.
     case list(offset: UInt64, section: UInt32?, blocks: [InspectedBlock]?)
+    case heartbeats(offset: UInt64, count: Int)
     case trailing(offset: UInt64)
 
     /// The pages of a section, of several, or of a channel that has none.
@@ -30,6 +31,20 @@ enum OpenRow {
         guard case .pages(let pages) = self else { return nil }
         self = .none
         return pages
+    }
+
+    /// Adds a heartbeat to those that are open, or begins a row with it. Answers what was open before
+    /// and does not go on.
+    mutating func addHeartbeat(
+        at place: UInt64, detail: InspectionDetail, names: [String]
+    ) -> InspectedItem? {
+        if detail == .summary, case .heartbeats(let offset, let count) = self {
+            self = .heartbeats(offset: offset, count: count + 1)
+            return nil
+        }
+        let finished = item(endingAt: place, names: names)
+        self = .heartbeats(offset: place, count: 1)
+        return finished
     }
 
     /// Adds a page to the row that is open, or begins a row with it. Answers what was open before and
@@ -71,6 +86,9 @@ enum OpenRow {
             InspectedItem(
                 offset: offset, bytes: end - offset, kind: .blockList, section: section,
                 blocks: blocks)
+        case .heartbeats(let offset, let count):
+            InspectedItem(
+                offset: offset, bytes: end - offset, kind: .heartbeats, count: count)
         case .trailing(let offset):
             InspectedItem(offset: offset, bytes: end - offset, kind: .trailing)
         }

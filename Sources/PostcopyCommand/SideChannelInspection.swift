@@ -65,10 +65,15 @@ struct ReturnPathInspection {
         switch message {
         case .pong(let value): item.value = UInt64(value)
         case .shut(let error): (item.kind, item.value) = (.shut, UInt64(error))
-        case .extensions(_, let extensions):
-            (item.kind, item.value) = (.extensions, UInt64(extensions.rawValue))
+        case .extensions(let offer):
+            (item.kind, item.value) = (.extensions, UInt64(offer.extensions.rawValue))
+            item.token = offer.token?.description
         case .refusalReason(let text): (item.kind, item.reason) = (.refusalReason, text)
-        case .requestPages: return
+        case .recoveryAnswer(let answer):
+            (item.kind, item.value) = (.recoveryAnswer, UInt64(answer.rawValue))
+        case .heartbeat: (item.kind, item.count) = (.heartbeats, 1)
+        case .resumeAcknowledged: item.kind = .resumeAcknowledged
+        case .receivedBitmap, .bitmapBytes, .bitmapEnd, .requestPages: return
         }
         report.add(item)
     }
@@ -100,7 +105,7 @@ struct PreemptInspection {
         self.report = report
         self.detail = detail
         self.guest = guest
-        decoder = RAMRecordDecoder(blocks: blocks)
+        decoder = RAMRecordDecoder(blocks: blocks, acceptsHeartbeats: true)
         guest.beginChannel()
     }
 
@@ -140,6 +145,9 @@ struct PreemptInspection {
         case .endOfSection:
             finishRow(at: place)
             report.add(InspectedItem(offset: place, bytes: UInt64(lengthBytes), kind: .end))
+        case .heartbeat:
+            let finished = row.addHeartbeat(at: place, detail: detail, names: guest.names)
+            if let finished { report.add(finished) }
         }
     }
 

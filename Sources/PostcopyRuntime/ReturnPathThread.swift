@@ -114,6 +114,11 @@ struct ReturnPathThread: ~Copyable {
             }
             state.counters.requests.add(1, ordering: .relaxed)
             try serve(block, start, lengthBytes: length)
+        case .recoveryAnswer, .heartbeat, .resumeAcknowledged, .receivedBitmap, .bitmapBytes,
+            .bitmapEnd:
+            throw Trouble(
+                event: .peerMisbehaved,
+                problem: "the destination broke the protocol: nothing is being recovered")
         }
     }
 

@@ -194,9 +194,11 @@ struct StreamThread: ~Copyable {
                     "the source broke the protocol: PING before OPEN_RETURN_PATH at byte "
                         + "\(position)")
             }
+            // Recovery is not offered: nothing here takes up a link that broke.
+            let offer = ExtensionOffer(
+                version: Extensions.version, extensions: .refusalReason, token: nil)
             let answer: ReturnPathMessage =
-                Extensions.areAsked(by: value)
-                ? .extensions(version: Extensions.version, .ours) : .pong(value)
+                Extensions.version(askedBy: value) == nil ? .pong(value) : .extensions(offer)
             guard state.outbox.offer(answer) else {
                 throw .refused("the source sends PINGs faster than it takes the answers")
             }
@@ -210,6 +212,10 @@ struct StreamThread: ~Copyable {
         case .postcopyListen, .postcopyRun:
             throw .refused(
                 "the source broke the protocol: LISTEN or RUN outside a package at byte \(position)"
+            )
+        case .receivedBitmap, .postcopyResume, .hello, .heartbeat:
+            throw .refused(
+                "the source broke the protocol: a recovery that nobody offered, at byte \(position)"
             )
         }
     }

@@ -76,6 +76,8 @@ final class UrgentChannel {
                     step = .init(try placer.add(bytes, nil, at: offset, of: block))
                 case .endOfSection:
                     step = .ended
+                case .heartbeat:
+                    step = .kept
                 }
             } catch { throw .placing(error) }
         }

@@ -21,6 +21,15 @@ public enum Command: Equatable, Sendable {
     case packaged(lengthBytes: UInt32)
     /// The source has stopped its guest; since QEMU 10.0, and nothing to do. Payload: none.
     case switchoverStart
+    /// Asks which pages of a block were received: a source that resumes. Payload: block name
+    /// (length: u8; bytes).
+    case receivedBitmap(block: BlockIndex)
+    /// The source goes on where the link broke. Payload: none.
+    case postcopyResume
+    /// Our own: which migration this link resumes. Payload: see `ChannelHello`.
+    case hello(ChannelHello)
+    /// Our own: the source lives, and has nothing else to say. Payload: none.
+    case heartbeat
 }
 
 /// Pages of one block that the destination must drop, because newer ones will come.
@@ -65,7 +74,8 @@ public enum PingValue: UInt32, Sendable, CaseIterable {
 
 /// The commands by number.
 ///
-/// Source: `enum qemu_vm_cmd` (`migration/savevm.c`).
+/// Source: `enum qemu_vm_cmd` (`migration/savevm.c`); those from 0x5043 on are our own, far from any
+/// that QEMU may add.
 enum CommandNumber: UInt16 {
     case openReturnPath = 1
     case ping = 2
@@ -78,6 +88,8 @@ enum CommandNumber: UInt16 {
     case postcopyResume = 9
     case receivedBitmap = 10
     case switchoverStart = 11
+    case hello = 0x5043
+    case heartbeat = 0x5044
 
     var name: String {
         switch self {
@@ -92,6 +104,8 @@ enum CommandNumber: UInt16 {
         case .postcopyResume: "POSTCOPY_RESUME"
         case .receivedBitmap: "RECV_BITMAP"
         case .switchoverStart: "SWITCHOVER_START"
+        case .hello: "hello"
+        case .heartbeat: "heartbeat"
         }
     }
 
@@ -100,12 +114,13 @@ enum CommandNumber: UInt16 {
     func allows(lengthBytes: UInt16) -> Bool {
         switch self {
         case .openReturnPath, .postcopyListen, .postcopyRun, .switchoverStart, .enableColo,
-            .postcopyResume:
+            .postcopyResume, .heartbeat:
             lengthBytes == 0
         case .ping, .packaged: lengthBytes == 4
         case .postcopyAdvise: lengthBytes == 16
         case .discard: lengthBytes >= 20
-        case .receivedBitmap: lengthBytes >= 2
+        case .receivedBitmap: (2...256).contains(lengthBytes)
+        case .hello: lengthBytes == ChannelHello.payloadBytes
         }
     }
 }

@@ -13,6 +13,8 @@ public enum RAMRecord: Equatable, Sendable {
     case zeroPage(block: BlockIndex, offset: RAMOffset)
     /// The end of a section's body; on the preempt channel, of the channel.
     case endOfSection
+    /// Our own, on the preempt channel: the source lives, and has nothing else to say. Only its word.
+    case heartbeat
 }
 
 /// The flags below a record's offset.
@@ -27,6 +29,8 @@ enum RAMFlags {
     static let continueBlock: UInt64 = 0x20
     /// The bits of the word that are flags: those below a target page.
     static let mask: UInt64 = PageSize.target.bytes - 1
+    /// The word of a heartbeat, which is our own: no flags, and an offset beyond any block.
+    static let heartbeat: UInt64 = 0x5043_4245_4154_0000
 }
 
 /// Writes the records of one channel; remembers the block that it named last.
@@ -65,6 +69,11 @@ public struct RAMRecordEncoder: Sendable {
     /// Appends the record that ends a section's body, or the preempt channel.
     public static func appendEndOfSection(to output: inout [UInt8]) {
         output.appendBigEndian(RAMFlags.endOfSection)
+    }
+
+    /// Appends a heartbeat, between two records of a preempt channel that may have them.
+    public static func appendHeartbeat(to output: inout [UInt8]) {
+        output.appendBigEndian(RAMFlags.heartbeat)
     }
 
     private mutating func appendHeader(

@@ -8,9 +8,14 @@ import PageModel
 public struct RAMRecordDecoder: Sendable {
     var blocks: BlockTable
     private var lastBlock: Int?
+    private let acceptsHeartbeats: Bool
 
+    /// - Parameter acceptsHeartbeats: whether both sides agreed on `Extensions.recovery`.
     /// - Precondition: no two blocks have the same name.
-    public init(blocks: [ListedBlock]) { self.blocks = BlockTable(blocks) }
+    public init(blocks: [ListedBlock], acceptsHeartbeats: Bool = false) {
+        self.blocks = BlockTable(blocks)
+        self.acceptsHeartbeats = acceptsHeartbeats
+    }
 
     /// Decodes the record that begins at `start` of `bytes`, which is byte `position` of the
     /// channel. Nothing changes when it throws or asks for more.
@@ -46,6 +51,10 @@ public struct RAMRecordDecoder: Sendable {
         if flags == RAMFlags.endOfSection { return .endOfSection }
         let content = flags & ~RAMFlags.continueBlock
         guard content == RAMFlags.page || content == RAMFlags.zero else {
+            if word == RAMFlags.heartbeat {
+                if acceptsHeartbeats { return .heartbeat }
+                throw cursor.refusal(.misplaced(.heartbeatNotAgreed))
+            }
             throw cursor.refusal(
                 flags == RAMFlags.memorySize
                     ? .misplaced(.blockListOnPreemptChannel) : .badPageFlags(flags))

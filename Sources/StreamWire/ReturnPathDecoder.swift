@@ -4,22 +4,39 @@ import PageModel
 ///
 /// Source: `source_return_path_thread`, `migrate_handle_rp_req_pages` (`migration/migration.c`).
 public struct ReturnPathDecoder: Sendable {
-    private var blocks: BlockTable
+    /// A bitmap of which some words or the end mark are still to come.
+    struct BitmapProgress: Sendable {
+        let block: Int
+        let pageCount: Int
+        var nextWord = 0
+
+        var wordCount: Int { (pageCount + 63) / 64 }
+    }
+
+    private(set) var blocks: BlockTable
     private var lastBlock: Int?
     private var isShut = false
     private var hasAsked: Bool
-    private var offered: Extensions?
+    private(set) var offered: Extensions?
     private var hasReason = false
+    private(set) var isResumed = false
+    var bitmap: BitmapProgress?
     /// The bytes consumed so far.
     public private(set) var position: UInt64 = 0
 
     /// - Parameter hasAsked: whether the source has asked for extensions; as long as it has not, their
     ///   list is refused.
+    /// - Parameter offered: what the first link's list offered, for a link that resumes it: no list
+    ///   comes there.
     /// - Precondition: no two blocks have the same name.
-    public init(blocks: [ListedBlock], hasAsked: Bool = false) {
+    public init(blocks: [ListedBlock], hasAsked: Bool = false, offered: Extensions? = nil) {
         self.blocks = BlockTable(blocks)
         self.hasAsked = hasAsked
+        self.offered = offered
     }
+
+    /// The link resumes a migration: bitmaps and the answer to RESUME may come.
+    public mutating func expectsBitmaps() { isResumed = true }
 
     /// The source asks for extensions: from here on their list may come.
     public mutating func noteAsked() { hasAsked = true }
@@ -31,7 +48,7 @@ public struct ReturnPathDecoder: Sendable {
     /// Decodes the message that begins at `start` of `bytes`. Nothing changes when it throws or
     /// asks for more, which is never beyond 404 bytes.
     ///
-    /// Blocking: no. Allocates: no, except to refuse.
+    /// Blocking: no. Allocates: no, except to refuse and for a reason.
     public mutating func next(
         in bytes: Span<UInt8>, from start: Int
     ) throws(WireError) -> Decoded<ReturnPathMessage> {
@@ -50,12 +67,14 @@ public struct ReturnPathDecoder: Sendable {
     public func endOfInput(unread: Int) -> WireError? {
         if isShut && unread == 0 { return nil }
         return WireError(
-            kind: .truncated(reading: .returnPathMessage), position: position + UInt64(unread))
+            kind: .truncated(reading: bitmap == nil ? .returnPathMessage : .receivedBitmap),
+            position: position + UInt64(unread))
     }
 
     private mutating func decode(
         at cursor: inout WireCursor, in bytes: Span<UInt8>
     ) throws(Interruption) -> ReturnPathMessage {
+        if let bitmap { return try decodeBitmap(bitmap, at: &cursor, in: bytes) }
         let number = try cursor.u16(in: bytes)
         if isShut { throw cursor.refusal(.misplaced(.messageAfterShut)) }
         guard let type = ReturnPathType(rawValue: number) else {
@@ -74,7 +93,14 @@ public struct ReturnPathDecoder: Sendable {
             return try decodeRequest(type, at: &cursor, in: bytes)
         case .extensions: return try decodeExtensions(at: &cursor, in: bytes)
         case .refusalReason: return try decodeReason(at: &cursor, in: bytes)
-        case .receivedBitmap, .resumeAcknowledged, .switchoverAcknowledged:
+        case .recoveryAnswer: return try decodeAnswer(at: &cursor, in: bytes)
+        case .heartbeat:
+            guard offersRecovery else { throw cursor.refusal(.misplaced(.heartbeatNotAgreed)) }
+            try decodeLength(of: type, expected: 0...0, at: &cursor, in: bytes)
+            return .heartbeat
+        case .receivedBitmap: return try decodeBitmapHeader(at: &cursor, in: bytes)
+        case .resumeAcknowledged: return try decodeAcknowledgement(at: &cursor, in: bytes)
+        case .switchoverAcknowledged:
             throw cursor.refusal(.unsupportedMessage(number))
         }
     }
@@ -86,11 +112,25 @@ public struct ReturnPathDecoder: Sendable {
         guard offered == nil else { throw cursor.refusal(.misplaced(.secondExtensions)) }
         let expected = Extensions.listBytes
         let length = try decodeLength(of: .extensions, expected: expected, at: &cursor, in: bytes)
+        let lengthField = cursor.field
         let version = try cursor.u16(in: bytes)
         let extensions = Extensions(rawValue: try cursor.u32(in: bytes))
-        _ = try cursor.take(Int(length - expected.lowerBound))
+        var rest = Int(length - expected.lowerBound)
+        var token: MigrationToken?
+        if extensions.contains(.recovery) {
+            guard rest >= MigrationToken.wireBytes else {
+                throw cursor.refusal(
+                    .badMessageLength(
+                        message: ReturnPathType.extensions.rawValue, lengthBytes: length),
+                    at: lengthField)
+            }
+            token = try cursor.token(in: bytes)
+            rest -= MigrationToken.wireBytes
+        }
+        _ = try cursor.take(rest)
         offered = extensions
-        return .extensions(version: version, extensions)
+        return .extensions(
+            ExtensionOffer(version: version, extensions: extensions, token: token))
     }
 
     private mutating func decodeReason(
@@ -113,7 +153,7 @@ public struct ReturnPathDecoder: Sendable {
     }
 
     @discardableResult
-    private func decodeLength(
+    func decodeLength(
         of type: ReturnPathType, expected: ClosedRange<UInt16>,
         at cursor: inout WireCursor, in bytes: Span<UInt8>
     ) throws(Interruption) -> UInt16 {

@@ -25,6 +25,7 @@ extension StreamDecoder {
     mutating func beginBlockList(
         _ word: UInt64, isInLastPart: Bool, at cursor: WireCursor
     ) throws(Interruption) -> StreamItem {
+        if terms.isResumed { throw cursor.refusal(.misplaced(.blockListOnResumedLink)) }
         let total = word & ~RAMFlags.mask
         guard total > 0 else {
             throw cursor.refusal(.blockListTotalMismatch(totalBytes: total))
@@ -63,16 +64,16 @@ extension StreamDecoder {
             throw cursor.refusal(.blockListTotalMismatch(totalBytes: progress.totalBytes))
         }
         let page = ours.geometry.hostPage
-        if page != basePage {
+        if page != terms.basePage {
             let size = try cursor.u64(in: bytes)
             guard size == page.bytes else {
                 // What is no size at all is the next field: the source has ordinary pages.
-                let theirs = PageSize(bytes: size) ?? basePage
+                let theirs = PageSize(bytes: size) ?? terms.basePage
                 throw cursor.refusal(
                     .blockPageSizeMismatch(block: name, ours: page.bytes, theirs: theirs.bytes))
             }
         }
-        if ignoresShared {
+        if terms.ignoresShared {
             let (ours, theirs) = (ours.guestPhysicalAddress, try cursor.u64(in: bytes))
             guard theirs == ours else {
                 throw cursor.refusal(

@@ -18,24 +18,67 @@ extension StreamDecoder {
             }
             throw cursor.refusal(.badCommandLength(command: number, lengthBytes: length))
         }
-        let command: Command
-        switch known {
-        case .openReturnPath: command = .openReturnPath
-        case .ping: command = .ping(try cursor.u32(in: bytes))
-        case .postcopyAdvise:
-            command = .postcopyAdvise(
-                pageSizeSummary: try cursor.u64(in: bytes),
-                targetPageBytes: try cursor.u64(in: bytes))
-        case .postcopyListen: command = .postcopyListen
-        case .postcopyRun: command = .postcopyRun
-        case .discard:
-            command = .discard(try decodeDiscard(length: length, at: &cursor, in: bytes))
-        case .packaged: command = try decodePackaged(at: &cursor, in: bytes)
-        case .switchoverStart: command = .switchoverStart
-        case .enableColo, .postcopyResume, .receivedBitmap:
+        if let misplacement = misplacement(of: known) {
+            throw cursor.refusal(.misplaced(misplacement), at: numberField)
+        }
+        if known == .enableColo {
             throw cursor.refusal(.unsupportedCommand(number), at: numberField)
         }
-        return .command(command)
+        return .command(try decodePayload(of: known, length: length, at: &cursor, in: bytes))
+    }
+
+    /// What is wrong with a command on this link, whatever it says.
+    private func misplacement(of command: CommandNumber) -> WireError.Misplacement? {
+        switch command {
+        case .openReturnPath, .ping, .postcopyAdvise, .postcopyListen, .postcopyRun, .discard,
+            .packaged, .enableColo, .switchoverStart:
+            nil
+        case .postcopyResume, .receivedBitmap: terms.isResumed ? nil : .recoveryOnFirstLink
+        case .hello: terms.acceptsExtensions ? nil : .helloNotAgreed
+        case .heartbeat: terms.acceptsExtensions ? nil : .heartbeatNotAgreed
+        }
+    }
+
+    private mutating func decodePayload(
+        of command: CommandNumber, length: UInt16, at cursor: inout WireCursor,
+        in bytes: Span<UInt8>
+    ) throws(Interruption) -> Command {
+        switch command {
+        case .openReturnPath: .openReturnPath
+        case .ping: .ping(try cursor.u32(in: bytes))
+        case .postcopyAdvise:
+            .postcopyAdvise(
+                pageSizeSummary: try cursor.u64(in: bytes),
+                targetPageBytes: try cursor.u64(in: bytes))
+        case .postcopyListen: .postcopyListen
+        case .postcopyRun: .postcopyRun
+        case .discard: .discard(try decodeDiscard(length: length, at: &cursor, in: bytes))
+        case .packaged: try decodePackaged(at: &cursor, in: bytes)
+        case .switchoverStart: .switchoverStart
+        case .receivedBitmap:
+            .receivedBitmap(block: try decodeBlock(length: length, at: &cursor, in: bytes))
+        case .postcopyResume: .postcopyResume
+        case .hello: .hello(try ChannelHello.decodePayload(at: &cursor, in: bytes))
+        case .heartbeat: .heartbeat
+        case .enableColo: preconditionFailure("refused before its payload")
+        }
+    }
+
+    /// Layout: name (length: u8; bytes), as long as the payload; the length is the last field read.
+    /// Source: `loadvm_handle_recv_bitmap` (`migration/savevm.c`).
+    private func decodeBlock(
+        length: UInt16, at cursor: inout WireCursor, in bytes: Span<UInt8>
+    ) throws(Interruption) -> BlockIndex {
+        guard UInt16(try cursor.peek(in: bytes)) == length - 1 else {
+            throw cursor.refusal(
+                .badCommandLength(
+                    command: CommandNumber.receivedBitmap.rawValue, lengthBytes: length))
+        }
+        let block = try records.blocks.block(at: &cursor, in: bytes)
+        guard records.blocks.endsBytes[block] > 0 else {
+            throw cursor.refusal(.bitmapOfIgnoredBlock(block: records.blocks.text(block)))
+        }
+        return BlockIndex(rawValue: block)
     }
 
     /// Layout: length: u32, of the bytes behind the command.
@@ -47,8 +90,8 @@ extension StreamDecoder {
         guard length >= DevicePackage.lengthBytesMin else {
             throw cursor.refusal(.packageTooShort(length))
         }
-        guard length <= packageBytesMax else {
-            throw cursor.refusal(.packageTooLong(length, maximum: packageBytesMax))
+        guard length <= terms.packageBytesMax else {
+            throw cursor.refusal(.packageTooLong(length, maximum: terms.packageBytesMax))
         }
         stage = .package(remainingBytes: length)
         if case .open(let id, _) = section { section = .open(id: id, hasPackage: true) }

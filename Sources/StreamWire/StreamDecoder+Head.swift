@@ -29,8 +29,9 @@ extension StreamDecoder {
                 theyIgnoreShared = true
             }
         }
-        guard theyIgnoreShared == ignoresShared else {
-            throw cursor.refusal(.ignoreSharedDiffers(ours: ignoresShared), at: cursor.consumed)
+        guard theyIgnoreShared == terms.ignoresShared else {
+            throw cursor.refusal(
+                .ignoreSharedDiffers(ours: terms.ignoresShared), at: cursor.consumed)
         }
         stage = .boundary
         return .head(machineType: machine)
@@ -49,7 +50,7 @@ extension StreamDecoder {
         guard let machine = String(validating: name, as: UTF8.self) else {
             throw cursor.refusal(.nameNotText)
         }
-        if let machineType, !machineType.utf8.starts(with: name) {
+        if let machineType = terms.machineType, !machineType.utf8.starts(with: name) {
             throw cursor.refusal(.machineMismatch(machine, expected: machineType))
         }
         return machine
@@ -96,7 +97,7 @@ extension StreamDecoder {
                 throw cursor.refusal(.unsupportedCapability(name))
             }
             guard index == 0 else { throw cursor.refusal(.repeatedCapability(name)) }
-            guard ignoresShared else {
+            guard terms.ignoresShared else {
                 throw cursor.refusal(.ignoreSharedDiffers(ours: false))
             }
         }

@@ -34,11 +34,11 @@ extension StreamDecoder {
     ) throws(Interruption) -> StreamItem {
         let typeField = cursor.field
         switch section {
-        case .ended(hasPackage: false):
+        case .ended(_, hasPackage: false):
             stage = .deviceTail
             _ = try cursor.take(cursor.available)
             return .deviceTail(cursor.start..<cursor.start + cursor.consumed)
-        case .ended(hasPackage: true), .open(_, hasPackage: true):
+        case .ended(_, hasPackage: true), .open(_, hasPackage: true):
             throw cursor.refusal(.misplaced(.devicesAfterPackage))
         case .unbound, .open(_, hasPackage: false):
             _ = try cursor.u32(in: bytes)
@@ -112,9 +112,10 @@ extension StreamDecoder {
                 preconditionFailure("records stand in an open section")
             }
             try cursor.footer(of: id, in: bytes)
-            if last { section = .ended(hasPackage: hasPackage) }
+            if last { section = .ended(id: id, hasPackage: hasPackage) }
             stage = .boundary
             return .sectionEnd(id: id)
+        case .heartbeat: throw cursor.refusal(.misplaced(.heartbeatNotAgreed))
         }
     }
 }

@@ -37,14 +37,23 @@ public struct StreamDecoder: Sendable {
     enum RAMSection: Equatable, Sendable {
         case unbound
         case open(id: UInt32, hasPackage: Bool)
-        case ended(hasPackage: Bool)
+        case ended(id: UInt32, hasPackage: Bool)
     }
 
-    let machineType: String?
-    let ignoresShared: Bool
-    /// The page of the host's ordinary memory: a block of such pages is listed without a page size.
-    let basePage: PageSize
-    let packageBytesMax: UInt32
+    /// What this side takes.
+    struct Terms: Sendable {
+        var machineType: String?
+        var ignoresShared = false
+        /// The page of the host's ordinary memory: a block of such pages is listed without a page size.
+        var basePage: PageSize
+        var packageBytesMax = StreamDecoder.packageBytesMaxDefault
+        /// Whether the link takes up a migration that had broken.
+        var isResumed = false
+        /// Whether both sides agreed on `Extensions.recovery`.
+        var acceptsExtensions = false
+    }
+
+    private(set) var terms: Terms
     var stage = Stage.head
     var section = RAMSection.unbound
     var records: RAMRecordDecoder
@@ -67,13 +76,42 @@ public struct StreamDecoder: Sendable {
         basePage: PageSize = .target,
         packageBytesMax: UInt32 = StreamDecoder.packageBytesMaxDefault
     ) {
-        self.machineType = machineType
-        self.ignoresShared = ignoresShared
-        self.basePage = basePage
-        self.packageBytesMax = packageBytesMax
+        terms = Terms(
+            machineType: machineType, ignoresShared: ignoresShared, basePage: basePage,
+            packageBytesMax: packageBytesMax)
         records = RAMRecordDecoder(blocks: blocks)
         listed = Array(repeating: false, count: blocks.count)
         isInList = listed
+    }
+
+    /// A decoder of a link that takes up a migration: it stands at the boundary behind a section's
+    /// part, with the package read and the blocks listed. A list does not come again.
+    /// - Parameter ramSection: the id of the section `ram`, as the first link named it.
+    /// - Parameter acceptsExtensions: whether both sides agreed on `Extensions.recovery`.
+    /// - Precondition: no two blocks have the same name, and `ramSection` is not 0.
+    public init(
+        resuming blocks: [ListedBlock], ramSection: UInt32, basePage: PageSize = .target,
+        acceptsExtensions: Bool
+    ) {
+        precondition(ramSection != 0, "a section id is not 0")
+        terms = Terms(
+            basePage: basePage, isResumed: true, acceptsExtensions: acceptsExtensions)
+        stage = .boundary
+        section = .open(id: ramSection, hasPackage: true)
+        records = RAMRecordDecoder(blocks: blocks)
+        listed = Array(repeating: true, count: blocks.count)
+        isInList = listed
+    }
+
+    /// The destination has offered `Extensions.recovery`: the source may use it from here on.
+    public mutating func noteExtensions() { terms.acceptsExtensions = true }
+
+    /// The id of the section `ram`, once it has begun.
+    public var ramSection: UInt32? {
+        switch section {
+        case .unbound: nil
+        case .open(let id, _), .ended(let id, _): id
+        }
     }
 
     /// Decodes the item that begins at `start` of `bytes`. Nothing changes when it throws or asks

@@ -26,6 +26,13 @@ extension StreamEncoder {
             appendHeader(.packaged, lengthBytes: 4, to: &output)
             output.appendBigEndian(length)
         case .switchoverStart: appendHeader(.switchoverStart, lengthBytes: 0, to: &output)
+        case .receivedBitmap(let block):
+            let name = blocks[block.rawValue].name.utf8
+            appendHeader(.receivedBitmap, lengthBytes: 1 + UInt16(name.count), to: &output)
+            output.appendName(name)
+        case .postcopyResume: appendHeader(.postcopyResume, lengthBytes: 0, to: &output)
+        case .hello(let hello): hello.append(to: &output)
+        case .heartbeat: appendHeader(.heartbeat, lengthBytes: 0, to: &output)
         }
     }
 

@@ -97,7 +97,9 @@ private struct IntroductionReader {
                 // Magic, version, type and length stand before the name.
                 configuration = bytes.copy(13 + machine.utf8.count..<consumed)
             case .command(.postcopyAdvise(let summary, _)): pageSizeSummary = summary
-            case .command(.openReturnPath), .command(.ping), .command(.switchoverStart): break
+            case .command(.ping(let value)):
+                if Extensions.offersRecovery(askedBy: value) { decoder.noteExtensions() }
+            case .command(.openReturnPath), .command(.switchoverStart), .command(.heartbeat): break
             case .sectionStart(let id): return try readList(bytes, from: start, ramSection: id)
             default: throw WireError(kind: .misplaced(.beforeBlockList), position: place)
             }

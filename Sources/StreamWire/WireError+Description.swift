@@ -34,6 +34,10 @@ extension WireError: CustomStringConvertible {
             .requestBeforeBlockNamed, .requestOfIgnoredBlock, .requestEmpty, .requestMisaligned,
             .requestOutsideBlock:
             returnPathText
+        case .notHello, .unknownChannel, .badRecoveryAnswer, .badResumeAcknowledgement,
+            .bitmapOfIgnoredBlock, .bitmapLengthMismatch, .bitmapBeyondBlock,
+            .bitmapMissingEndMark:
+            recoveryText
         case .truncated(let reading):
             "the peer closed the channel in the middle of \(reading)"
         case .misplaced(let misplacement):
@@ -227,6 +231,32 @@ extension WireError {
     }
 }
 
+extension WireError {
+    private var recoveryText: String {
+        switch kind {
+        case .notHello(let found):
+            "found \(hex(found)) where a hello was due: the channel is of another program, or of a "
+                + "peer that cannot recover"
+        case .unknownChannel(let found):
+            "a hello for channel \(found), expected 0 (main) or 1 (urgent)"
+        case .badRecoveryAnswer(let found):
+            "answer \(found) to a recovery, expected 0 to \(RecoveryAnswer.allCases.count - 1)"
+        case .badResumeAcknowledgement(let found):
+            "the destination answered \(found) to POSTCOPY_RESUME, expected 1"
+        case .bitmapOfIgnoredBlock(let block):
+            "a bitmap of received pages for RAM block \(quoted(block)), which both sides share and "
+                + "nobody sends"
+        case .bitmapLengthMismatch(let block, let ours, let theirs):
+            "a bitmap of \(theirs) bytes for RAM block \(quoted(block)), expected \(ours)"
+        case .bitmapBeyondBlock(let block):
+            "a bitmap with pages behind the last one of RAM block \(quoted(block))"
+        case .bitmapMissingEndMark(let found):
+            "expected the end mark 0x123456789abcdef behind a bitmap, found \(hex(found))"
+        default: ""
+        }
+    }
+}
+
 extension WireError.Reading {
     public var description: String {
         switch self {
@@ -238,6 +268,7 @@ extension WireError.Reading {
         case .deviceSection: "a device section"
         case .deviceTail: "the devices behind section 'ram'"
         case .returnPathMessage: "the return path, where a message or SHUT was due"
+        case .receivedBitmap: "a bitmap of received pages"
         }
     }
 }
@@ -259,6 +290,12 @@ extension WireError.Misplacement {
         case .reasonNotOffered:
             "a reason for a refusal from a destination that did not offer to give any"
         case .secondReason: "a second reason for a refusal"
+        case .recoveryOnFirstLink: "a part of a recovery on a link that resumes nothing"
+        case .blockListOnResumedLink: "a list of RAM blocks on a link that resumes a migration"
+        case .helloNotAgreed: "a hello, which nobody agreed on"
+        case .heartbeatNotAgreed: "a heartbeat, which nobody agreed on"
+        case .recoveryAnswerNotOffered:
+            "an answer about a recovery from a destination that did not offer to give any"
         }
     }
 }

@@ -88,6 +88,16 @@ public struct WireError: Error, Equatable, Sendable {
         case requestMisaligned(block: String, start: UInt64, lengthBytes: UInt64)
         case requestOutsideBlock(block: String, start: UInt64, lengthBytes: UInt64)
 
+        // A recovery.
+        case notHello(UInt8)
+        case unknownChannel(UInt32)
+        case badRecoveryAnswer(UInt32)
+        case badResumeAcknowledgement(UInt32)
+        case bitmapOfIgnoredBlock(block: String)
+        case bitmapLengthMismatch(block: String, ours: UInt64, theirs: UInt64)
+        case bitmapBeyondBlock(block: String)
+        case bitmapMissingEndMark(UInt64)
+
         // Any channel.
         case truncated(reading: Reading)
         case misplaced(Misplacement)
@@ -103,6 +113,7 @@ public struct WireError: Error, Equatable, Sendable {
         case deviceSection
         case deviceTail
         case returnPathMessage
+        case receivedBitmap
     }
 
     /// A thing that is well formed and stands where it may not.
@@ -118,5 +129,10 @@ public struct WireError: Error, Equatable, Sendable {
         case secondExtensions
         case reasonNotOffered
         case secondReason
+        case recoveryOnFirstLink
+        case blockListOnResumedLink
+        case helloNotAgreed
+        case heartbeatNotAgreed
+        case recoveryAnswerNotOffered
     }
 }

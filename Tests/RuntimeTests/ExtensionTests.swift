@@ -133,7 +133,7 @@ extension RuntimeLaws.ScriptedSourceTests {
         let report = try #require(destination.report())
         #expect(said.first?.payload == [0, 0, 0, 1])
         #expect(said.dropFirst().first?.type == 0x5043)
-        #expect(said.dropFirst().first?.payload == [0, 1, 0, 0, 0, 1])
+        #expect(said.dropFirst().first?.payload == [0, 2, 0, 0, 0, 1])
         #expect(said.suffix(2).map(\.type) == [0x5044, 1])
         let reason = try #require(said.dropLast().last?.payload)
         #expect(String(decoding: reason, as: UTF8.self) == report.problem)
@@ -234,7 +234,7 @@ extension RuntimeLaws.ScriptedDestinationTests {
         #expect(others.count == stock.pings.count - 1)
 
         let plain = SourceScript(guest: source.guest)
-        let ping: [UInt8] = [8, 0, 2, 0, 4, 0x50, 0x43, 0, 1]
+        let ping: [UInt8] = [8, 0, 2, 0, 4, 0x50, 0x43, 0, 2]
         let place = try #require(stock.bytes.firstRange(of: ping))
         var rest = stock.bytes
         rest.removeSubrange(place)
@@ -246,7 +246,8 @@ extension RuntimeLaws.ScriptedDestinationTests {
     func laterVersion() throws {
         let source = try Self.source()
         var stock = StockDestination(source)
-        stock.answer = [0x50, 0x43, 0, 8, 0, 9, 0xff, 0xff, 0xff, 0xff, 1, 2]
+        let token = [UInt8](repeating: 0x77, count: 16)
+        stock.answer = [0x50, 0x43, 0, 24, 0, 9, 0xff, 0xff, 0xff, 0xff] + token + [1, 2]
         stock.beforeShut = [0x50, 0x44, 0, 1, 0x61]
         try stock.run()
         try Self.check(source, .completed, "")

@@ -145,6 +145,7 @@ final class PageCounter: Sendable {
                     case .page(let block, let offset, _), .zeroPage(let block, let offset):
                         self.count(block, offset)
                     case .endOfSection: isAtEnd = true
+                    case .heartbeat: break
                     }
                 }
                 return start

@@ -70,23 +70,4 @@ struct CapturedSideChannelTests {
         #expect(messages.last?.range.upperBound == bytes.count)
         #expect(messages.contains { $0.item == .pong(4) })
     }
-
-    @Test("a resumed main channel has no head, and is refused at its first byte")
-    func resumedMain() throws {
-        let stream = try CapturedStream("postcopy-recover")
-        let bytes = try Vectors.bytes("postcopy-recover/main-resumed.bin")
-        var decoder = stream.decoder
-        // RECV_BITMAP, where the magic of a head is due.
-        let error = WireError(kind: .badMagic(0x0800_0a00), position: 0)
-        #expect(decoder.step(bytes) == .refused(error))
-    }
-
-    @Test("a resumed return path begins with a bitmap, and is refused there")
-    func resumedReturnPath() throws {
-        let stream = try CapturedStream("postcopy-recover")
-        let bytes = try Vectors.bytes("postcopy-recover/return-resumed.bin")
-        var decoder = ReturnPathDecoder(blocks: stream.listed, hasAsked: false)
-        let error = WireError(kind: .unsupportedMessage(5), position: 0)
-        #expect(decoder.step(bytes) == .refused(error))
-    }
 }

@@ -3,7 +3,13 @@ import StreamWire
 import Testing
 
 private let list: [UInt8] = [0x50, 0x43, 0, 6, 0, 1, 0, 0, 0, 1]
-private let offering = ReturnPathMessage.extensions(version: 1, .ours)
+private let offering = offer(1, [.refusalReason])
+
+func offer(
+    _ version: UInt16, _ extensions: Extensions, _ token: MigrationToken? = nil
+) -> ReturnPathMessage {
+    .extensions(ExtensionOffer(version: version, extensions: extensions, token: token))
+}
 
 private func list(_ payload: [UInt8]) -> [UInt8] {
     [0x50, 0x43] + bigEndian(UInt16(payload.count)) + payload
@@ -17,25 +23,40 @@ private func reason(_ payload: [UInt8]) -> [UInt8] {
 let laterListStream =
     list([0, 9, 0xff, 0xff, 0xff, 0xff] + Array(repeating: 0xaa, count: 58)) + reason([0x61])
 
+private let laterToken = MigrationToken(high: 0xaaaa_aaaa_aaaa_aaaa, low: 0xaaaa_aaaa_aaaa_aaaa)
+
 @Suite("extensions")
 struct ExtensionTests {
     @Test("the question is an ordinary PING with a value that QEMU never sends")
     func question() {
         var bytes: [UInt8] = []
         StreamEncoder.appendCommand(.ping(Extensions.question), blocks: [], to: &bytes)
-        #expect(bytes == [8, 0, 2, 0, 4, 0x50, 0x43, 0, 1])
+        #expect(bytes == [8, 0, 2, 0, 4, 0x50, 0x43, 0, 2])
         #expect(PingValue(rawValue: Extensions.question) == nil)
-        #expect(!PingValue.allCases.contains { Extensions.areAsked(by: $0.rawValue) })
+        #expect(PingValue.allCases.allSatisfy { Extensions.version(askedBy: $0.rawValue) == nil })
+        #expect(Extensions.version(askedBy: Extensions.question) == Extensions.version)
     }
 
     @Test(
         "the high half asks, whatever the version",
         arguments: [
-            (0x5043_0000, true), (0x5043_0001, true), (0x5043_ffff, true), (0x5042_ffff, false),
-            (0x5044_0000, false), (0x5043, false), (0, false), (UInt32.max, false),
-        ] as [(UInt32, Bool)])
-    func asking(value: UInt32, asks: Bool) {
-        #expect(Extensions.areAsked(by: value) == asks)
+            (0x5043_0000, 0), (0x5043_0001, 1), (0x5043_0002, 2), (0x5043_ffff, 0xffff),
+            (0x5042_ffff, nil), (0x5044_0000, nil), (0x5043, nil), (0, nil), (UInt32.max, nil),
+        ] as [(UInt32, UInt16?)])
+    func asking(value: UInt32, version: UInt16?) {
+        #expect(Extensions.version(askedBy: value) == version)
+        #expect(Extensions.offersRecovery(askedBy: value) == ((version ?? 0) >= 2))
+    }
+
+    @Test("a source of version 1 is offered what it knows")
+    func versions() {
+        #expect(Extensions.ours(forVersion: 0) == [.refusalReason])
+        #expect(Extensions.ours(forVersion: 1) == [.refusalReason])
+        for version: UInt16 in [2, 3, .max] {
+            #expect(Extensions.ours(forVersion: version) == [.refusalReason, .recovery])
+        }
+        let old = ExtensionOffer(version: 2, extensions: .ours(forVersion: 1), token: token)
+        #expect(old.token == nil)
     }
 
     @Test("the bytes of the list and of a reason")
@@ -53,7 +74,7 @@ struct ExtensionTests {
         let items = try steps(laterListStream, returnPath()).map(\.item)
         #expect(
             items == [
-                .extensions(version: 9, Extensions(rawValue: .max)), .refusalReason("a"),
+                offer(9, Extensions(rawValue: .max), laterToken), .refusalReason("a"),
             ])
     }
 
@@ -61,7 +82,7 @@ struct ExtensionTests {
         "what was not offered, is empty or comes twice is not written",
         arguments: [
             ([.refusalReason("no")], []),
-            ([.extensions(version: 1, []), .refusalReason("no")], [.extensions(version: 1, [])]),
+            ([offer(1, []), .refusalReason("no")], [offer(1, [])]),
             ([offering, .refusalReason("")], [offering]),
             ([offering, offering], [offering]),
             (
@@ -101,7 +122,12 @@ struct ExtensionTests {
     }
 
     static let refusals: [MessageRefusal] =
-        [0, 5, 65, 0xffff].map { (length: UInt16) in
+        [6, 21].map { (length: UInt16) in
+            MessageRefusal(
+                list([0, 2, 0, 0, 0, 2] + Array(repeating: 0x77, count: Int(length) - 6)),
+                .badMessageLength(message: 0x5043, lengthBytes: length), field: 2)
+        }
+        + [0, 5, 65, 0xffff].map { (length: UInt16) in
             MessageRefusal(
                 [0x50, 0x43] + bigEndian(length),
                 .badMessageLength(message: 0x5043, lengthBytes: length), field: 2)
@@ -118,10 +144,10 @@ struct ExtensionTests {
             MessageRefusal(reason([0x61]), .misplaced(.reasonNotOffered), field: 0),
             MessageRefusal(
                 reason([0x61]), .misplaced(.reasonNotOffered), field: 0,
-                after: [.extensions(version: 1, [])]),
+                after: [offer(1, [])]),
             MessageRefusal(
                 reason([0x61]), .misplaced(.reasonNotOffered), field: 0,
-                after: [.extensions(version: 2, Extensions(rawValue: ~1))]),
+                after: [offer(2, Extensions(rawValue: ~1), token)]),
             MessageRefusal(
                 reason([0x62]), .misplaced(.secondReason), field: 0,
                 after: [offering, .refusalReason("a")]),
@@ -129,7 +155,7 @@ struct ExtensionTests {
                 reason([0x61]), .misplaced(.messageAfterShut), field: 0,
                 after: [offering, .shut(1)]),
             MessageRefusal([0x50, 0x42, 0, 0], .unknownMessage(0x5042), field: 0),
-            MessageRefusal([0x50, 0x45, 0, 0], .unknownMessage(0x5045), field: 0),
+            MessageRefusal([0x50, 0x47, 0, 0], .unknownMessage(0x5047), field: 0),
         ]
         + [[0xff], [0x61, 0xc3], [0xed, 0xa0, 0x80], [0xc0, 0x80], [0xf4, 0x90, 0x80, 0x80]].map {
             MessageRefusal(reason($0), .reasonNotText, field: 4, after: [offering])

@@ -175,10 +175,12 @@ let returnPathStream = returnPathBytes(returnPathMessages)
 
 /// A return path on which both sides have extensions, and the guest is refused.
 let extendedMessages: [ReturnPathMessage] = [
-    .pong(1), .extensions(version: 1, .ours), .pong(2),
+    .pong(1), offer(2, [.refusalReason, .recovery], token), .pong(2), .heartbeat,
     .requestPages(block: ram, start: at(0x1000), lengthBytes: 0x1000),
     .refusalReason("der G\u{e4}ste sind genug\u{7}"), .pong(4), .shut(1),
 ]
+
+let token = MigrationToken(high: 0x0123_4567_89ab_cdef, low: 0x00ff_fedc_ba98_7654)
 
 let extendedStream = returnPathBytes(extendedMessages)
 

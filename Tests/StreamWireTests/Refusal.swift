@@ -166,8 +166,8 @@ private let commandRefusals: [Refusal] =
     } + [
         Refusal(.head, command(3, []), .unsupportedCommand(3), field: 3),
         Refusal(.head, command(8, []), .unsupportedCommand(8), field: 1),
-        Refusal(.head, command(9, []), .unsupportedCommand(9), field: 1),
-        Refusal(.head, command(10, name("m0")), .unsupportedCommand(10), field: 1),
+        Refusal(.head, command(9, []), .misplaced(.recoveryOnFirstLink), field: 1),
+        Refusal(.head, command(10, name("m0")), .misplaced(.recoveryOnFirstLink), field: 1),
         Refusal(.head, command(3, [0]), .badCommandLength(command: 3, lengthBytes: 1), field: 3),
         Refusal(.head, command(4, [0]), .badCommandLength(command: 4, lengthBytes: 1), field: 3),
         Refusal(.head, command(2, []), .badCommandLength(command: 2, lengthBytes: 0), field: 3),

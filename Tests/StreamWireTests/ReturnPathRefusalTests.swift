@@ -94,9 +94,10 @@ struct ReturnPathRefusalTests {
         + [0, 8, 0xffff].map { (type: UInt16) in
             MessageRefusal(message(type, []), .unknownMessage(type), field: 0)
         }
-        + [5, 6, 7].map { (type: UInt16) in
-            MessageRefusal(message(type, []), .unsupportedMessage(type), field: 0)
+        + [5, 6].map { (type: UInt16) in
+            MessageRefusal(message(type, []), .misplaced(.recoveryOnFirstLink), field: 0)
         }
+        + [MessageRefusal(message(7, []), .unsupportedMessage(7), field: 0)]
         + [
             MessageRefusal(
                 message(2, [0, 0, 0, 1]), .misplaced(.messageAfterShut), field: 0, after: [.shut(0)]
