@@ -72,7 +72,7 @@ let package = Package(
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], path: "Tests/Performance", swiftSettings: house),
         .target(
-            name: "TestSupport", dependencies: ["PageModel", "StreamWire"],
+            name: "TestSupport", dependencies: ["PageModel", "StreamWire", "LinuxKernel"],
             path: "Tests/TestSupport",
             swiftSettings: house),
         .testTarget(

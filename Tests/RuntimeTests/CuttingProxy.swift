@@ -1,5 +1,6 @@
 import LinuxKernel
 import Synchronization
+import TestSupport
 
 /// Stands between two sessions, forwards every channel, and cuts all of them after so many bytes from
 /// the source.
@@ -22,9 +23,10 @@ final class CuttingProxy: Sendable {
         self.recorder = recorder
         bytesLeft = Atomic(bytes)
         stops = try EventFlag()
-        let listener = ListenerBox(try Listener(at: ChannelAddress(parsing: "tcp:127.0.0.1:0")))
+        let listener = try Listener(at: ChannelAddress(parsing: "tcp:127.0.0.1:0"))
         address = listener.address
-        let thread = try Bounded("proxy") { self.accept(on: listener.take()) }
+        let place = Handover(listener)
+        let thread = try Bounded("proxy") { self.accept(on: place.take()) }
         accepting.withLock { $0 = thread }
     }
 

@@ -3,6 +3,7 @@ import MigrationCore
 import PageModel
 import PostcopyRuntime
 import StreamWire
+import TestSupport
 import Testing
 
 /// A guest whose devices take their time.
@@ -101,13 +102,14 @@ extension RuntimeLaws.BothSidesTests {
         let from = try PatternGuest(blocks: blocks)
         from.fill()
         let to = try PatternGuest(blocks: blocks, vcpuCount: 1)
-        let listener = ListenerBox(try Listener(at: .tcp(host: "127.0.0.1", port: 0)))
+        let listener = try Listener(at: .tcp(host: "127.0.0.1", port: 0))
+        let address = listener.address
+        let place = Handover(listener)
         let receiving = try DestinationSession(
             guest: SlowGuest(to, milliseconds: 1_000), options: options)
-        let destination = try Bounded("destination") { receiving.run(on: listener.take()) }
+        let destination = try Bounded("destination") { receiving.run(on: place.take()) }
         let sending = try SourceSession(guest: from, options: options)
         sending.startPostcopy()
-        let address = listener.address
         let source = try Bounded("source") { sending.run(to: address) }
         let (sent, received) = (try #require(source.output()), try #require(destination.output()))
         #expect(sent.status == .completed, "\(sent.problem ?? "")")

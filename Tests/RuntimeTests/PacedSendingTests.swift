@@ -4,6 +4,7 @@ import MigrationCore
 import PageModel
 import StreamWire
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import PostcopyRuntime

@@ -3,6 +3,7 @@ import MigrationCore
 import PageModel
 import PostcopyRuntime
 import StreamWire
+import TestSupport
 import Testing
 
 extension RuntimeLaws.ScriptedSourceTests {

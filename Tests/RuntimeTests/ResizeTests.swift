@@ -3,6 +3,7 @@ import MigrationCore
 import PageModel
 import PostcopyRuntime
 import Synchronization
+import TestSupport
 import Testing
 
 /// A ROM of at most 64 pages beside 100 pages of fixed memory.

@@ -4,6 +4,7 @@ import PageModel
 import PostcopyRuntime
 import StreamWire
 import Synchronization
+import TestSupport
 
 /// A source that migrates on a thread of its own, to a destination that the test plays.
 final class SourceUnderTest: Sendable {

@@ -4,6 +4,7 @@ import PageModel
 import PostcopyRuntime
 import StreamWire
 import Synchronization
+import TestSupport
 import Testing
 
 extension RuntimeLaws {

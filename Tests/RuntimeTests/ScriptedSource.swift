@@ -4,6 +4,7 @@ import PageModel
 import PostcopyRuntime
 import StreamWire
 import Synchronization
+import TestSupport
 
 /// A whole and valid migration of a tiny guest, as bytes of both channels, with named places in it.
 struct SourceScript {
@@ -166,24 +167,6 @@ extension SourceScript {
     ]
 }
 
-/// Carries a listener into a thread.
-final class ListenerBox: Sendable {
-    let address: ChannelAddress
-    private let listener: Mutex<Listener?>
-
-    init(_ listener: consuming Listener) {
-        address = listener.address
-        self.listener = Mutex(listener)
-    }
-
-    func take() -> Listener {
-        guard let listener = listener.withLock({ $0.take() }) else {
-            fatalError("the listener was taken before")
-        }
-        return listener
-    }
-}
-
 /// A destination that is being migrated to on a thread of its own.
 final class DestinationUnderTest: Sendable {
     let guest: PatternGuest
@@ -198,12 +181,13 @@ final class DestinationUnderTest: Sendable {
     ) throws {
         self.guest = guest
         readers = vcpus ? try guest.runVCPUs() : []
-        let listener = ListenerBox(try Listener(at: ChannelAddress(parsing: address)))
+        let listener = try Listener(at: ChannelAddress(parsing: address))
         self.address = listener.address
+        let place = Handover(listener)
         let session = try DestinationSession(guest: guest, options: options)
         self.session = Mutex(session)
         run = try Bounded("destination") {
-            session.run(on: listener.take())
+            session.run(on: place.take())
         }
     }
 

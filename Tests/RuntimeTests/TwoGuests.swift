@@ -3,6 +3,7 @@ import LinuxKernel
 import MigrationCore
 import PostcopyRuntime
 import Synchronization
+import TestSupport
 import Testing
 
 /// A migration from one guest to another one, which need not fit.

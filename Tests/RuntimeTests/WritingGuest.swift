@@ -189,19 +189,21 @@ struct WritingPair {
         steer: (SourceSession) -> Void = { _ in },
         through handle: ((CuttingProxy) -> Void)? = nil
     ) throws -> Outcome? {
-        let listener = ListenerBox(try Listener(at: ChannelAddress(parsing: "tcp:127.0.0.1:0")))
+        let listener = try Listener(at: ChannelAddress(parsing: "tcp:127.0.0.1:0"))
+        let target = listener.address
+        let place = Handover(listener)
         let receiving = try DestinationSession(guest: destination, options: options)
         let sending = try SourceSession(guest: source, options: options)
         let hasProxy = bytes != nil || recorder != nil
         let proxy =
             hasProxy
             ? try CuttingProxy(
-                to: listener.address, cutAfter: bytes ?? .max, recorder: recorder) : nil
+                to: target, cutAfter: bytes ?? .max, recorder: recorder) : nil
         if let proxy { handle?(proxy) }
-        let address = proxy?.address ?? listener.address
+        let address = proxy?.address ?? target
         defer { _ = proxy?.stop() }
         source.resume()
-        let receiver = try Bounded("destination") { receiving.run(on: listener.take()) }
+        let receiver = try Bounded("destination") { receiving.run(on: place.take()) }
         let sender = try Bounded("source") { sending.run(to: address) }
         steer(sending)
         guard let sent = sender.output(withinSeconds: 60) else { return nil }

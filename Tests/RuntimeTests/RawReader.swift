@@ -1,34 +1,5 @@
 import LinuxKernel
 import PostcopyRuntime
-import Synchronization
-
-/// Work on a thread of its own that a test waits for no longer than it should.
-final class Bounded<Output: Sendable>: Sendable {
-    private let thread: Mutex<JoinableThread<Output>?>
-    private let ended: EventFlag
-
-    init(_ name: String, _ body: @escaping @Sendable () -> Output) throws {
-        let ended = try EventFlag()
-        self.ended = ended
-        thread = Mutex(
-            try JoinableThread(name: name) {
-                defer { ended.raise() }
-                return body()
-            })
-        unjoined.withLock { $0[ObjectIdentifier(self)] = self }
-    }
-
-    /// The output, or `nil` when the work hangs; then its thread is left to itself.
-    func output(withinSeconds seconds: UInt64 = 20) -> Output? {
-        guard ended.wait(timeoutNanoseconds: seconds * 1_000_000_000) else { return nil }
-        unjoined.withLock { _ = $0.removeValue(forKey: ObjectIdentifier(self)) }
-        return thread.withLock { $0.take() }?.join()
-    }
-}
-
-/// What hangs, or was forgotten by a test that failed, is kept: a thread must not be dropped without
-/// `join`.
-private let unjoined = Mutex<[ObjectIdentifier: any AnyObject & Sendable]>([:])
 
 /// Receives until `count` bytes are there; fewer at the peer's end or after the socket's limit.
 struct RawReader: ~Copyable {
