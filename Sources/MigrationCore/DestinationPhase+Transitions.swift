@@ -216,7 +216,8 @@ extension DestinationPhase {
         case .none, .setup, .advised, .discarding, .listening: (.failed(.linkLost), .closeStream)
         case .loaded: (.paused(.loaded), .pause)
         case .running, .streamEnded: (.paused(.running), .pause)
-        case .completed, .paused, .recovering, .failed: (self, .none)
+        case .recovering(let halt): (.paused(halt), .pause)
+        case .completed, .paused, .failed: (self, .none)
         }
     }
 
@@ -234,7 +235,8 @@ extension DestinationPhase {
             (.failed(failure), .sendShut(error: Self.shutError))
         case .loaded: (.paused(.loaded), .pause)
         case .running, .streamEnded: (.paused(.running), .pause)
-        case .completed, .paused, .recovering, .failed: (self, .none)
+        case .recovering(let halt): (.paused(halt), .pause)
+        case .completed, .paused, .failed: (self, .none)
         }
     }
 }

@@ -211,7 +211,9 @@ extension SourcePhase {
         case .sendingPackage(committed: false), .postcopyDevice: (.paused(.beforeCommit), .pause)
         case .sendingPackage(committed: true), .postcopyActive: (.paused(.afterCommit), .pause)
         case .completing: (.paused(.afterEnd), .pause)
-        case .completed, .paused, .recovering, .failed, .cancelled: (self, .none)
+        // The new link broke as well: the next one begins anew.
+        case .recovering(let point): (.paused(point), .pause)
+        case .completed, .paused, .failed, .cancelled: (self, .none)
         }
     }
 
