@@ -8,18 +8,21 @@ struct MigrationExplorer {
     private(set) var violation: String?
 
     private var origins: [(parent: Int, step: WorldStep)] = []
-    private var known: Set<MigrationWorld> = []
+    private var known: [MigrationWorld: Int] = [:]
+    /// From where each state is reached by a step that happens by itself.
+    private var courses: [(from: Int, to: Int)] = []
 
-    init(pages: UInt8, rules: Rules = Rules()) {
-        let first = MigrationWorld(pages: pages)
+    init(pages: UInt8, recovers: Bool = false, rules: Rules = Rules()) {
+        let first = MigrationWorld(pages: pages, recovers: recovers)
         worlds.append(first)
         origins.append((0, .connect))
-        known.insert(first)
+        known[first] = 0
         var index = 0
         while index < worlds.count, violation == nil {
             expand(index, rules)
             index += 1
         }
+        if recovers, violation == nil { findDeadEnd() }
     }
 
     private mutating func expand(_ index: Int, _ rules: Rules) {
@@ -28,14 +31,52 @@ struct MigrationExplorer {
         for step in WorldStep.allCases {
             guard let next = world.after(step, rules) else { continue }
             transitionCount += 1
-            if step.isCourse { rests = false }
-            guard known.insert(next).inserted else { continue }
+            let place = known[next] ?? worlds.count
+            if step.isCourse {
+                rests = false
+                courses.append((index, place))
+            }
+            guard place == worlds.count else { continue }
+            known[next] = place
             worlds.append(next)
             origins.append((index, step))
         }
         if let law = world.brokenLaw ?? (rests ? world.brokenLawAtRest : nil) {
             violation = "\(law)\n" + path(to: index) + "\n\(world)"
         }
+    }
+
+    /// A side that recovers gets from every state to an end, without a mishap and by itself.
+    private mutating func findDeadEnd() {
+        courses.sort { $0.to < $1.to }
+        var reaches = Array(repeating: false, count: worlds.count)
+        var waiting: [Int] = []
+        for (index, world) in worlds.enumerated() where world.hasEnded {
+            reaches[index] = true
+            waiting.append(index)
+        }
+        while let end = waiting.popLast() {
+            var place = firstCourse(to: end)
+            while place < courses.count, courses[place].to == end {
+                let from = courses[place].from
+                if !reaches[from] { waiting.append(from) }
+                reaches[from] = true
+                place += 1
+            }
+        }
+        guard let stuck = reaches.firstIndex(of: false) else { return }
+        violation = "nothing leads to an end\n" + path(to: stuck) + "\n\(worlds[stuck])"
+    }
+
+    private func firstCourse(to end: Int) -> Int {
+        var range = 0..<courses.count
+        while !range.isEmpty {
+            let middle = (range.lowerBound + range.upperBound) / 2
+            range =
+                courses[middle].to < end
+                ? middle + 1..<range.upperBound : range.lowerBound..<middle
+        }
+        return range.lowerBound
     }
 
     private func path(to index: Int) -> String {
@@ -71,6 +112,17 @@ extension MigrationWorld {
         return nil
     }
 
+    /// Whether both sides tell the same story from here on, whatever else happens; a guest that waits
+    /// for its user's wish at the source has nothing to recover.
+    var hasEnded: Bool {
+        switch source {
+        case .completed: destination == .completed
+        case .none, .setup, .active, .stopping, .device, .failed, .cancelled: true
+        case .sendingPackage, .postcopyDevice, .postcopyActive, .completing, .paused, .recovering:
+            false
+        }
+    }
+
     /// A law that holds once nothing more happens by itself, and is broken in this state.
     var brokenLawAtRest: String? {
         if guestRunsAtSource != guestRunsAtDestination { return nil }
@@ -87,10 +139,12 @@ extension MigrationWorld {
     private var sourceTrustsCommit: Bool {
         switch source {
         case .sendingPackage(committed: true), .postcopyActive, .completing, .completed,
-            .paused(.afterCommit), .paused(.afterEnd):
+            .paused(.afterCommit), .paused(.afterEnd), .recovering(.afterCommit),
+            .recovering(.afterEnd):
             true
         case .none, .setup, .active, .stopping, .device, .sendingPackage(committed: false),
-            .postcopyDevice, .paused(.beforeCommit), .failed, .cancelled:
+            .postcopyDevice, .paused(.beforeCommit), .recovering(.beforeCommit), .failed,
+            .cancelled:
             false
         }
     }

@@ -5,7 +5,7 @@ enum WorldStep: UInt8, CaseIterable {
     // The protocol takes its course.
     case connect, stopEnds, announcePackage, endPackage, sendPage, serveRequest, allPagesSent
     case readMain, readUrgent, readBack, allPlaced, loadSucceeds, answerPing, readRun
-    case sourceSeesCut, destinationSeesCut
+    case reconnect, sourceSeesCut, destinationSeesCut
     // What may happen at any time, or never.
     case userStarts, restFits, trackingFails, userCancels, loadFails, loseMain, loseUrgent, loseBack
     case sourceLosesChannel, destinationLosesChannel, sourceDeadline, destinationDeadline
@@ -49,14 +49,15 @@ extension MigrationWorld {
         case .loadSucceeds where package == .load:
             package = .ping
             tellDestination(.deviceLoaded, rules)
-        case .answerPing where package == .ping:
+        case .answerPing where package == .ping && destination.name == .loaded:
             package = .run
             if mayCommit { write(.commit, to: \.back) }
-        case .readRun where package == .run:
+        case .readRun where package == .run && destination.name == .loaded:
             package = .done
             tellDestination(.run, rules)
+        case .reconnect where recovers && cut && source.status == .postcopyPaused: knock()
         case .sourceSeesCut where cut: tellSource(.linkLost, rules)
-        case .destinationSeesCut where cut: tellDestination(.linkLost, rules)
+        case .destinationSeesCut where cut: tellDestination(interruption, rules)
         default: return read(step, rules)
         }
         return true
@@ -94,15 +95,53 @@ extension MigrationWorld {
         case .loseMain where cut && main.count > 0: main.removeLast()
         case .loseUrgent where cut && urgent.count > 0: urgent.removeLast()
         case .loseBack where cut && back.count > 0: back.removeLast()
-        case .sourceLosesChannel: tellSource(.linkLost, rules)
-        case .destinationLosesChannel: tellDestination(.linkLost, rules)
-        case .sourceDeadline: tellSource(.deadlinePassed, rules)
-        case .destinationDeadline: tellDestination(.deadlinePassed, rules)
-        case .sourceReadsGarbage: tellSource(.peerMisbehaved, rules)
-        case .destinationReadsGarbage: tellDestination(.peerMisbehaved, rules)
+        case .sourceLosesChannel: troubleSource(.linkLost, rules)
+        case .destinationLosesChannel: troubleDestination(interruption, rules)
+        case .sourceDeadline: troubleSource(.deadlinePassed, rules)
+        case .destinationDeadline: troubleDestination(.deadlinePassed, rules)
+        case .sourceReadsGarbage: troubleSource(.peerMisbehaved, rules)
+        case .destinationReadsGarbage: troubleDestination(.peerMisbehaved, rules)
         default: return false
         }
         return true
+    }
+
+    /// A side that is paused has at most a link that is not yet judged, and lets go of that.
+    private mutating func troubleSource(_ event: SourceEvent, _ rules: Rules) {
+        tellSource(event, rules)
+        if source.status == .postcopyPaused { cut = true }
+    }
+
+    private mutating func troubleDestination(_ event: DestinationEvent, _ rules: Rules) {
+        tellDestination(event, rules)
+        if destination.name == .paused { cut = true }
+    }
+
+    /// A new link: what was on the old one is read by nobody any more.
+    private mutating func knock() {
+        (main, urgent, back) = (Channel(), Channel(), Channel())
+        cut = false
+        write(.hello, to: \.main)
+    }
+
+    /// What a destination answers to a source that comes back.
+    private mutating func welcome(_ rules: Rules) {
+        if ![.paused, .completed, .failed].contains(destination.name) {
+            // Its old link was up as far as it knew.
+            tellDestination(interruption, rules)
+            cut = false
+        }
+        switch destination {
+        case .paused(let halt):
+            write(halt == .running ? .answerRunning : .answerWaiting, to: \.back)
+            tellDestination(.reconnected, rules)
+        case .completed:
+            write(.answerCompleted, to: \.back)
+            cut = true
+        default:
+            write(.answerNeverRan, to: \.back)
+            cut = true
+        }
     }
 
     private mutating func sendPage(on channel: WritableKeyPath<MigrationWorld, Channel>) {
@@ -125,6 +164,27 @@ extension MigrationWorld {
         case .commit: tellSource(.committed, rules)
         case .shutGood: tellSource(.shut(error: 0), rules)
         case .shutBad: tellSource(.shut(error: DestinationPhase.shutError), rules)
+        default: recover(message, rules)
+        }
+    }
+
+    private mutating func recover(_ message: Message, _ rules: Rules) {
+        switch message {
+        case .hello: welcome(rules)
+        case .answerRunning:
+            tellSource(.committed, rules)
+            tellSource(.reconnected, rules)
+        case .answerWaiting: tellSource(.reconnected, rules)
+        case .answerCompleted: tellSource(.shut(error: 0), rules)
+        case .answerNeverRan: tellSource(.shut(error: DestinationPhase.shutError), rules)
+        case .askBitmap: tellDestination(.bitmapAsked, rules)
+        case .bitmap:
+            // No page comes between the bitmap and RESUME.
+            pagesOwed = pagesMissing
+            tellSource(.bitmapsReceived, rules)
+        case .resume: tellDestination(.resume, rules)
+        case .resumeAcknowledged: tellSource(.resumed, rules)
+        default: preconditionFailure("\(message) belongs to the first link")
         }
     }
 }

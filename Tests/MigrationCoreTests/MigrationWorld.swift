@@ -12,29 +12,32 @@ struct Rules {
 enum Message: UInt8 {
     case head, openReturnPath, ping1, advise, blockList, discard, package, page, end
     case pong1, commit, shutGood, shutBad
+    // A link that comes back.
+    case hello, answerWaiting, answerRunning, answerCompleted, answerNeverRan
+    case askBitmap, bitmap, resume, resumeAcknowledged
 }
 
-/// A first-in, first-out channel of at most 16 messages, packed so that a state hashes quickly.
+/// A first-in, first-out channel of at most 12 messages, packed so that a state hashes quickly.
 struct Channel: Hashable {
     private var bits: UInt64 = 0
     private(set) var count: UInt8 = 0
 
-    var first: Message? { count == 0 ? nil : Message(rawValue: UInt8(bits & 15)) }
+    var first: Message? { count == 0 ? nil : Message(rawValue: UInt8(bits & 31)) }
 
     mutating func append(_ message: Message) {
-        precondition(count < 16)
-        bits |= UInt64(message.rawValue) << UInt64(count * 4)
+        precondition(count < 12)
+        bits |= UInt64(message.rawValue) << UInt64(count * 5)
         count += 1
     }
 
     mutating func removeFirst() {
-        bits >>= 4
+        bits >>= 5
         count -= 1
     }
 
     mutating func removeLast() {
         count -= 1
-        bits &= (1 << UInt64(count * 4)) &- 1
+        bits &= (1 << UInt64(count * 5)) &- 1
     }
 }
 
@@ -63,10 +66,13 @@ struct MigrationWorld: Hashable {
     var back = Channel()
     /// Nothing more enters a channel, and what is in it may be lost from its end.
     var cut = false
+    /// The source knocks again when its link is gone.
+    let recovers: Bool
     /// The source was told to keep a guest running that it had asked to stop.
     var keptStoppingGuest = false
 
-    init(pages: UInt8) {
+    init(pages: UInt8, recovers: Bool) {
+        self.recovers = recovers
         pagesOwed = pages
         pagesMissing = pages
     }
@@ -103,7 +109,12 @@ struct MigrationWorld: Hashable {
         case .resumeGuest:
             guestRunsAtSource = true
             cut = true
-        case .finish, .pause: cut = true
+        case .finish: cut = true
+        case .pause:
+            cut = true
+            task = .idle
+        case .askBitmaps: write(.askBitmap, to: \.main)
+        case .sendResume: write(.resume, to: \.main)
         }
     }
 
@@ -123,8 +134,20 @@ struct MigrationWorld: Hashable {
             write(error == 0 ? .shutGood : .shutBad, to: \.back)
             cut = true
         case .closeStream, .pause: cut = true
+        case .sendBitmap: write(.bitmap, to: \.back)
+        case .resumePages:
+            write(.resumeAcknowledged, to: \.back)
+            placedTold = false
+            // The package's end is obeyed again: it may have been lost on the way back.
+            if destination.name == .loaded {
+                mayCommit = true
+                package = .ping
+            }
         }
     }
+
+    /// What a destination hears when its link goes.
+    var interruption: DestinationEvent { recovers ? .linkInterrupted : .linkLost }
 
     mutating func write(_ message: Message, to channel: WritableKeyPath<MigrationWorld, Channel>) {
         if !cut { self[keyPath: channel].append(message) }

@@ -34,10 +34,32 @@ struct SourcePhaseLawTests {
         }
         let committed: [SourcePhase] = [
             .sendingPackage(committed: true), .postcopyActive, .completing,
-            .paused(.afterCommit), .paused(.afterEnd),
+            .paused(.afterCommit), .paused(.afterEnd), .recovering(.afterCommit),
+            .recovering(.afterEnd),
         ]
         for (phase, event, step) in Self.pairs where committed.contains(phase) {
             #expect(!step.phase.mayRunGuestHere, "\(phase) \(event)")
+        }
+    }
+
+    @Test("pages flow again only behind the destination's word in a recovery")
+    func resuming() {
+        for (phase, event, step) in Self.pairs where phase.status == .postcopyRecover {
+            #expect((step.action == .streamPages) == (event == .resumed), "\(phase) \(event)")
+        }
+        for (phase, event, step) in Self.pairs where phase.status == .postcopyPaused {
+            let stays = [.postcopyPaused, .completed, .failed].contains(step.phase.status)
+            #expect(stays || event == .reconnected, "\(phase) \(event)")
+        }
+    }
+
+    @Test("a link that breaks inside a recovery leads back to where the recovery began")
+    func breaksInside() {
+        for point in SourcePhaseTests.points {
+            for (event, _) in SourcePhaseTests.troubles {
+                let step = SourcePhase.paused(point).after(.reconnected).phase.after(event)
+                #expect(step.phase == .paused(point) && step.action == .pause)
+            }
         }
     }
 
@@ -61,7 +83,7 @@ struct SourcePhaseLawTests {
         #expect(
             MigrationStatus.allCases.map(\.rawValue) == [
                 "none", "setup", "active", "device", "postcopy-device", "postcopy-active",
-                "postcopy-paused", "completed", "failed", "cancelled",
+                "postcopy-paused", "postcopy-recover", "completed", "failed", "cancelled",
             ])
     }
 

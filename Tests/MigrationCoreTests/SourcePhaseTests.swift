@@ -3,20 +3,21 @@ import Testing
 
 @Suite("SourcePhase")
 struct SourcePhaseTests {
-    static let phases: [SourcePhase] = [
-        .none, .setup(startRequested: false), .setup(startRequested: true), .active,
-        .stopping(.postcopy), .stopping(.precopy), .device, .sendingPackage(committed: false),
-        .sendingPackage(committed: true), .postcopyDevice(allPagesSent: false),
-        .postcopyDevice(allPagesSent: true),
-        .postcopyActive, .completing, .completed, .paused(.beforeCommit), .paused(.afterCommit),
-        .paused(.afterEnd), .failed(.linkLost), .failed(.deadlinePassed),
-        .failed(.peerMisbehaved), .failed(.trackingFailed),
-        .failed(.endedByDestination(error: 1)), .cancelled,
-    ]
+    static let points: [SourcePhase.PausePoint] = [.beforeCommit, .afterCommit, .afterEnd]
+    static let phases: [SourcePhase] =
+        [
+            .none, .setup(startRequested: false), .setup(startRequested: true), .active,
+            .stopping(.postcopy), .stopping(.precopy), .device, .sendingPackage(committed: false),
+            .sendingPackage(committed: true), .postcopyDevice(allPagesSent: false),
+            .postcopyDevice(allPagesSent: true),
+            .postcopyActive, .completing, .completed, .failed(.linkLost), .failed(.deadlinePassed),
+            .failed(.peerMisbehaved), .failed(.trackingFailed),
+            .failed(.endedByDestination(error: 1)), .cancelled,
+        ] + points.map { .paused($0) } + points.map { .recovering($0) }
 
     static let reports: [SourceEvent] = [
         .connected, .startPostcopy, .restFits, .guestStopped, .packageStarted, .packageSent,
-        .allPagesSent,
+        .allPagesSent, .reconnected, .bitmapsReceived,
     ]
     static let troubles: [(event: SourceEvent, failure: SourceFailure)] = [
         (.linkLost, .linkLost), (.deadlinePassed, .deadlinePassed),
@@ -25,6 +26,7 @@ struct SourcePhaseTests {
     static let events: [SourceEvent] =
         reports + troubles.map(\.event) + [
             .returnPathAnswered, .committed, .shut(error: 0), .shut(error: 7), .cancel,
+            .resumed,
         ]
 
     struct Pair: Hashable {
@@ -33,39 +35,58 @@ struct SourcePhaseTests {
     }
 
     /// Every transition that changes the phase or asks for something, but for trouble and cancel.
-    static let course: [(SourcePhase, SourceEvent, SourcePhase, SourceAction)] = [
-        (.none, .connected, .setup(startRequested: false), .sendSetup),
-        (.setup(startRequested: false), .startPostcopy, .setup(startRequested: true), .none),
-        (.setup(startRequested: true), .startPostcopy, .setup(startRequested: true), .none),
-        (.setup(startRequested: false), .returnPathAnswered, .active, .awaitStart),
-        (.setup(startRequested: true), .returnPathAnswered, .stopping(.postcopy), .stopGuest),
-        (.active, .startPostcopy, .stopping(.postcopy), .stopGuest),
-        (.active, .restFits, .stopping(.precopy), .stopGuest),
-        (.stopping(.postcopy), .guestStopped, .device, .sendDiscards),
-        (.stopping(.precopy), .guestStopped, .device, .sendRest),
-        (.cancelled, .guestStopped, .cancelled, .resumeGuest),
-        (.device, .packageStarted, .sendingPackage(committed: false), .sendPackage),
-        (.sendingPackage(committed: false), .committed, .sendingPackage(committed: true), .none),
-        (
-            .sendingPackage(committed: false), .packageSent, .postcopyDevice(allPagesSent: false),
-            .streamPages
-        ),
-        (.sendingPackage(committed: true), .packageSent, .postcopyActive, .streamPages),
-        (.postcopyDevice(allPagesSent: false), .committed, .postcopyActive, .none),
-        (.postcopyDevice(allPagesSent: true), .committed, .completing, .sendEnd),
-        (
-            .postcopyDevice(allPagesSent: false), .allPagesSent,
-            .postcopyDevice(allPagesSent: true), .awaitCommit
-        ),
-        (
-            .postcopyDevice(allPagesSent: true), .allPagesSent,
-            .postcopyDevice(allPagesSent: true), .awaitCommit
-        ),
-        (.postcopyActive, .allPagesSent, .completing, .sendEnd),
-        (.completing, .shut(error: 0), .completed, .finish),
-        (.paused(.afterEnd), .shut(error: 0), .completed, .finish),
-        (.paused(.beforeCommit), .committed, .paused(.afterCommit), .none),
-    ]
+    static let course: [(SourcePhase, SourceEvent, SourcePhase, SourceAction)] =
+        [
+            (.none, .connected, .setup(startRequested: false), .sendSetup),
+            (.setup(startRequested: false), .startPostcopy, .setup(startRequested: true), .none),
+            (.setup(startRequested: true), .startPostcopy, .setup(startRequested: true), .none),
+            (.setup(startRequested: false), .returnPathAnswered, .active, .awaitStart),
+            (.setup(startRequested: true), .returnPathAnswered, .stopping(.postcopy), .stopGuest),
+            (.active, .startPostcopy, .stopping(.postcopy), .stopGuest),
+            (.active, .restFits, .stopping(.precopy), .stopGuest),
+            (.stopping(.postcopy), .guestStopped, .device, .sendDiscards),
+            (.stopping(.precopy), .guestStopped, .device, .sendRest),
+            (.cancelled, .guestStopped, .cancelled, .resumeGuest),
+            (.device, .packageStarted, .sendingPackage(committed: false), .sendPackage),
+            (
+                .sendingPackage(committed: false), .committed, .sendingPackage(committed: true),
+                .none
+            ),
+            (
+                .sendingPackage(committed: false), .packageSent,
+                .postcopyDevice(allPagesSent: false),
+                .streamPages
+            ),
+            (.sendingPackage(committed: true), .packageSent, .postcopyActive, .streamPages),
+            (.postcopyDevice(allPagesSent: false), .committed, .postcopyActive, .none),
+            (.postcopyDevice(allPagesSent: true), .committed, .completing, .sendEnd),
+            (
+                .postcopyDevice(allPagesSent: false), .allPagesSent,
+                .postcopyDevice(allPagesSent: true), .awaitCommit
+            ),
+            (
+                .postcopyDevice(allPagesSent: true), .allPagesSent,
+                .postcopyDevice(allPagesSent: true), .awaitCommit
+            ),
+            (.postcopyActive, .allPagesSent, .completing, .sendEnd),
+            (.completing, .shut(error: 0), .completed, .finish),
+            (.paused(.afterEnd), .shut(error: 0), .completed, .finish),
+            (.paused(.beforeCommit), .committed, .paused(.afterCommit), .none),
+            (.recovering(.afterEnd), .shut(error: 0), .completed, .finish),
+            (.recovering(.beforeCommit), .committed, .recovering(.afterCommit), .none),
+            (
+                .recovering(.beforeCommit), .resumed, .postcopyDevice(allPagesSent: false),
+                .streamPages
+            ),
+            (.recovering(.afterCommit), .resumed, .postcopyActive, .streamPages),
+            (.recovering(.afterEnd), .resumed, .postcopyActive, .streamPages),
+        ]
+        + points.flatMap { point -> [(SourcePhase, SourceEvent, SourcePhase, SourceAction)] in
+            [
+                (.paused(point), .reconnected, .recovering(point), .askBitmaps),
+                (.recovering(point), .bitmapsReceived, .recovering(point), .sendResume),
+            ]
+        }
 
     /// Where any trouble leads from each phase; terminal phases keep themselves.
     static func trouble(
@@ -80,6 +101,8 @@ struct SourcePhaseTests {
         case .postcopyDevice: (.paused(.beforeCommit), .pause)
         case .postcopyActive where phase == .completing: (.paused(.afterEnd), .pause)
         case .postcopyActive: (.paused(.afterCommit), .pause)
+        case .postcopyRecover:
+            (.paused(points.first { phase == .recovering($0) } ?? .beforeCommit), .pause)
         case .postcopyPaused, .completed, .failed, .cancelled: (phase, .none)
         }
     }
@@ -99,12 +122,13 @@ struct SourcePhaseTests {
                 phase.status == .postcopyDevice && phase != .sendingPackage(committed: true)
             table[Pair(phase: phase, event: .shut(error: 7))] =
                 uncommitted || phase == .paused(.beforeCommit)
+                    || phase == .recovering(.beforeCommit)
                 ? (.failed(refusal), .resumeGuest)
                 : phase == .none
                     ? (.none, .none)
                     : trouble(in: phase, phase.mayBeCancelled ? refusal : .peerMisbehaved)
             let early: [MigrationStatus] = [
-                .setup, .active, .device, .postcopyDevice, .postcopyActive,
+                .setup, .active, .device, .postcopyDevice, .postcopyActive, .postcopyRecover,
             ]
             if early.contains(phase.status) {
                 table[Pair(phase: phase, event: .shut(error: 0))] = trouble(
