@@ -20,6 +20,14 @@ struct uffdio_move {
 };
 #define UFFDIO_MOVE _IOWR(UFFDIO, 0x05, struct uffdio_move)
 #endif
+#ifndef UFFDIO_POISON
+struct uffdio_poison {
+    struct uffdio_range range;
+    __u64 mode;
+    __s64 updated;
+};
+#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#endif
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
@@ -30,6 +38,7 @@ struct uffdio_move {
 _Static_assert(sizeof(struct uffd_msg) == 32, "uffd_msg is packed to 32 bytes");
 _Static_assert(sizeof(struct uffdio_copy) == 40, "uffdio_copy holds five 64-bit fields");
 _Static_assert(sizeof(struct uffdio_move) == 40, "uffdio_move holds five 64-bit fields");
+_Static_assert(sizeof(struct uffdio_poison) == 32, "uffdio_poison holds four 64-bit fields");
 _Static_assert(PC_UFFD_EVENT_PAGEFAULT == UFFD_EVENT_PAGEFAULT, "event number");
 _Static_assert((__u64)PC_UFFD_FEATURE_THREAD_ID == UFFD_FEATURE_THREAD_ID, "feature bit");
 _Static_assert((__u64)PC_UFFD_MODE_MINOR == UFFDIO_REGISTER_MODE_MINOR, "mode bit");
@@ -106,6 +115,12 @@ int64_t pc_uffd_move(int uffd, uint64_t target, uint64_t source, uint64_t length
 {
     struct uffdio_move move = {.dst = target, .src = source, .len = length};
     return placed(ioctl(uffd, UFFDIO_MOVE, &move), move.move);
+}
+
+int64_t pc_uffd_poison(int uffd, uint64_t target, uint64_t length)
+{
+    struct uffdio_poison request = {.range = {.start = target, .len = length}};
+    return placed(ioctl(uffd, UFFDIO_POISON, &request), request.updated);
 }
 
 int pc_uffd_wake(int uffd, uint64_t start, uint64_t length)

@@ -69,6 +69,10 @@ int64_t pc_uffd_continue(int uffd, uint64_t target, uint64_t length);
 /* Moves anonymous pages from `source` without copying (Linux 6.8). Returns as pc_uffd_copy. */
 int64_t pc_uffd_move(int uffd, uint64_t target, uint64_t source, uint64_t length);
 
+/* Makes absent pages ones whose content is lost: whoever waits in them or touches them later gets
+ * SIGBUS (Linux 6.6). Returns as pc_uffd_copy. */
+int64_t pc_uffd_poison(int uffd, uint64_t target, uint64_t length);
+
 /* Wakes the threads that wait in the range. Returns 0, or -errno. */
 int pc_uffd_wake(int uffd, uint64_t start, uint64_t length);
 

@@ -60,9 +60,21 @@ public struct StreamSocket: ~Copyable, Sendable {
     /// Ends waits for a peer that takes nothing, or whose host is gone, after `nanoseconds`: a
     /// receive or send then throws `EAGAIN` or `ETIMEDOUT`.
     public func limitWaits(nanoseconds: UInt64) {
-        Self.setTimeout(descriptor.raw, SO_RCVTIMEO, nanoseconds: nanoseconds)
+        limitReceives(nanoseconds: nanoseconds)
         Self.setTimeout(descriptor.raw, SO_SNDTIMEO, nanoseconds: nanoseconds)
-        setOption(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, Int32(clamping: nanoseconds / 1_000_000))
+        limitUnacknowledged(nanoseconds: nanoseconds)
+    }
+
+    /// Ends a wait for a peer that sends nothing after `nanoseconds`: a receive then throws `EAGAIN`.
+    public func limitReceives(nanoseconds: UInt64) {
+        Self.setTimeout(descriptor.raw, SO_RCVTIMEO, nanoseconds: nanoseconds)
+    }
+
+    /// Ends a connection whose peer acknowledges nothing for `nanoseconds` (`TCP_USER_TIMEOUT`, tcp(7)).
+    public func limitUnacknowledged(nanoseconds: UInt64) {
+        setOption(
+            Int32(IPPROTO_TCP), TCP_USER_TIMEOUT,
+            Int32(clamping: max(1, nanoseconds / 1_000_000)))
     }
 
     /// Ends both directions; the descriptor stays valid until its owner goes.

@@ -119,6 +119,18 @@ public struct Userfaultfd: ~Copyable, Sendable {
         }
     }
 
+    /// Makes absent host pages ones whose content is lost (`UFFDIO_POISON`, Linux 6.6): whoever waits in
+    /// them or touches them later gets `SIGBUS`. Those that are present stay as they are.
+    /// - Throws: `ENOTTY` or `EINVAL` where the kernel has no such thing.
+    public func poison(_ pages: Range<HostPageIndex>, of ram: GuestRAM) throws(Errno) {
+        let start = ram.geometry.offset(of: pages.lowerBound)
+        let count = pages.upperBound.rawValue - pages.lowerBound.rawValue
+        let lengthBytes = count << ram.geometry.hostPage.shift
+        _ = try place(lengthBytes, at: start, of: ram) { target, _, length in
+            pc_uffd_poison(descriptor.raw, target, UInt64(length))
+        }
+    }
+
     /// Wakes whoever waits in a host page.
     public func wake(_ page: HostPageIndex, of ram: GuestRAM) throws(Errno) {
         let start = ram.address.rawValue + ram.geometry.offset(of: page).rawValue

@@ -20,4 +20,18 @@ enum ChannelTuning {
         socket.boundBuffers(bytes: bufferBytes, unsentBytes: unsentBytes)
         socket.limitWaits(nanoseconds: options.silenceNanosecondsMax)
     }
+
+    /// Four times the limit of silence: only where the kernel knows better than the heartbeats that
+    /// nothing arrives, and not before a lost packet had its chances.
+    private static let limitsUnacknowledged: UInt64 = 4
+
+    /// The peer writes heartbeats to this channel from here on.
+    static func expectHeartbeats(_ socket: borrowing StreamSocket, _ options: MigrationOptions) {
+        let limit = options.linkLimitNanoseconds
+        socket.limitReceives(nanoseconds: limit)
+        socket.limitUnacknowledged(
+            nanoseconds: min(
+                limit.multipliedReportingOverflow(by: limitsUnacknowledged).partialValue,
+                options.silenceNanosecondsMax))
+    }
 }

@@ -4,46 +4,77 @@ internal import PageModel
 internal import StreamWire
 internal import Synchronization
 
-/// The destination's control thread: accepts channels, loads the devices, starts the guest, ends.
+/// The destination's control thread: accepts channels, has the devices loaded, starts the guest, takes
+/// a source back whose link broke, ends.
 struct DestinationControl: ~Copyable {
-    private let state: DestinationState
-    private var listener: Listener?
+    let state: DestinationState
+    private var door: Door
+    private var gate: RecoveryGate
     private var messages: [DestinationMessage] = []
-    private var isDone = false
+    private(set) var isDone = false
+    private var isBroken = false
     private var tellsSource = false
-    private(set) var guestRunningAtNanoseconds: UInt64?
-    private(set) var endedAtNanoseconds: UInt64 = 0
+    /// Loads the devices meanwhile: they may need pages, and the link may break and come back.
+    private var loader: JoinableThread<Void>?
+    /// What the package asked to be answered once the guest is committed.
+    private var pings: [UInt32] = []
+    private var hand = Hand()
+    /// The source, which came back while its old link was up as far as this side knew.
+    private var returning: (hello: ChannelHello, arrival: Arrival)?
+    private(set) var outcome = Outcome()
 
-    init(state: DestinationState, listener: consuming Listener) {
+    struct Outcome {
+        var guestRunningAtNanoseconds: UInt64?
+        var endedAtNanoseconds: UInt64 = 0
+        var isAbandoned = false
+    }
+
+    /// What the user has asked for.
+    private struct Hand {
+        /// Nobody is let in until he says so.
+        var isHeld = false
+        /// He has asked for a source that does not come by itself.
+        var hasRecovered = false
+    }
+
+    init(state: DestinationState, door: consuming Door) {
         self.state = state
-        self.listener = consume listener
+        self.door = door
+        gate = RecoveryGate(token: state.recovery.token)
     }
 
     /// Waits for the source's first connection; `nil` when the user gave up waiting.
-    mutating func acceptMain(isCancelled: borrowing Atomic<Bool>) throws -> StreamSocket? {
+    mutating func acceptMain(isCancelled: borrowing Atomic<Bool>) -> Arrival? {
         while !isCancelled.load(ordering: .acquiring) {
-            if try waitForConnection(timeoutNanoseconds: .max) { return try listener!.accept() }
+            for visitor in awaitVisitors(timeoutNanoseconds: .max) {
+                switch visitor {
+                case .migration(let arrival), .other(let arrival), .bitmapRequest(let arrival):
+                    return arrival
+                case .hello(_, let arrival):
+                    arrival.refuse(.stranger, reason: "no migration is paused here")
+                }
+            }
         }
         return nil
     }
 
-    /// Does what the phases ask for until the migration has ended.
+    /// Does what the phases ask for until the migration has ended or its link is broken.
     mutating func run(_ link: DestinationLink, isCancelled: borrowing Atomic<Bool>) {
-        while !isDone {
-            let isConnection = (try? waitForConnection(timeoutNanoseconds: .max)) ?? false
-            if isConnection { accept(link) }
-            // Whoever else connects is no part of this migration.
-            if link.hasUrgent.load(ordering: .acquiring) { listener = nil }
+        isBroken = false
+        while !isDone, !isBroken {
+            for visitor in awaitVisitors(timeoutNanoseconds: .max) { receive(visitor, on: link) }
+            heedWishes()
             if isCancelled.load(ordering: .acquiring) { state.cancel() }
             takeMessages()
         }
-        // Whoever connects now is refused, instead of waiting for somebody who takes nobody any more.
-        listener = nil
-        endedAtNanoseconds = Monotonic.now()
+        if isDone { outcome.endedAtNanoseconds = Monotonic.now() }
     }
 
     /// How long to wait for the source's own closing: only a source that was told has a reason to.
     func linger(_ nanoseconds: UInt64) -> UInt64 { tellsSource ? nanoseconds : 0 }
+
+    /// Waits until the guest has its devices or knows that it will not: before, its memory must stay.
+    mutating func joinLoader() { loader.take()?.join() }
 
     private mutating func takeMessages() {
         state.control.drain(into: &messages)
@@ -52,6 +83,7 @@ struct DestinationControl: ~Copyable {
             case .event(let event): perform(state.advance(event))
             case .perform(let action): perform(action)
             case .devices(let sections, let pings): load(sections, pings)
+            case .loaded(let refusal): takeLoaded(refusal)
             }
         }
         messages.removeAll(keepingCapacity: true)
@@ -60,27 +92,48 @@ struct DestinationControl: ~Copyable {
     private mutating func perform(_ action: DestinationAction) {
         switch action {
         case .none, .refuse, .prepareMemory, .dropRanges, .startListening, .allowCommit,
-            .awaitPages:
+            .awaitPages, .sendBitmap:
             break
         case .startGuest: startGuest()
         case .startGuestThenShut:
             startGuest()
             finish(tellingSource: 0)
         case .sendShut(let error): finish(tellingSource: error)
-        case .closeStream, .pause: isDone = true
-        case .sendBitmap, .resumePages: break
+        case .closeStream: isDone = true
+        case .pause: pause()
+        case .resumePages: resume()
         }
     }
 
+    /// Has the devices loaded. A link that broke since the package was read does not matter.
     private mutating func load(_ sections: [UInt8], _ pings: [UInt32]) {
-        guard case .listening = state.currentPhase else { return }
-        do { try state.guest.loadDevices(sections) } catch {
-            state.report(.deviceRefused, problem: "the guest refused its device state: \(error)")
-            return
+        guard !state.currentPhase.hasFailed else { return }
+        self.pings = pings
+        let state = state
+        do {
+            loader = try JoinableThread<Void>(name: "pc-load") {
+                do throws(GuestError) {
+                    try state.guest.loadDevices(sections)
+                    state.control.post(.loaded(nil))
+                } catch { state.control.post(.loaded(error)) }
+            }
+        } catch {
+            state.report(.deviceRefused, problem: "no thread to load the devices: \(error)")
         }
-        let action = state.commit()
+    }
+
+    private mutating func takeLoaded(_ refusal: GuestError?) {
+        loader.take()?.join()
+        if let refusal {
+            let problem = "the guest refused its device state: \(refusal)"
+            return perform(state.advance(.deviceRefused, problem: problem))
+        }
+        commit(state.commit())
+    }
+
+    private mutating func commit(_ action: DestinationAction) {
         guard action == .startGuest || action == .startGuestThenShut else { return }
-        for value in pings { state.outbox.post(.pong(value)) }
+        for value in pings { state.outbox.post(.message(.pong(value))) }
         perform(action)
     }
 
@@ -88,7 +141,7 @@ struct DestinationControl: ~Copyable {
         let threads = state.guest.vcpuThreads
         state.vcpuThreads.withLock { $0 = threads }
         state.guest.resume()
-        guestRunningAtNanoseconds = Monotonic.now()
+        outcome.guestRunningAtNanoseconds = Monotonic.now()
     }
 
     private mutating func finish(tellingSource error: UInt32) {
@@ -96,34 +149,238 @@ struct DestinationControl: ~Copyable {
             state.guest.memoryArrived()
         } else if let problem = state.log.problem {
             // Goes out only to a source that has asked what this side can do.
-            state.outbox.post(.refusalReason(problem))
+            state.outbox.post(.message(.refusalReason(problem)))
         }
-        state.outbox.post(.shut(error))
+        state.outbox.post(.message(.shut(error)))
         tellsSource = true
         isDone = true
     }
 
-    private mutating func accept(_ link: DestinationLink) {
-        guard let socket = try? listener?.accept() else {
-            // With no descriptor left the listener would stay ready for ever; the source is refused.
-            listener = nil
-            return
+    private mutating func receive(_ visitor: Door.Visitor, on link: DestinationLink) {
+        switch visitor {
+        case .hello(let hello, let arrival) where hello.channel == .urgent:
+            guard state.isSourceOurs, gate.admits(urgent: hello) else {
+                return arrival.refuse(.stranger, reason: "this is no channel of the migration here")
+            }
+            link.deliver(UrgentArrival(arrival: arrival, isKnown: true))
+            state.faultFlag.raise()
+        case .hello(let hello, let arrival):
+            switch judge(hello) {
+            case .refuse(let answer): refuse(arrival, answer)
+            case .welcome, .endOldLink:
+                returning = (hello, arrival)
+                perform(
+                    state.advance(
+                        state.linkLoss, problem: "the source came back on a new link"))
+            }
+        case .other(let arrival):
+            // One of ours says who it is.
+            guard !state.isSourceOurs, !link.hasUrgent.load(ordering: .acquiring) else { return }
+            link.deliver(UrgentArrival(arrival: arrival, isKnown: false))
+            state.faultFlag.raise()
+        case .migration: state.counters.otherMigrations.add(1, ordering: .relaxed)
+        case .bitmapRequest: break
         }
-        ChannelTuning.prepare(socket, state.options)
-        link.deliver(ArrivedSocket(socket))
-        state.faultFlag.raise()
     }
 
-    private mutating func waitForConnection(timeoutNanoseconds: UInt64) throws(Errno) -> Bool {
-        var poller = Poller(capacity: 2)
+    private mutating func awaitVisitors(timeoutNanoseconds: UInt64) -> [Door.Visitor] {
+        var poller = Poller(capacity: 1 + Door.watchedMax)
         let flag = poller.watch(state.controlFlag)
-        var connection: Int?
-        switch listener {
-        case .some(let listener): connection = poller.watch(listener)
-        case .none: connection = nil
-        }
+        let places = door.watch(in: &poller)
         _ = poller.wait(timeoutNanoseconds: timeoutNanoseconds)
         if poller.isReady(flag) { state.controlFlag.clear() }
-        return connection.map(poller.isReady) ?? false
+        return door.take(poller, places)
+    }
+}
+
+// What follows when a link has broken.
+extension DestinationControl {
+    /// Whom a QEMU or a source of ours finds that comes back after the end, at most for so long: until
+    /// then it has tried a dozen times.
+    private static let afterEndNanosecondsMax: UInt64 = 10_000_000_000
+    private static let afterRefusalNanoseconds: UInt64 = 2_000_000_000
+    /// Once it was answered it may have missed that, and asks again.
+    private static let afterAnswerNanoseconds: UInt64 = 1_000_000_000
+
+    private mutating func pause() {
+        guard state.options.recovery.mode != .none else {
+            isDone = true
+            return
+        }
+        isBroken = true
+        let broken = LinkBreak(
+            problem: state.log.problem ?? "the link broke",
+            heardAtNanoseconds: state.counters.heardAtNanoseconds.load(ordering: .relaxed),
+            pausedAtNanoseconds: Monotonic.now())
+        let missing = state.missingPages
+        state.recovery.update { progress in
+            progress.breaks.append(broken)
+            progress.missing = missing
+            progress.refusal = nil
+        }
+    }
+
+    private mutating func resume() {
+        state.recovery.noteResumed()
+        if state.demand.missing.load(ordering: .relaxed) == 0 {
+            perform(state.advance(.allPagesPlaced))
+        }
+        if case .loaded = state.currentPhase { commit(state.advance(.run)) }
+    }
+
+    /// Waits for the source of a migration whose link broke. Whoever waits for a page waits meanwhile.
+    /// - Returns: `nil` when the migration has ended instead.
+    mutating func awaitSource() -> DestinationLink? {
+        var patience = Patience(state)
+        while !isDone {
+            if let (hello, arrival) = returning, let link = consider(.hello(hello, arrival)) {
+                return link
+            }
+            returning = nil
+            for visitor in awaitVisitors(timeoutNanoseconds: patience.leftNanoseconds) {
+                if let link = consider(visitor) { return link }
+            }
+            if heedWishes() { patience = Patience(state) }
+            patience.look(state)
+            takeMessages()
+        }
+        outcome.endedAtNanoseconds = Monotonic.now()
+        return nil
+    }
+
+    /// Until when a source is expected by itself.
+    private struct Patience {
+        private let deadlineNanoseconds: UInt64?
+
+        init(_ state: DestinationState) {
+            let options = state.options.recovery
+            let comesByItself = options.mode == .automatic && state.isSourceOurs
+            let now = Monotonic.now()
+            deadlineNanoseconds =
+                comesByItself ? now &+ min(options.lastingNanoseconds, .max - now) : now
+            state.recovery.update { $0.waitsForSomebody = false }
+        }
+
+        var leftNanoseconds: UInt64 {
+            guard let deadlineNanoseconds else { return .max }
+            let now = Monotonic.now()
+            return now < deadlineNanoseconds ? deadlineNanoseconds - now : .max
+        }
+
+        mutating func look(_ state: DestinationState) {
+            guard let deadlineNanoseconds, Monotonic.now() >= deadlineNanoseconds else { return }
+            state.recovery.update { $0.waitsForSomebody = true }
+        }
+    }
+
+    private mutating func consider(_ visitor: Door.Visitor) -> DestinationLink? {
+        switch visitor {
+        case .hello(let hello, let arrival):
+            let verdict = judge(hello)
+            if case .welcome(let answer) = verdict { return admit(arrival, answer) }
+            refuse(arrival, verdict.answer)
+            return nil
+        case .bitmapRequest(let arrival):
+            let isExpected =
+                state.options.recovery.mode == .automatic ? !hand.isHeld : hand.hasRecovered
+            guard !state.isSourceOurs, isExpected else { return nil }
+            return admit(arrival, nil)
+        case .migration:
+            state.counters.otherMigrations.add(1, ordering: .relaxed)
+            return nil
+        case .other: return nil
+        }
+    }
+
+    private mutating func judge(_ hello: ChannelHello) -> RecoveryGate.Verdict {
+        if hand.isHeld { return .refuse(hello.token == gate.token ? .busy : .stranger) }
+        return gate.judge(hello, in: state.currentPhase)
+    }
+
+    private mutating func refuse(_ arrival: Arrival, _ answer: RecoveryAnswer) {
+        let reason =
+            switch answer {
+            case .busy where hand.isHeld: "the destination was paused by hand"
+            case .busy: "a later link of the same migration was let in"
+            case .stranger: "the migration here is not this source's"
+            case .neverRan: state.log.problem ?? "the guest never ran here"
+            case .completed, .running, .waiting: ""
+            }
+        if answer == .stranger || answer == .busy {
+            state.recovery.update { $0.refusal = "a source was turned away: \(reason)" }
+        }
+        arrival.refuse(answer, reason: reason)
+    }
+
+    private mutating func admit(
+        _ arrival: Arrival, _ answer: RecoveryAnswer?
+    ) -> DestinationLink? {
+        guard let link = try? DestinationLink(arrival, isResumed: true) else { return nil }
+        returning = nil
+        _ = state.advance(.reconnected)
+        state.recovery.update { $0.waitsForSomebody = false }
+        state.recovery.updateLast {
+            $0.attempts += 1
+            $0.linkBackAtNanoseconds = Monotonic.now()
+        }
+        state.offer(link)
+        if let answer { state.outbox.post(.message(.recoveryAnswer(answer))) }
+        return link
+    }
+
+    /// Does what the user wished; answers whether sources are to be expected anew.
+    @discardableResult
+    private mutating func heedWishes() -> Bool {
+        var wishes = state.recovery.takeWishes()
+        if wishes.abandons, case .paused = state.currentPhase {
+            outcome.isAbandoned = true
+            isDone = true
+        }
+        if wishes.pauses {
+            hand.isHeld = true
+            perform(state.advance(state.linkLoss, problem: "paused by hand"))
+        }
+        guard wishes.recovers else { return false }
+        hand = Hand(isHeld: false, hasRecovered: true)
+        if let listener = wishes.listener.take() { door.move(to: listener) }
+        return true
+    }
+
+    /// Tells a source that comes back after the end how it ended. It could not know otherwise whether
+    /// the guest is safe here, or may run there.
+    mutating func answerLatecomers(_ isAcknowledged: Bool) {
+        let phase = state.currentPhase
+        let isUnsure =
+            phase.hasFailed && state.recovery.isSwitchNear.load(ordering: .acquiring)
+        guard state.isSourceOurs, state.options.recovery.mode != .none, !isAcknowledged,
+            phase == .completed || isUnsure
+        else { return door.close() }
+        // One that was told so on the link that broke has hardly missed it.
+        let lasting =
+            isUnsure && tellsSource ? Self.afterRefusalNanoseconds : Self.afterEndNanosecondsMax
+        var deadline = Monotonic.now() + lasting
+        while true {
+            let now = Monotonic.now()
+            guard now < deadline, !state.recovery.takeWishes().abandons else { return door.close() }
+            if let (hello, arrival) = returning {
+                returning = nil
+                refuse(arrival, judge(hello).answer)
+                deadline = min(deadline, now + Self.afterAnswerNanoseconds)
+            }
+            for visitor in awaitVisitors(timeoutNanoseconds: deadline - now) {
+                guard case .hello(let hello, let arrival) = visitor else { continue }
+                returning = (hello, arrival)
+            }
+        }
+    }
+}
+
+extension RecoveryGate.Verdict {
+    /// What whoever is not let in hears.
+    fileprivate var answer: RecoveryAnswer {
+        switch self {
+        case .refuse(let answer), .welcome(let answer): answer
+        case .endOldLink: .busy
+        }
     }
 }

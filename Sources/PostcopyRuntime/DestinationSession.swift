@@ -33,20 +33,49 @@ public final class DestinationSession: Sendable {
     /// until then.
     /// - Returns: whether there was a link to end.
     @discardableResult
-    public func pause() -> Bool { false }
+    public func pause() -> Bool {
+        switch state.currentPhase {
+        case .listening, .loaded, .running, .streamEnded, .recovering: break
+        case .none, .setup, .advised, .discarding, .completed, .paused, .failed: return false
+        }
+        wish { $0.pauses = true }
+        return true
+    }
 
     /// Lets the source of a paused migration in again, which one that was not paused by hand does by
     /// itself.
     /// - Parameter listener: where the source will come from here on; `nil`: where it came before.
     /// - Returns: whether it is paused.
     @discardableResult
-    public func recover(on listener: consuming Listener? = nil) -> Bool { false }
+    public func recover(on listener: consuming Listener? = nil) -> Bool {
+        guard isPaused else { return false }
+        var listener = listener
+        wish {
+            $0.recovers = true
+            if let listener = listener.take() { $0.listener = consume listener }
+        }
+        return true
+    }
 
     /// Gives a paused guest up: it hears of it (`Guest.memoryLost`), then threads that wait for pages
     /// get a memory error, and `run` returns.
     /// - Returns: whether it is paused.
     @discardableResult
-    public func abandon() -> Bool { false }
+    public func abandon() -> Bool {
+        guard isPaused else { return false }
+        wish { $0.abandons = true }
+        return true
+    }
+
+    private var isPaused: Bool {
+        if case .paused = state.currentPhase { return true }
+        return false
+    }
+
+    private func wish(_ change: (inout DestinationWishes) -> Void) {
+        state.recovery.wish(change)
+        state.controlFlag.raise()
+    }
 
     /// Paused migrations of guests that run: with its userfaultfd gone a guest would read zeros where
     /// pages are missing, so they are kept until the process ends or the guest is given up.
@@ -73,117 +102,136 @@ public final class DestinationSession: Sendable {
         progress.requests = counters.requests.load(ordering: .relaxed)
         progress.faults = counters.faults.load(ordering: .relaxed)
         progress.otherMigrations = counters.otherMigrations.load(ordering: .relaxed)
+        progress.recovery = state.recovery.current
         return progress
     }
 
     /// Takes a migration in. Blocking: until every page is placed and huge pages are healed, if they
-    /// are to be; or until it has ended otherwise.
+    /// are to be; or until it has ended otherwise. While it is paused it waits, unless the options say
+    /// that nothing recovers it.
     public func run(on listener: consuming Listener) -> DestinationReport {
-        var control = DestinationControl(state: state, listener: listener)
-        do {
-            guard let main = try control.acceptMain(isCancelled: isCancelled) else {
-                var report = DestinationReport()
-                report.status = .cancelled
-                report.problem = "cancelled before a source connected"
-                return report
-            }
-            ChannelTuning.prepare(main, state.options)
-            return serve(main, opening: [], &control)
-        } catch {
-            return failure(error)
+        var control = DestinationControl(
+            state: state, door: Door(listener, state.options))
+        guard let main = control.acceptMain(isCancelled: isCancelled) else {
+            var report = DestinationReport()
+            report.status = .cancelled
+            report.problem = "cancelled before a source connected"
+            return report
         }
+        return serve(main, &control)
     }
 
     /// Takes the migration in of a source that has connected. Blocking: as `run(on:)`.
     public func run(on stream: consuming IncomingStream) -> DestinationReport {
-        let opening = stream.opening
-        var control = DestinationControl(state: state, listener: stream.listener)
-        return serve(stream.main, opening: opening, &control)
-    }
-
-    private func failure(_ error: any Error) -> DestinationReport {
-        var report = DestinationReport()
-        report.status = .failed
-        report.problem = "\(error)"
-        return report
+        let main = stream.main
+        var control = DestinationControl(state: state, door: stream.door)
+        return serve(main, &control)
     }
 
     private func serve(
-        _ main: consuming StreamSocket, opening: [UInt8], _ control: inout DestinationControl
+        _ main: Arrival, _ control: inout DestinationControl
     ) -> DestinationReport {
         var report = DestinationReport()
         report.faultOrigin = state.uffd.origin.rawValue
-        do { try serve(main, opening: opening, &control, &report) } catch {
-            return failure(error)
+        do throws(Errno) { try serve(main, &control, &report) } catch {
+            report.status = .failed
+            report.problem = "\(error)"
         }
         return report
     }
 
     private func serve(
-        _ main: consuming StreamSocket, opening: [UInt8], _ control: inout DestinationControl,
-        _ report: inout DestinationReport
-    ) throws {
-        let link = try DestinationLink(main: main)
+        _ main: Arrival, _ control: inout DestinationControl, _ report: inout DestinationReport
+    ) throws(Errno) {
+        let first = try DestinationLink(main, isResumed: false)
         let state = state
         let faults = try JoinableThread<BlocktimeReport>(name: "pc-fault") {
-            var thread = FaultThread(state: state, link: link)
+            var thread = FaultThread(state: state, link: first)
             return thread.run()
         }
-        let stream: JoinableThread<Void>
-        do {
-            stream = try JoinableThread<Void>(name: "pc-stream") {
-                var thread = StreamThread(state: state, link: link, opening: opening)
-                thread.run()
-            }
-        } catch {
-            Self.end(link, state)
-            _ = faults.join()
-            throw error
+        var link: DestinationLink? = first
+        var isAcknowledged = false
+        var problem: Errno?
+        while let current = link, problem == nil {
+            do throws(Errno) {
+                isAcknowledged = try serve(current, &control)
+            } catch { problem = error }
+            link = control.isDone || problem != nil ? nil : control.awaitSource()
+        }
+        if control.outcome.isAbandoned { giveUpGuest() }
+        control.joinLoader()
+        end(first)
+        report.blocktime = faults.join()
+        if let problem { throw problem }
+        conclude(&report, control.outcome)
+        control.answerLatecomers(isAcknowledged)
+    }
+
+    /// Serves one link until it breaks or the migration ends; answers whether the source has heard of
+    /// the end.
+    private func serve(
+        _ link: DestinationLink, _ control: inout DestinationControl
+    ) throws(Errno) -> Bool {
+        let state = state
+        let stream = try JoinableThread<Void>(name: "pc-stream") {
+            var thread = StreamThread(state: state, link: link)
+            thread.run()
         }
         control.run(link, isCancelled: isCancelled)
         // The source closes once it has the last word, and that word must not be cut off.
         let limit = control.linger(Self.closingNanosecondsMax)
         _ = link.streamEnded.wait(timeoutNanoseconds: limit)
-        link.isEnding.store(true, ordering: .releasing)
-        state.faultFlag.raise()
-        // A stream that broke the protocol ended before the source was told so.
-        _ = link.lastWordSent.wait(timeoutNanoseconds: limit)
-        Self.end(link, state)
-        report.blocktime = faults.join()
+        if control.isDone {
+            // A stream that broke the protocol ended before the source was told so.
+            state.isEnding.store(true, ordering: .releasing)
+            state.faultFlag.raise()
+            _ = state.lastWordSent.wait(timeoutNanoseconds: limit)
+        }
+        link.main.socket.shutDown()
         stream.join()
-        conclude(&report, control)
+        link.isDown.store(true, ordering: .releasing)
+        state.faultFlag.raise()
+        // What it placed of this link's pages is noted by then.
+        if !control.isDone { link.isLeft.wait() }
+        return link.isAcknowledged.load(ordering: .acquiring)
     }
 
-    private static func end(_ link: DestinationLink, _ state: DestinationState) {
-        link.isEnding.store(true, ordering: .releasing)
+    private func end(_ link: DestinationLink) {
+        state.isEnding.store(true, ordering: .releasing)
         state.faultFlag.raise()
-        link.main.shutDown()
+        link.main.socket.shutDown()
+    }
+
+    /// The guest hears of its loss before its threads meet it. One that never ran here just goes.
+    private func giveUpGuest() {
+        guard state.currentPhase.mayRunGuestHere else { return state.endFaults() }
+        state.guest.memoryLost(state.missingPages)
+        try? state.poisonMissing()
+        // Without poison whoever waits is woken and reads zeros.
+        state.endFaults()
     }
 
     private func conclude(
-        _ report: inout DestinationReport, _ control: borrowing DestinationControl
+        _ report: inout DestinationReport, _ outcome: DestinationControl.Outcome
     ) {
         let log = state.log
         report.status = log.status
         report.problem = log.problem
         report.changes = log.changes
-        report.endedAtNanoseconds = control.endedAtNanoseconds
-        report.guestRunningAtNanoseconds = control.guestRunningAtNanoseconds
-        report.guestRunsHere = control.guestRunningAtNanoseconds != nil
+        report.endedAtNanoseconds = outcome.endedAtNanoseconds
+        report.guestRunningAtNanoseconds = outcome.guestRunningAtNanoseconds
+        report.guestRunsHere = outcome.guestRunningAtNanoseconds != nil
+        report.isAbandoned = outcome.isAbandoned
         report.progress = progress
+        report.breaks = state.recovery.current.breaks
         if report.status == .completed {
             report.problem = nil
             state.endFaults()
             return restoreMemory(&report.memory)
         }
-        if report.guestRunsHere { Self.pausedGuests.withLock { $0.append(state) } }
-        for (index, ram) in state.list.sent {
-            let missing = ram.usedHostPages - state.demand.received[index.rawValue].placedCount
-            guard missing > 0 else { continue }
-            report.missing.append(
-                .init(
-                    block: ram.geometry.name, hostPages: missing,
-                    bytes: UInt64(missing) << UInt64(ram.geometry.hostPage.shift)))
+        if report.guestRunsHere, !report.isAbandoned {
+            Self.pausedGuests.withLock { $0.append(state) }
         }
+        report.missing = state.missingPages
     }
 }

@@ -18,6 +18,17 @@ enum DestinationMessage: Sendable {
     case perform(DestinationAction)
     /// The device sections of the package, and the PINGs behind them.
     case devices([UInt8], pings: [UInt32])
+    /// The guest has taken its devices, or says why not.
+    case loaded(GuestError?)
+}
+
+/// What reaches the fault thread for the return path.
+enum Outgoing: Sendable {
+    case message(ReturnPathMessage)
+    /// The bitmap of a block as it is when it goes out.
+    case receivedBitmap(BlockIndex)
+    /// RESUME came: acknowledge it and ask again for what is waited for.
+    case resume
 }
 
 /// What the threads of a destination share, and nothing else.
@@ -37,13 +48,24 @@ final class DestinationState: Sendable {
     /// The guest's, asked for by the control thread before it starts the guest.
     let vcpuThreads = Mutex<[Int32]?>(nil)
     private let phase = Mutex(Phase())
+    let recovery = DestinationRecovery()
+    /// On its way from the control thread to the fault thread.
+    private let nextLink = Mutex<DestinationLink?>(nil)
+    /// The id of the section `ram`, from LISTEN on.
+    let ramSection = Atomic<UInt32>(0)
+    /// Whether LISTEN came: from here on a source that knows heartbeats sends them.
+    let hasListened = Atomic(false)
+    /// Tells the fault thread to end once its outbox is empty.
+    let isEnding = Atomic(false)
+    /// Raised when the fault thread has written all it will write.
+    let lastWordSent: EventFlag
 
     /// Wakes the control thread.
     let controlFlag: EventFlag
     let control: Mailbox<DestinationMessage>
     /// Wakes the fault thread, which alone writes the return path.
     let faultFlag: EventFlag
-    let outbox: Mailbox<ReturnPathMessage>
+    let outbox: Mailbox<Outgoing>
     /// Pages that the stream thread placed while somebody waited for them.
     let notices: Mailbox<PlacedRange>
 
@@ -67,11 +89,13 @@ final class DestinationState: Sendable {
             }
             current = next
             log.enter(next.status)
+            if event == .resume, !next.isTrouble { log.forgetProblem() }
             return action
         }
     }
 
-    /// A source sends five PINGs and one a second while it waits: a hundred unanswered are hostile.
+    /// A source sends five PINGs and a few a second while it waits: a hundred unanswered are hostile.
+    /// In a recovery it asks for each block's bitmap besides.
     private static let outboxCapacity = 100
     /// One message for each command of the stream and each thread's end.
     private static let controlCapacity = 64
@@ -92,7 +116,9 @@ final class DestinationState: Sendable {
         controlFlag = try EventFlag()
         control = Mailbox(capacity: Self.controlCapacity, flag: controlFlag)
         faultFlag = try passage?.requestFlag ?? EventFlag()
-        outbox = Mailbox(capacity: Self.outboxCapacity, flag: faultFlag)
+        outbox = Mailbox(
+            capacity: Self.outboxCapacity + guest.memory.count, flag: faultFlag)
+        lastWordSent = try EventFlag()
         notices = Mailbox(capacity: Self.noticeCapacity, flag: faultFlag)
     }
 
@@ -127,8 +153,29 @@ final class DestinationState: Sendable {
         }
     }
 
-    /// Ends this migration's channels, at once: the control thread may be waiting in a guest that
-    /// loads its devices and needs a page that will never come.
+    /// Whether the source is one of this library, which can come back by itself.
+    var isSourceOurs: Bool { recovery.isAsked.load(ordering: .acquiring) }
+
+    /// Whether a link that breaks between LISTEN and the commit is worth keeping the guest for. A QEMU
+    /// source may run its guest again then.
+    private var canResume: Bool { options.recovery.mode != .none && isSourceOurs }
+
+    /// What the loss of a channel is to the phases.
+    var linkLoss: DestinationEvent { canResume ? .linkInterrupted : .linkLost }
+    /// The same while the main channel holds, on which the source can be told.
+    var urgentLoss: DestinationEvent { canResume ? .linkInterrupted : .peerMisbehaved }
+    /// Silence on the main channel.
+    var silence: DestinationEvent { canResume ? .linkInterrupted : .deadlinePassed }
+
+    func offer(_ link: DestinationLink) {
+        nextLink.withLock { $0 = link }
+        faultFlag.raise()
+    }
+
+    func takeLink() -> DestinationLink? { nextLink.withLock { $0.take() } }
+
+    /// Ends this migration's channels, at once: the guest may be loading its devices and need a page
+    /// that will never come.
     func report(_ event: DestinationEvent, problem: String) {
         control.post(.perform(advance(event, problem: problem)))
     }
@@ -155,8 +202,33 @@ final class DestinationState: Sendable {
     /// Marks placed pages received. The last one is news for the control thread.
     func settle(_ placed: PlacedRange) {
         let (_, isLast) = demand.settle(placed.pages, of: placed.block)
+        recovery.notePage(at: placed.atNanoseconds)
         passage?.note(placed.pages, of: placed.block)
         if isLast { control.post(.event(.allPagesPlaced)) }
+    }
+
+    /// What has not come, by block.
+    var missingPages: [MissingPages] {
+        list.sent.compactMap { index, ram in
+            let missing = ram.usedHostPages - demand.received[index.rawValue].placedCount
+            guard missing > 0 else { return nil }
+            return MissingPages(
+                block: ram.geometry.name, hostPages: missing,
+                bytes: UInt64(missing) << UInt64(ram.geometry.hostPage.shift))
+        }
+    }
+
+    /// Makes every missing page one whose content is lost for good: whoever waits for one, or touches
+    /// one later, gets a memory error.
+    /// - Throws: where the kernel has no such thing; then nothing has changed.
+    func poisonMissing() throws(Errno) {
+        for (index, ram) in list.sent {
+            var page = HostPageIndex(rawValue: 0)
+            while let run = demand.received[index.rawValue].nextMissing(from: page) {
+                try uffd.poison(run, of: ram)
+                page = run.upperBound
+            }
+        }
     }
 
     /// Where an address lies among the RAM blocks.
@@ -225,4 +297,11 @@ final class DestinationCounters: Sendable {
     let requests = Atomic<UInt64>(0)
     let faults = Atomic<UInt64>(0)
     let otherMigrations = Atomic<UInt64>(0)
+    /// When the source was last heard on any channel.
+    let heardAtNanoseconds = Atomic<UInt64>(0)
+
+    func noteReceived(_ bytes: Int) {
+        receivedBytes.add(UInt64(bytes), ordering: .relaxed)
+        heardAtNanoseconds.store(Monotonic.now(), ordering: .relaxed)
+    }
 }

@@ -7,81 +7,129 @@ internal import Synchronization
 /// The destination's urgent traffic: faults in, requests out, urgent pages placed, blocktime counted.
 ///
 /// It alone reads the userfaultfd, writes the return path and reads the urgent channel, so that a
-/// fault meets no lock and no second thread on its way.
+/// fault meets no lock and no second thread on its way. It outlives links: while there is none it
+/// notes who waits, and asks for all of that on the next one.
 struct FaultThread: ~Copyable {
-    private let state: DestinationState
-    private let link: DestinationLink
-    /// Whoever connected and was not yet found to be a stranger; once a channel brought a record, it
-    /// alone.
-    private var channels: [UrgentChannel] = []
-    private var hasUrgent = false
-    private var placer: PagePlacer
+    let state: DestinationState
+    /// What the source may be told now.
+    private(set) var talk: Talk
+    var channels: UrgentChannels
+    var placer: PagePlacer
     private var encoder: ReturnPathEncoder
     private var blocktime = Blocktime(vcpuThreads: [])
     private var knowsVCPUs = false
+    private var readsFaults = true
     /// Return-path bytes that go out in one write.
     private var outgoing: [UInt8] = []
-    private var messages: [ReturnPathMessage] = []
-    private var notices: [PlacedRange] = []
-    private var passageRequests: [HostPage] = []
+    private var beat: Heartbeat
+    private var mail = Mail()
 
-    /// Why this thread cannot go on.
-    private struct Trouble: Error {
+    /// How this thread stands to the link.
+    enum Talk {
+        /// There is none.
+        case alone
+        /// Bitmaps and answers go out, and no request before RESUME_ACK.
+        case recovering(DestinationLink)
+        case open(DestinationLink)
+        /// It broke, as far as this thread knows: last words are tried, and nothing is read of it.
+        case broken(DestinationLink)
+
+        var link: DestinationLink? {
+            switch self {
+            case .alone: nil
+            case .recovering(let link), .open(let link), .broken(let link): link
+            }
+        }
+    }
+
+    /// Why this thread cannot go on with the link.
+    struct Trouble: Error {
         let event: DestinationEvent
         let problem: String
         /// Said by a connection that brought no page yet, and yet the source's.
         var refusesSource = false
+        /// The faults themselves cannot be read any more.
+        var losesFaults = false
+    }
+
+    /// What other threads left for this one, in arrays that are used again.
+    private struct Mail {
+        var outgoing: [Outgoing] = []
+        var notices: [PlacedRange] = []
+        var passageRequests: [HostPage] = []
     }
 
     init(state: DestinationState, link: DestinationLink) {
         self.state = state
-        self.link = link
+        talk = .open(link)
+        channels = UrgentChannels(state: state)
         placer = PagePlacer(state: state, channel: .urgent)
         encoder = ReturnPathEncoder(blocks: state.geometries)
+        beat = Heartbeat(limitNanoseconds: state.options.linkLimitNanoseconds)
     }
 
     /// Serves until it is told to end, and answers the blocktime it saw.
     mutating func run() -> BlocktimeReport {
         preferShortSlices()
-        do throws(Trouble) { try serve() } catch {
-            // The source may be writing an urgent page that nobody will read.
-            channels = []
-            state.report(error.event, problem: error.problem)
-            // Blocktime goes on by the stream's notices, and the source is still due its last word.
-            waitForEnd()
+        var waits = Waits(state: state, channels, readsFaults: readsFaults)
+        var isEnding = false
+        while !isEnding {
+            _ = waits.poller.wait(timeoutNanoseconds: keepsAlive ? beat.intervalNanoseconds : .max)
+            // Asked before the outbox is emptied: what was posted before is still sent.
+            isEnding = state.isEnding.load(ordering: .acquiring)
+            let hasMail = waits.poller.isReady(waits.flag) || isEnding
+            do throws(Trouble) { try serve(waits, hasMail: hasMail) } catch { giveUp(error) }
+            if !waits.areFor(channels, readsFaults: readsFaults) {
+                waits = Waits(state: state, channels, readsFaults: readsFaults)
+            }
         }
-        link.lastWordSent.raise()
+        state.lastWordSent.raise()
         return blocktime.finish(at: Monotonic.now())
     }
 
-    private mutating func serve() throws(Trouble) {
-        var waits = Waits(state: state, channels)
-        while true {
-            _ = waits.poller.wait(timeoutNanoseconds: .max)
-            if waits.poller.isReady(waits.flag) {
-                state.faultFlag.clear()
-                // Asked before the outbox is emptied: what was posted before is still sent.
-                let isEnding = link.isEnding.load(ordering: .acquiring)
-                takeMail()
-                try sendOutgoing()
-                if isEnding { return }
-                takeArrived()
-            }
-            if waits.poller.isReady(waits.faults) { try takeFaults() }
-            for (place, channel) in waits.channels where waits.poller.isReady(place) {
-                try takeUrgentPages(from: channel)
-            }
-            if !waits.areFor(channels) { waits = Waits(state: state, channels) }
+    private mutating func serve(_ waits: Waits, hasMail: Bool) throws(Trouble) {
+        if hasMail {
+            state.faultFlag.clear()
+            changeLink()
+            takeMail()
+            try sendOutgoing()
+            channels.take(talk)
         }
+        if let place = waits.faults, waits.poller.isReady(place) { try takeFaults() }
+        for (place, channel) in waits.channels where waits.poller.isReady(place) {
+            try takeUrgentPages(from: channel)
+        }
+        try keepAlive()
     }
 
-    /// Strangers beyond these are turned away: a source opens one channel.
-    private static let channelsMax = 4
+    /// Blocktime goes on by the stream's notices, and the source may still be due its last word.
+    private mutating func giveUp(_ trouble: Trouble) {
+        // The source may be writing an urgent page that nobody will read.
+        channels.drop()
+        if trouble.losesFaults { readsFaults = false }
+        if let link = talk.link { talk = .broken(link) }
+        state.report(trouble.event, problem: trouble.problem)
+    }
 
-    private mutating func takeArrived() {
-        for socket in link.takeArrived() where !hasUrgent && channels.count < Self.channelsMax {
-            channels.append(UrgentChannel(socket, list: state.list))
+    /// Lets go of a link that is down, and takes the next one up.
+    private mutating func changeLink() {
+        if let link = talk.link, link.isDown.load(ordering: .acquiring) {
+            channels.drop()
+            outgoing.removeAll(keepingCapacity: true)
+            state.outbox.clear()
+            talk = .alone
+            link.isLeft.raise()
         }
+        guard case .alone = talk, let link = state.takeLink() else { return }
+        talk = .recovering(link)
+        channels = UrgentChannels(state: state)
+        // What came of a huge page on the old link comes again.
+        placer = PagePlacer(state: state, channel: .urgent)
+        encoder = ReturnPathEncoder(
+            blocks: state.geometries,
+            offered: state.isSourceOurs ? .ours(forVersion: Extensions.version) : nil)
+        encoder.resize(state.list.listed)
+        beat.note(writtenAt: Monotonic.now())
     }
 
     /// Reads what faults there are and asks for their pages in one write.
@@ -98,9 +146,12 @@ struct FaultThread: ~Copyable {
                 }
             }
         } catch {
-            throw Trouble(event: .linkLost, problem: "reading page faults: \(error)")
+            throw Trouble(
+                event: .linkLost, problem: "reading page faults: \(error)", losesFaults: true)
         }
-        if let trouble { throw Trouble(event: .linkLost, problem: trouble.description) }
+        if let trouble {
+            throw Trouble(event: .linkLost, problem: trouble.description, losesFaults: true)
+        }
         try sendOutgoing()
     }
 
@@ -119,7 +170,9 @@ struct FaultThread: ~Copyable {
         }
     }
 
+    /// Asks for a page; without a link that is open it is asked for on the next one.
     private mutating func request(_ page: HostPage) {
+        guard case .open = talk else { return }
         let geometry = state.geometries[page.block.rawValue]
         encoder.append(
             .requestPages(
@@ -129,120 +182,114 @@ struct FaultThread: ~Copyable {
         state.counters.requests.add(1, ordering: .relaxed)
     }
 
-    /// Asks for what the guest's next host waits for.
-    private mutating func takePassageRequests() {
-        guard let passage = state.passage else { return }
-        passage.requests.drain(into: &passageRequests)
-        for page in passageRequests where state.demand.want(page) == .request { request(page) }
-        passageRequests.removeAll(keepingCapacity: true)
-    }
-
-    private mutating func takeUrgentPages(from channel: UrgentChannel) throws(Trouble) {
-        // It may have been dropped since it was found ready.
-        guard channels.contains(where: { $0 === channel }) else { return }
-        do throws(Trouble) {
-            guard try !placeWhatCame(on: channel) else { return }
-            let isComplete = state.demand.missing.load(ordering: .relaxed) == 0
-            guard (channel.hasEnded && placer.isIdle) || isComplete else {
-                throw Trouble(
-                    event: .peerMisbehaved, problem: "the source closed the urgent channel")
-            }
-        } catch {
-            // The main channel holds: the source can be told, and so run its guest again. Whoever
-            // brought no page yet is no part of this migration, and its end no trouble.
-            if hasUrgent || error.refusesSource { throw error }
+    /// RESUME: acknowledges, and asks again for all that is waited for before anything new.
+    ///
+    /// Source: `loadvm_postcopy_handle_resume` (`migration/savevm.c`).
+    private mutating func resume() {
+        guard case .recovering(let link) = talk else { return }
+        talk = .open(link)
+        encoder.forgetBlock()
+        encoder.append(.resumeAcknowledged, to: &outgoing)
+        var next = HostPage(
+            block: BlockIndex(rawValue: 0), page: HostPageIndex(rawValue: 0))
+        while let page = state.demand.nextOutstanding(from: next) {
+            request(page)
+            next = HostPage(
+                block: page.block, page: HostPageIndex(rawValue: page.page.rawValue + 1))
         }
-        channels.removeAll { $0 === channel }
-    }
-
-    /// Places all that is there; `false` once the channel's end was read.
-    private mutating func placeWhatCame(on channel: UrgentChannel) throws(Trouble) -> Bool {
-        while true {
-            let received: Int?
-            do { received = try channel.fill() } catch {
-                throw Trouble(
-                    event: .peerMisbehaved, problem: "the urgent channel failed: \(error)")
-            }
-            guard let received else { return true }
-            state.counters.receivedBytes.add(UInt64(received), ordering: .relaxed)
-            guard received > 0, try placeRecords(of: channel) else { return false }
-        }
-    }
-
-    /// Places the pages that arrived whole; `false` once the channel's end was read.
-    private mutating func placeRecords(of channel: UrgentChannel) throws(Trouble) -> Bool {
-        while true {
-            let step: UrgentChannel.Step
-            do { step = try channel.next(into: &placer) } catch { throw trouble(error) }
-            if case .needMoreBytes = step { return true }
-            choose(channel)
-            switch step {
-            case .placed(let placed):
-                state.settle(placed)
-                close(placed)
-            case .kept, .needMoreBytes: break
-            case .ended: return false
-            }
-        }
-    }
-
-    private func trouble(_ error: UrgentChannel.Trouble) -> Trouble {
-        guard case .other(let other) = error else {
-            return Trouble(event: .peerMisbehaved, problem: "the urgent channel: \(error)")
-        }
-        if other == .migration { state.counters.otherMigrations.add(1, ordering: .relaxed) }
-        // Multifd channels are opened at the start. Later on it is a stranger who says so, and a guest
-        // that may be moving is not stopped for one.
-        return Trouble(
-            event: .peerMisbehaved, problem: "\(error)",
-            refusesSource: other == .multifd && state.currentPhase.isBeforeSwitch)
-    }
-
-    private mutating func choose(_ channel: UrgentChannel) {
-        guard !hasUrgent else { return }
-        hasUrgent = true
-        channels = [channel]
-        link.hasUrgent.store(true, ordering: .releasing)
-        state.controlFlag.raise()
     }
 
     private mutating func takeMail() {
-        state.outbox.drain(into: &messages)
-        for message in messages { encoder.append(message, to: &outgoing) }
-        messages.removeAll(keepingCapacity: true)
-        state.notices.drain(into: &notices)
-        for notice in notices { close(notice) }
-        notices.removeAll(keepingCapacity: true)
+        state.outbox.drain(into: &mail.outgoing)
+        for item in mail.outgoing where talk.link != nil {
+            switch item {
+            case .message(let message): encoder.append(message, to: &outgoing)
+            case .receivedBitmap(let block):
+                encoder.appendReceivedBitmap(
+                    of: block, state.demand.received[block.rawValue], to: &outgoing)
+            case .resume: resume()
+            }
+        }
+        mail.outgoing.removeAll(keepingCapacity: true)
+        state.notices.drain(into: &mail.notices)
+        for notice in mail.notices { close(notice) }
+        mail.notices.removeAll(keepingCapacity: true)
         takePassageRequests()
     }
 
+    /// Asks for what the guest's next host waits for.
+    private mutating func takePassageRequests() {
+        guard let passage = state.passage else { return }
+        passage.requests.drain(into: &mail.passageRequests)
+        for page in mail.passageRequests where state.demand.want(page) == .request {
+            request(page)
+        }
+        mail.passageRequests.removeAll(keepingCapacity: true)
+    }
+
     private mutating func sendOutgoing() throws(Trouble) {
+        guard let link = talk.link, !outgoing.isEmpty else { return }
         defer { outgoing.removeAll(keepingCapacity: true) }
+        beat.note(writtenAt: Monotonic.now())
         var sent = 0
         while sent < outgoing.count {
-            do { sent += try link.main.sendWithoutWaiting(outgoing.span, from: sent) } catch {
-                throw Trouble(event: .linkLost, problem: "the link to the source failed: \(error)")
+            do { sent += try link.main.socket.sendWithoutWaiting(outgoing.span, from: sent) } catch
+            {
+                // Of a link that is broken already this is no news.
+                if case .broken = talk { return }
+                throw Trouble(
+                    event: state.linkLoss, problem: "the link to the source failed: \(error)")
             }
-            if sent < outgoing.count { try waitForRoom() }
+            if sent < outgoing.count { try waitForRoom(in: link) }
         }
     }
 
     /// The source reads no request while it writes urgent pages: take those, or both sides wait for
     /// each other.
-    private mutating func waitForRoom() throws(Trouble) {
-        var poller = Poller(capacity: 2)
-        poller.watchRoom(in: link.main)
-        let places = channels.map { ($0.isWatched(by: &poller), $0) }
+    private mutating func waitForRoom(in link: DestinationLink) throws(Trouble) {
+        var poller = Poller(capacity: 1 + UrgentChannels.countMax)
+        poller.watchRoom(in: link.main.socket)
+        let places = channels.all.map { ($0.isWatched(by: &poller), $0) }
         guard poller.wait(timeoutNanoseconds: state.options.silenceNanosecondsMax) > 0 else {
-            throw Trouble(event: .linkLost, problem: "the source reads nothing")
+            throw Trouble(event: state.linkLoss, problem: "the source reads nothing")
         }
         for (place, channel) in places where poller.isReady(place) {
             try takeUrgentPages(from: channel)
         }
     }
 
+    /// Whether heartbeats go to a source that knows them, once the guest may have moved.
+    private var keepsAlive: Bool {
+        switch talk {
+        case .alone, .broken: false
+        case .recovering: state.isSourceOurs
+        case .open: state.isSourceOurs && state.hasListened.load(ordering: .relaxed)
+        }
+    }
+
+    /// Shows that this side lives where it has nothing else to say, and asks the same of the urgent
+    /// channel. Asked when nothing was left to read: a thread that was stopped itself blames nobody.
+    private mutating func keepAlive() throws(Trouble) {
+        guard keepsAlive else { return }
+        let now = Monotonic.now()
+        if beat.isDue(at: now) {
+            encoder.append(.heartbeat, to: &outgoing)
+            try sendOutgoing()
+        }
+        guard let channel = channels.chosen, channels.contains(channel),
+            now > channel.heardAtNanoseconds + beat.limitNanoseconds
+        else { return }
+        // It may have been heard since it was looked at.
+        try takeUrgentPages(from: channel)
+        guard channels.contains(channel), now > channel.heardAtNanoseconds else { return }
+        throw Trouble(
+            event: state.linkLoss,
+            problem: "the urgent channel brought nothing for "
+                + "\(beat.limitNanoseconds / 1_000_000) ms")
+    }
+
     /// Ends the waits for what was placed.
-    private mutating func close(_ placed: PlacedRange) {
+    mutating func close(_ placed: PlacedRange) {
         let requested = state.demand.requested[placed.block.rawValue]
         while let page = requested.first(in: placed.pages) {
             close(HostPage(block: placed.block, page: page), at: placed.atNanoseconds)
@@ -262,36 +309,42 @@ struct FaultThread: ~Copyable {
         knowsVCPUs = true
     }
 
-    private mutating func waitForEnd() {
-        while !link.isEnding.load(ordering: .acquiring) {
-            state.faultFlag.wait()
-            state.faultFlag.clear()
-            takeMail()
-            // Best effort: the trouble that led here is reported already.
-            try? sendOutgoing()
-        }
-        takeMail()
-        try? sendOutgoing()
-    }
-
     /// What the thread waits for.
     private struct Waits {
         var poller: Poller
         let flag: Int
-        let faults: Int
+        let faults: Int?
         let channels: [(place: Int, channel: UrgentChannel)]
 
-        init(state: DestinationState, _ channels: [UrgentChannel]) {
-            var poller = Poller(capacity: 2 + FaultThread.channelsMax)
+        init(state: DestinationState, _ channels: UrgentChannels, readsFaults: Bool) {
+            var poller = Poller(capacity: 2 + UrgentChannels.countMax)
             flag = poller.watch(state.faultFlag)
-            faults = poller.watch(state.uffd)
-            self.channels = channels.map { ($0.isWatched(by: &poller), $0) }
+            faults = readsFaults ? poller.watch(state.uffd) : nil
+            self.channels = channels.all.map { ($0.isWatched(by: &poller), $0) }
             self.poller = poller
         }
 
-        func areFor(_ current: [UrgentChannel]) -> Bool {
-            channels.count == current.count
-                && zip(channels, current).allSatisfy { $0.channel === $1 }
+        func areFor(_ current: UrgentChannels, readsFaults: Bool) -> Bool {
+            readsFaults == (faults != nil) && channels.count == current.all.count
+                && zip(channels, current.all).allSatisfy { $0.channel === $1 }
         }
     }
+}
+
+/// When a channel must show that its writer lives.
+struct Heartbeat: Sendable {
+    /// How long the channel may bring nothing.
+    let limitNanoseconds: UInt64
+    private var writtenAtNanoseconds: UInt64 = 0
+
+    /// Three of them may be late or lost before the reader gives the link up.
+    private static let beatsPerLimit: UInt64 = 4
+
+    init(limitNanoseconds: UInt64) { self.limitNanoseconds = limitNanoseconds }
+
+    var intervalNanoseconds: UInt64 { max(1, limitNanoseconds / Self.beatsPerLimit) }
+
+    mutating func note(writtenAt instant: UInt64) { writtenAtNanoseconds = instant }
+
+    func isDue(at now: UInt64) -> Bool { now >= writtenAtNanoseconds + intervalNanoseconds }
 }

@@ -18,6 +18,9 @@ struct PhaseLog {
         if self.problem == nil { self.problem = problem }
     }
 
+    /// What went wrong is mended.
+    mutating func forgetProblem() { problem = nil }
+
     /// The peer's own word explains more than the broken link that was noticed before it was read.
     mutating func replace(with problem: String) { self.problem = problem }
 }

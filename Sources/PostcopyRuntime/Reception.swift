@@ -7,11 +7,9 @@ internal import Synchronization
 public struct IncomingStream: ~Copyable, Sendable {
     public let introduction: StreamIntroduction
     /// Where its other channels will connect.
-    let listener: Listener
-    let main: StreamSocket
-    /// What was read of the main channel, from its first byte: to be read again by whoever knows the
-    /// guest's blocks.
-    let opening: [UInt8]
+    let door: Door
+    /// What was read of it is read again by whoever knows the guest's blocks.
+    let main: Arrival
 }
 
 /// Why a source's guest cannot be taken, before anything was made for it.
@@ -56,18 +54,20 @@ public final class Reception: Sendable {
     public func wait(
         on listener: consuming Listener, options: MigrationOptions
     ) throws(ReceptionError) -> IncomingStream? {
-        guard isReached(listener) else { return nil }
-        let main: StreamSocket
-        do throws(ChannelError) { main = try listener.accept() } catch { throw .channel(error) }
-        ChannelTuning.prepare(main, options)
+        var door = Door(listener, options)
+        guard let main = awaitSource(&door) else { return nil }
         let deadline = Monotonic.now() + options.silenceNanosecondsMax
         var buffer = ReceiveBuffer(capacityBytes: StreamIntroduction.lengthBytesMax + 1)
+        buffer.append(main.opening)
         while true {
-            guard try fill(&buffer, from: main, until: deadline, options) else { return nil }
             let introduction = try buffer.withBytes { bytes throws(ReceptionError) in
                 try Self.introduction(in: bytes)
             }
-            guard let introduction else { continue }
+            guard let introduction else {
+                guard try fill(&buffer, from: main.socket.socket, until: deadline, options)
+                else { return nil }
+                continue
+            }
             guard introduction.pageSizeSummary != nil else { throw .postcopyOff }
             let opening = buffer.withBytes { bytes in
                 var copy: [UInt8] = []
@@ -76,7 +76,8 @@ public final class Reception: Sendable {
                 return copy
             }
             return IncomingStream(
-                introduction: introduction, listener: listener, main: main, opening: opening)
+                introduction: introduction, door: door,
+                main: Arrival(main.socket, opening: opening))
         }
     }
 
@@ -92,16 +93,23 @@ public final class Reception: Sendable {
         } catch { throw .wire(error) }
     }
 
-    /// Waits for a connection; `false` once cancelled.
-    private func isReached(_ listener: borrowing Listener) -> Bool {
-        var poller = Poller(capacity: 2)
-        poller.watch(flag)
-        let connection = poller.watch(listener)
+    /// Waits for somebody who begins a migration; `nil` once cancelled.
+    private func awaitSource(_ door: inout Door) -> Arrival? {
         while !isCancelled.load(ordering: .acquiring) {
+            var poller = Poller(capacity: 1 + Door.watchedMax)
+            poller.watch(flag)
+            let places = door.watch(in: &poller)
             _ = poller.wait(timeoutNanoseconds: .max)
-            if poller.isReady(connection) { return true }
+            for visitor in door.take(poller, places) {
+                switch visitor {
+                case .migration(let arrival), .other(let arrival), .bitmapRequest(let arrival):
+                    return arrival
+                case .hello(_, let arrival):
+                    arrival.refuse(.stranger, reason: "no migration is paused here")
+                }
+            }
         }
-        return false
+        return nil
     }
 
     /// Receives more; `false` once cancelled.

@@ -90,6 +90,13 @@ extension StreamThread {
         state.control.post(.devices(Array(devices), pings: []))
     }
 
+    /// From here on a source of ours is never silent for long.
+    func expectHeartbeats() {
+        guard state.isSourceOurs else { return }
+        state.hasListened.store(true, ordering: .relaxed)
+        ChannelTuning.expectHeartbeats(link.main.socket, state.options)
+    }
+
     /// LISTEN: from here on missing pages fault, and this thread goes on reading pages while the
     /// control thread loads the devices.
     mutating func unpack() throws(StreamTrouble) {
@@ -99,6 +106,8 @@ extension StreamThread {
         }
         let action = state.advance(.listen, at: packagePosition)
         guard action == .startListening else { return try leave(action) }
+        state.ramSection.store(decoder.ramSection ?? 0, ordering: .releasing)
+        expectHeartbeats()
         try dropMissing()
         for (_, ram) in state.list.sent {
             do { try state.uffd.register(ram) } catch {

@@ -28,7 +28,7 @@ enum MemoryStage {
 /// The destination's reader of the main channel: decodes, obeys commands, places background pages.
 struct StreamThread: ~Copyable {
     let state: DestinationState
-    private let link: DestinationLink
+    let link: DestinationLink
     private(set) var decoder: StreamDecoder
     var placer: PagePlacer
     var package: [UInt8] = []
@@ -42,7 +42,7 @@ struct StreamThread: ~Copyable {
     var hasEnded = false
     /// Pages that were missing when the stream was last heard after its end.
     private var missingBefore = Int.max
-    private var isReturnPathOpen = false
+    private var isReturnPathOpen: Bool
     /// Where the item that is being obeyed begins.
     var itemPosition: UInt64 = 0
 
@@ -50,15 +50,24 @@ struct StreamThread: ~Copyable {
     /// instead of the socket.
     private static let bufferBytes = 512 << 10
 
-    /// - Parameter opening: what was received of the channel before, from its first byte.
-    init(state: DestinationState, link: DestinationLink, opening: [UInt8]) {
+    init(state: DestinationState, link: DestinationLink) {
         self.state = state
         self.link = link
-        self.opening = opening
+        opening = link.opening
+        placer = PagePlacer(state: state, channel: .background)
+        isReturnPathOpen = link.isResumed
+        guard !link.isResumed else {
+            decoder = StreamDecoder(
+                resuming: state.list.listed,
+                ramSection: state.ramSection.load(ordering: .acquiring),
+                basePage: HostMemory.pageSize, acceptsExtensions: state.isSourceOurs)
+            stage = .faulting
+            filled = []
+            return
+        }
         decoder = StreamDecoder(
             blocks: state.list.listed, machineType: state.guest.machineType,
             ignoresShared: state.list.ignoresShared, basePage: HostMemory.pageSize)
-        placer = PagePlacer(state: state, channel: .background)
         filled = state.geometries.map {
             PageBitmap(pageCount: $0.targetPageCount, allSet: false)
         }
@@ -67,6 +76,7 @@ struct StreamThread: ~Copyable {
     /// Reads until the source closes, and reports what ended it.
     mutating func run() {
         preferShortSlices()
+        if link.isResumed { expectHeartbeats() }
         do throws(StreamTrouble) { try read() } catch { report(error) }
         link.streamEnded.raise()
     }
@@ -76,13 +86,13 @@ struct StreamThread: ~Copyable {
         case .wire(let error):
             state.report(.peerMisbehaved, problem: "the source broke the protocol: \(error)")
         case .link(.again):
-            state.report(.deadlinePassed, problem: "the source kept silent")
+            state.report(state.silence, problem: "the source kept silent")
         case .link(let error):
-            state.report(.linkLost, problem: "the link to the source failed: \(error)")
+            state.report(state.linkLoss, problem: "the link to the source failed: \(error)")
         case .closed(let error):
-            state.report(.linkLost, problem: "the link to the source ended: \(error)")
+            state.report(state.linkLoss, problem: "the link to the source ended: \(error)")
         case .owing(let problem):
-            state.report(.linkLost, problem: problem)
+            state.report(state.linkLoss, problem: problem)
         case .refused(let problem):
             state.report(.peerMisbehaved, problem: problem)
         case .over: break
@@ -98,7 +108,7 @@ struct StreamThread: ~Copyable {
         }
         while true {
             let received: Int
-            do { received = try buffer.fill(from: link.main, wait: true) ?? 0 } catch {
+            do { received = try buffer.fill(from: link.main.socket, wait: true) ?? 0 } catch {
                 guard hasEnded else { throw .link(error) }
                 try checkPagesAfterEnd(error)
                 continue
@@ -121,7 +131,7 @@ struct StreamThread: ~Copyable {
     private mutating func take(
         _ received: Int, in buffer: inout ReceiveBuffer
     ) throws(StreamTrouble) {
-        state.counters.receivedBytes.add(UInt64(received), ordering: .relaxed)
+        state.counters.noteReceived(received)
         let consumed = try buffer.withBytes { bytes throws(StreamTrouble) in try decode(bytes) }
         buffer.consume(consumed)
         try settle { placer throws(PlacingError) in try placer.flush() }
@@ -178,8 +188,9 @@ struct StreamThread: ~Copyable {
             missingBefore = missingPages
             try advance(.endOfStream)
         case .deviceTail(let range): try takeTail(bytes, range, at: position)
-        case .sectionStart, .sectionResumed, .blockListed, .sectionEnd, .trailing:
-            break
+        // A source of ours has nothing else to say once it was told that all is well.
+        case .trailing: link.isAcknowledged.store(true, ordering: .releasing)
+        case .sectionStart, .sectionResumed, .blockListed, .sectionEnd: break
         }
     }
 
@@ -194,12 +205,9 @@ struct StreamThread: ~Copyable {
                     "the source broke the protocol: PING before OPEN_RETURN_PATH at byte "
                         + "\(position)")
             }
-            // Recovery is not offered: nothing here takes up a link that broke.
-            let offer = ExtensionOffer(
-                version: Extensions.version, extensions: .refusalReason, token: nil)
-            let answer: ReturnPathMessage =
-                Extensions.version(askedBy: value) == nil ? .pong(value) : .extensions(offer)
-            guard state.outbox.offer(answer) else {
+            let answer = state.recovery.answer(toPing: value)
+            if state.isSourceOurs { decoder.noteExtensions() }
+            guard state.outbox.offer(.message(answer)) else {
                 throw .refused("the source sends PINGs faster than it takes the answers")
             }
         case .postcopyAdvise(let summary, let targetPage):
@@ -213,10 +221,20 @@ struct StreamThread: ~Copyable {
             throw .refused(
                 "the source broke the protocol: LISTEN or RUN outside a package at byte \(position)"
             )
-        case .receivedBitmap, .postcopyResume, .hello, .heartbeat:
-            throw .refused(
-                "the source broke the protocol: a recovery that nobody offered, at byte \(position)"
-            )
+        case .receivedBitmap(let block):
+            let action = state.advance(.bitmapAsked, at: position)
+            guard action == .sendBitmap else { return try leave(action) }
+            guard state.outbox.offer(.receivedBitmap(block)) else {
+                throw .refused("the source asks for more bitmaps than there are blocks")
+            }
+        case .postcopyResume:
+            let action = state.advance(.resume, at: position)
+            if action == .resumePages { state.outbox.post(.resume) }
+            try leave(action)
+        case .hello:
+            throw .refused("the source broke the protocol: a second hello, at byte \(position)")
+        // The last word of a source that was told how it ended; before the end it says nothing.
+        case .heartbeat: link.isAcknowledged.store(true, ordering: .releasing)
         }
     }
 
