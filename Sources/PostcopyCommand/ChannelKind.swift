@@ -1,3 +1,5 @@
+internal import StreamWire
+
 /// What a file seems to hold, by its first bytes: so that a channel given as another is told from
 /// one that is wrong.
 enum ChannelKind: Equatable {
@@ -26,6 +28,8 @@ enum ChannelKind: Equatable {
             self = .libvirtImage
         } else if bytes.starts(with: [0x11, 0x22, 0x33, 0x44]) {
             self = .multifd
+        } else if let channel = Self.channel(ofHello: bytes) {
+            self = channel == .main ? .recovery : .preempt
         } else if bytes.starts(with: [0x08, 0, 0x0a]) || bytes.starts(with: [0x08, 0, 0x09]) {
             self = .recovery
         } else if Self.isReturnPath(bytes) {
@@ -37,10 +41,19 @@ enum ChannelKind: Equatable {
         }
     }
 
+    private static func channel(ofHello bytes: [UInt8]) -> ChannelHello.Channel? {
+        (try? ChannelHello.decode(bytes.span))?.channel
+    }
+
     /// A message type that a destination may begin with, and a length that fits.
     private static func isReturnPath(_ bytes: [UInt8]) -> Bool {
-        guard bytes.count >= 4, bytes[0] == 0, bytes[2] <= 1 else { return false }
+        guard bytes.count >= 4, bytes[2] <= 1 else { return false }
         let length = Int(bytes[2]) << 8 | Int(bytes[3])
+        if bytes[0] == 0x50 {
+            return bytes[1] == 0x45 && length == 4 || bytes[1] == 0x46 && length == 0
+                || bytes[1] == 0x44 && (1...400).contains(length)
+        }
+        guard bytes[0] == 0 else { return false }
         return switch bytes[1] {
         case 1, 2, 6: length == 4
         case 3: (14...268).contains(length)
@@ -83,7 +96,8 @@ extension ChannelKind {
                 "begins like a preempt channel: pass it with --preempt, and the main channel first"
             case .recovery:
                 "begins like the main channel of a recovery: it has no head, and what it says "
-                    + "cannot be read without the channel that broke"
+                    + "cannot be read without the channel that broke; give that one, and this with "
+                    + "--resumed"
             case .multifd:
                 "begins like a multifd channel: its pages are read by nobody here; give the main "
                     + "channel"

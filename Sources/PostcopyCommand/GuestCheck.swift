@@ -81,9 +81,11 @@ final class GuestCheck {
 
     /// The end of the main channel. Without a package the guest moved by precopy alone.
     func takeEnd() -> String? {
+        // A link that broke behind the end ends once more when it is resumed.
+        let isFirst = !hasEnded
         hasEnded = true
         guard assembly.isIdle else { return "the stream ends inside a page of a block" }
-        return hasListened ? follow(.endOfStream, .endOfStream) : nil
+        return hasListened && isFirst ? follow(.endOfStream, .endOfStream) : nil
     }
 
     /// Goes to the next phase, or stays where the command has none.
@@ -101,6 +103,12 @@ final class GuestCheck {
     }
 
     // MARK: Pages
+
+    /// Another link takes the guest up. What was on its way when the last one broke may come again.
+    func beginLink() {
+        beginChannel()
+        coverage.beginLink()
+    }
 
     /// Another channel has its own unfinished pages.
     func beginChannel() { assembly = HostPageAssembly(blocks: geometries) }

@@ -26,6 +26,21 @@ struct InspectCommand: ParsableCommand {
     @Option(parsing: .unconditional, help: "The channel of the pages that somebody waited for.")
     var preempt: String?
 
+    @Option(
+        parsing: .unconditionalSingleValue,
+        help: "The main channel of a recovery, once for each in their order.")
+    var resumed: [String] = []
+
+    @Option(
+        parsing: .unconditionalSingleValue,
+        help: "The return path of each --resumed, in their order.")
+    var resumedReturnPath: [String] = []
+
+    @Option(
+        parsing: .unconditionalSingleValue,
+        help: "The preempt channel of each --resumed, in their order.")
+    var resumedPreempt: [String] = []
+
     @Flag(
         name: .shortAndLong,
         help: "A line for each section, command and request; twice: for each run of pages.")
@@ -36,22 +51,16 @@ struct InspectCommand: ParsableCommand {
     func run() throws {
         // Nothing is left behind: both signals end the process as they would without this program.
         for number in [SIGINT, SIGTERM, SIGPIPE] { signal(number, SIG_DFL) }
-        guard [file, returnPath, preempt].count(where: { $0 == "-" }) <= 1 else {
+        let paths = [file, returnPath, preempt] + resumed + resumedReturnPath + resumedPreempt
+        guard paths.count(where: { $0 == "-" }) <= 1 else {
             throw Refusal.usage("standard input can be one channel only: give files for the others")
         }
         let place = try ReportFile(path: report.json)
-        let main = try ChannelFile(path: file)
-        let others = try [
-            (ChannelRole.returnPath, returnPath, "--return-path"),
-            (.preempt, preempt, "--preempt"),
-        ].compactMap { role, path, option in
-            try path.map { (role, try ChannelFile(path: $0, option: option)) }
-        }
+        let links = try openLinks()
         let text: StandardStream = place.isStandardOutput ? .error : .output
-        try main.checkKind(for: .main)
-        for (role, file) in others { try file.checkKind(for: role) }
+        for (number, link) in links.enumerated() { try link.checkKinds(isResumed: number > 0) }
         let document = try InspectionReport.document(
-            of: main, others,
+            of: links,
             detail: InspectionDetail(rawValue: min(verbose, InspectionDetail.runs.rawValue))
                 ?? .summary,
             stream: report.quiet ? nil : text)
@@ -62,7 +71,59 @@ struct InspectCommand: ParsableCommand {
     }
 }
 
+extension InspectCommand {
+    private func openLinks() throws -> [LinkFiles] {
+        let main = try ChannelFile(path: file)
+        var links = [
+            LinkFiles(
+                main: main, returnPath: try open(returnPath, "--return-path"),
+                preempt: try open(preempt, "--preempt"))
+        ]
+        let others = [
+            (resumedReturnPath, "--resumed-return-path"), (resumedPreempt, "--resumed-preempt"),
+        ]
+        for (paths, option) in others where paths.count > resumed.count {
+            throw Refusal.usage(
+                "there are more \(option) than --resumed: give both for each recovery")
+        }
+        for (number, path) in resumed.enumerated() {
+            links.append(
+                LinkFiles(
+                    main: try ChannelFile(path: path, option: "--resumed"),
+                    returnPath: try open(Self.element(number, of: resumedReturnPath), others[0].1),
+                    preempt: try open(Self.element(number, of: resumedPreempt), others[1].1)))
+        }
+        return links
+    }
+
+    private func open(_ path: String?, _ option: String) throws -> ChannelFile? {
+        try path.map { try ChannelFile(path: $0, option: option) }
+    }
+
+    private static func element(_ index: Int, of paths: [String]) -> String? {
+        paths.indices.contains(index) ? paths[index] : nil
+    }
+}
+
+extension LinkFiles {
+    /// - Throws: `Refusal` for a file that seems to hold something else.
+    fileprivate func checkKinds(isResumed: Bool) throws {
+        if isResumed { try main.checkIsRecovery() } else { try main.checkKind(for: .main) }
+        try returnPath?.checkKind(for: .returnPath)
+        try preempt?.checkKind(for: .preempt)
+    }
+}
+
 extension ChannelFile {
+    /// - Throws: `Refusal` for a file that is not the main channel of a recovery.
+    fileprivate func checkIsRecovery() throws {
+        while unreadCount < Self.kindBytes, try fill() {}
+        guard ChannelKind(bytes) != .recovery else { return }
+        throw Refusal.environment(
+            "\(path) begins with no RECV_BITMAP, POSTCOPY_RESUME or hello, and was given as the main "
+                + "channel of a recovery")
+    }
+
     /// - Throws: `Refusal` for a file that seems to hold something else.
     fileprivate func checkKind(for role: ChannelRole) throws {
         while unreadCount < Self.kindBytes, try fill() {}
@@ -83,7 +144,8 @@ extension ChannelFile {
 extension InspectionDocument {
     /// What is wrong, in one line; `nil` when nothing is.
     fileprivate var problemLine: String? {
-        let channels = [main, returnPath, preempt].compactMap(\.self)
+        let links = (resumed ?? []).flatMap { [$0.main, $0.returnPath, $0.preempt] }
+        let channels = ([main, returnPath, preempt] + links).compactMap(\.self)
         guard let channel = channels.first(where: { !$0.problems.isEmpty }),
             let first = channel.problems.first(where: \.endsReading) ?? channel.problems.first
         else { return nil }

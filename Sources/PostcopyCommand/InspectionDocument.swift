@@ -19,10 +19,19 @@ struct InspectionDocument: JSONReport, Equatable {
     var main: InspectedChannel
     var returnPath: InspectedChannel?
     var preempt: InspectedChannel?
+    /// The links that took the migration up after a break, in their order.
+    var resumed: [InspectedLink]?
     /// What the channels brought, by block, where the guest's memory is known.
     var memory: [InspectedMemory]?
     /// How the stream ended, where it did.
     var ending: String?
+}
+
+/// The channels of a link that resumes a migration.
+struct InspectedLink: Codable, Equatable {
+    var main: InspectedChannel
+    var returnPath: InspectedChannel?
+    var preempt: InspectedChannel?
 }
 
 /// One channel, read as far as it can be.
@@ -53,6 +62,7 @@ struct InspectedItem: Codable, Equatable {
         case pong, requests, shut, end
         case extensions, refusalReason = "refusal-reason"
         case hello, heartbeats, bitmapRequest = "bitmap-request", resume
+        case linkLost = "link-lost"
         case recoveryAnswer = "recovery-answer", bitmap, resumeAcknowledged = "resume-acknowledged"
     }
 

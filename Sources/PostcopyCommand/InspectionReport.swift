@@ -17,54 +17,90 @@ final class InspectionReport {
         channel = \.main
     }
 
-    /// Reads the channels of a migration, the main one first, which knows the guest.
+    /// Reads the links of a migration in their order. The main channel of the first knows the guest.
     /// - Parameter stream: where the text goes, if anywhere.
     /// - Throws: `Refusal` when a file cannot be read on.
     static func document(
-        of main: ChannelFile, _ others: [(ChannelRole, ChannelFile)], detail: InspectionDetail,
-        stream: StandardStream?
+        of links: [LinkFiles], detail: InspectionDetail, stream: StandardStream?
     ) throws -> InspectionDocument {
-        let report = InspectionReport(main: main.path, stream: stream)
-        report.begin(.main, main)
-        let inspection = MainChannelInspection(main, report, detail: detail)
-        try inspection.run()
-        for (role, file) in others {
-            report.begin(role, file)
+        let report = InspectionReport(main: links[0].main.path, stream: stream)
+        var first: MainChannelInspection?
+        for (number, link) in links.enumerated() {
+            let isContinued = number + 1 < links.count
+            report.begin(.main, link.main, ofLink: number)
+            if let first, first.guest?.hasListened != true {
+                report.addUnread("the first link did not get to the postcopy")
+                continue
+            }
+            let inspection =
+                first.map { MainChannelInspection(link.main, report, detail: detail, resuming: $0) }
+                ?? MainChannelInspection(link.main, report, detail: detail)
+            inspection.isContinued = isContinued
+            try inspection.run()
+            if first == nil { first = inspection }
+            try report.readOthers(of: link, number: number, inspection, isContinued: isContinued)
+        }
+        report.finish(
+            first?.guest, preemptWasRead: links.allSatisfy { $0.preempt != nil })
+        return report.document
+    }
+
+    /// Reads what a link has beside its main channel.
+    private func readOthers(
+        of link: LinkFiles, number: Int, _ inspection: MainChannelInspection, isContinued: Bool
+    ) throws {
+        let others = [(ChannelRole.returnPath, link.returnPath), (.preempt, link.preempt)]
+        for case (let role, let file?) in others {
+            begin(role, file, ofLink: number)
             guard let guest = inspection.guest else {
-                let text = "not read: the main channel names no RAM blocks"
-                report.add(InspectedProblem(offset: 0, text: text, endsReading: true))
+                addUnread("the main channel names no RAM blocks")
                 continue
             }
             let blocks = inspection.listedBlocks
             if role == .returnPath {
-                var path = ReturnPathInspection(file, report, detail: detail, blocks: blocks)
+                var path = ReturnPathInspection(
+                    file, self, detail: inspection.detail, blocks: blocks,
+                    isResumed: number > 0, isContinued: isContinued)
                 try path.run()
             } else {
                 var channel = PreemptInspection(
-                    file, report, detail: detail, guest: guest, blocks: blocks)
+                    file, self, detail: inspection.detail, guest: guest, blocks: blocks,
+                    isContinued: isContinued)
                 try channel.run()
             }
         }
-        report.finish(
-            inspection.guest, preemptWasRead: others.contains { $0.0 == .preempt })
-        return report.document
+    }
+
+    private func addUnread(_ reason: String) {
+        add(InspectedProblem(offset: 0, text: "not read: \(reason)", endsReading: true))
     }
 
     /// Begins with a channel; what is added from now on is of this one.
-    private func begin(_ role: ChannelRole, _ file: ChannelFile) {
-        if role != .main { write([""]) }
-        switch role {
-        case .main: channel = \.main
-        case .returnPath:
-            document.returnPath = InspectedChannel(file: file.path)
+    /// - Parameter number: of its link, 0 for the first.
+    private func begin(_ role: ChannelRole, _ file: ChannelFile, ofLink number: Int) {
+        if role != .main || number > 0 { write([""]) }
+        let begun = InspectedChannel(file: file.path)
+        switch (role, number) {
+        case (.main, 0): channel = \.main
+        case (.returnPath, 0):
+            document.returnPath = begun
             channel = \.returnPath.unwrapped
-        case .preempt:
-            document.preempt = InspectedChannel(file: file.path)
+        case (.preempt, 0):
+            document.preempt = begun
             channel = \.preempt.unwrapped
+        case (.main, _):
+            document.resumed = (document.resumed ?? []) + [InspectedLink(main: begun)]
+            channel = \.resumed.unwrapped[number - 1].main
+        case (.returnPath, _):
+            document.resumed?[number - 1].returnPath = begun
+            channel = \.resumed.unwrapped[number - 1].returnPath.unwrapped
+        case (.preempt, _):
+            document.resumed?[number - 1].preempt = begun
+            channel = \.resumed.unwrapped[number - 1].preempt.unwrapped
         }
         text = InspectionText(offsetDigits: Self.digits(of: file.lengthBytes))
         text.nameWidth = nameWidth
-        write(text.title(role, file))
+        write(text.title(role, file, ofLink: number))
     }
 
     func add(_ item: InspectedItem) {
@@ -130,8 +166,10 @@ final class InspectionReport {
         guard let text = ending.text, document.status == "good" else { return }
         write([""])
         if case .lost = ending {
-            channel = \.main
-            add(InspectedProblem(offset: document.main.bytes, text: text, endsReading: false))
+            let last = document.resumed?.count ?? 0
+            channel = last == 0 ? \.main : \.resumed.unwrapped[last - 1].main
+            let place = document[keyPath: channel].bytes
+            add(InspectedProblem(offset: place, text: text, endsReading: false))
         } else {
             write(InspectionText.verdict(text))
         }
@@ -144,6 +182,13 @@ final class InspectionReport {
     private static func digits(of lengthBytes: UInt64?) -> Int {
         max(8, String(lengthBytes ?? 0xff_ffff_ffff, radix: 16).count)
     }
+}
+
+/// The files of one link.
+struct LinkFiles {
+    let main: ChannelFile
+    var returnPath: ChannelFile?
+    var preempt: ChannelFile?
 }
 
 /// Which channel of a migration a file holds.

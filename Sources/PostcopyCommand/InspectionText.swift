@@ -16,10 +16,12 @@ struct InspectionText {
 
     init(offsetDigits: Int) { offsetWidth = offsetDigits + 2 }
 
-    func title(_ role: ChannelRole, _ file: ChannelFile) -> [String] {
+    /// - Parameter number: of the channel's link, 0 for the first.
+    func title(_ role: ChannelRole, _ file: ChannelFile, ofLink number: Int) -> [String] {
         let name = file.path == "-" ? "standard input" : PeerText.plain(file.path)
         let size = file.lengthBytes.map { ", \(Self.size($0))" } ?? ""
-        return ["\(role.rawValue): \(name)\(size)", "", row("offset", "size", "")]
+        let link = number == 0 ? "" : ", resumed\(number == 1 ? "" : " \(number)")"
+        return ["\(role.rawValue)\(link): \(name)\(size)", "", row("offset", "size", "")]
     }
 
     func lines(of item: InspectedItem) -> [String] {
@@ -120,6 +122,7 @@ extension InspectionText {
         case .resume: "POSTCOPY_RESUME"
         case .recoveryAnswer: "answer"
         case .resumeAcknowledged: "RESUME_ACK"
+        case .linkLost: "link lost"
         }
     }
 
@@ -158,7 +161,7 @@ extension InspectedItem {
             value.map { "JSON of \(Readable.count($0, "device", "devices"))" } ?? "no JSON"
         case .openReturnPath, .ping, .listen, .run, .switchoverStart, .endOfStream, .trailing,
             .pong, .shut, .end, .heartbeats, .bitmapRequest, .bitmap, .resume,
-            .resumeAcknowledged:
+            .resumeAcknowledged, .linkLost:
             ""
         case .extensions: token.map { "migration \($0)" } ?? ""
         case .hello: helloSummary

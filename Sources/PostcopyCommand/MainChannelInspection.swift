@@ -6,10 +6,11 @@ final class MainChannelInspection {
     let file: ChannelFile
     let report: InspectionReport
     let detail: InspectionDetail
+    /// Whether another link takes the migration up where this one ends.
+    var isContinued = false
     private(set) var decoder = StreamDecoder(blocks: [], machineType: nil)
     /// What is wrong with the beginning, up to the end of the list of RAM blocks.
     private var beginningProblem: WireError?
-    private(set) var introduction: StreamIntroduction?
     /// The guest, once its blocks are known.
     private(set) var guest: GuestCheck?
     var row = OpenRow.none
@@ -21,9 +22,24 @@ final class MainChannelInspection {
         self.detail = detail
     }
 
+    /// Reads the main channel of a link that takes up the migration of `first`.
+    convenience init(
+        _ file: ChannelFile, _ report: InspectionReport, detail: InspectionDetail,
+        resuming first: MainChannelInspection
+    ) {
+        self.init(file, report, detail: detail)
+        guard let guest = first.guest, let section = first.decoder.ramSection else {
+            preconditionFailure("the first link brought the guest")
+        }
+        guest.beginLink()
+        self.guest = guest
+        decoder = StreamDecoder(
+            resuming: first.listedBlocks, ramSection: section, acceptsExtensions: true)
+    }
+
     /// - Throws: `Refusal` when the file cannot be read on.
     func run() throws {
-        try introduce()
+        if guest == nil { try introduce() }
         while try step() {}
         report.end(atByte: decoder.position)
     }
@@ -32,6 +48,7 @@ final class MainChannelInspection {
     /// sense.
     private func introduce() throws {
         var ignoresShared = false
+        var introduction: StreamIntroduction?
         while introduction == nil {
             do throws(WireError) {
                 let step = try file.decode { bytes, _ throws(WireError) in
@@ -72,7 +89,7 @@ final class MainChannelInspection {
             // A list that is cut short has blocks that nobody knows.
             let cut = WireError(
                 kind: .truncated(reading: .blockList), position: place + UInt64(file.unreadCount))
-            stop(beginningProblem ?? (introduction == nil ? cut : error))
+            stop(beginningProblem ?? (guest == nil ? cut : error))
             return false
         }
         switch step {
@@ -96,7 +113,10 @@ final class MainChannelInspection {
         finishPackage()
         let (items, problem) = devices.endTail()
         for item in items { report.add(item) }
-        if let problem = problem ?? decoder.endOfInput(unread: file.unreadCount) {
+        let cut = decoder.endOfInput(unread: file.unreadCount)
+        if isContinued, guest?.hasListened == true, problem == nil, cut != nil {
+            report.add(.linkLost(at: decoder.position))
+        } else if let problem = problem ?? cut {
             stop(problem)
         } else if devices.tail != nil, let text = guest?.takeEnd() {
             tell(text, at: decoder.position)

@@ -13,9 +13,13 @@ struct MemoryCoverage {
         /// Pages whose last content came, and pages that were discarded and came no more.
         var present: PageBitmap?
         var owed: PageBitmap?
+        /// Pages that came on the link that resumed the migration last.
+        var resumed: PageBitmap?
+
+        mutating func trackNothing() { (present, owed, resumed) = (nil, nil, nil) }
     }
 
-    /// Two bits for each page: 64 MiB for the terabyte that is tracked at most. A stream of a few bytes
+    /// Two bits for each page, or three: 96 MiB for the terabyte that is tracked at most. A stream of a few bytes
     /// may claim any size.
     static let trackedBytesMax: UInt64 = 1 << 40
 
@@ -39,7 +43,7 @@ struct MemoryCoverage {
         blocks[index].lengthBytes = lengthBytes
         let total = blocks.reduce(UInt64(0)) { $0 &+ $1.lengthBytes }
         guard total <= Self.trackedBytesMax, lengthBytes <= Self.trackedBytesMax else {
-            for index in blocks.indices { (blocks[index].present, blocks[index].owed) = (nil, nil) }
+            for index in blocks.indices { blocks[index].trackNothing() }
             return
         }
         let pageCount = Int(lengthBytes / PageSize.target.bytes)
@@ -56,7 +60,18 @@ struct MemoryCoverage {
             return false
         }
         blocks[index].owed?.remove(number)
-        return !present.insert(number)
+        let wasThere = !present.insert(number)
+        guard let resumed = blocks[index].resumed else { return wasThere }
+        return !resumed.insert(number)
+    }
+
+    /// Begins with a link that resumes: nobody knows here what had arrived of the one before.
+    mutating func beginLink() {
+        for index in blocks.indices {
+            blocks[index].resumed = blocks[index].present.map {
+                PageBitmap(pageCount: $0.pageCount, allSet: false)
+            }
+        }
     }
 
     mutating func discard(_ block: BlockIndex, _ range: Range<UInt64>) {

@@ -6,10 +6,17 @@ import Testing
 
 @testable import PostcopyCommand
 
+/// The bytes of a link.
+struct LinkBytes {
+    let main: [UInt8]
+    var returnPath: [UInt8]?
+    var preempt: [UInt8]?
+}
+
 /// Reads channels as the command does, and prints nothing.
 func inspection(
     _ main: [UInt8], returnPath: [UInt8]? = nil, preempt: [UInt8]? = nil,
-    detail: InspectionDetail = .summary
+    resumed: [LinkBytes] = [], detail: InspectionDetail = .summary
 ) throws -> InspectionDocument {
     let folder = FileManager.default.temporaryDirectory
         .appendingPathComponent("postcopy-inspection-\(UUID().uuidString.prefix(8))")
@@ -20,13 +27,14 @@ func inspection(
         try Data(bytes).write(to: place)
         return try ChannelFile(path: place.path)
     }
-    let others = try [
-        (ChannelRole.returnPath, returnPath), (.preempt, preempt),
-    ].compactMap { role, bytes in
-        try bytes.map { (role, try file(role.rawValue, $0)) }
+    let first = LinkBytes(main: main, returnPath: returnPath, preempt: preempt)
+    let links = try ([first] + resumed).enumerated().map { number, link in
+        LinkFiles(
+            main: try file("main\(number)", link.main),
+            returnPath: try link.returnPath.map { try file("return\(number)", $0) },
+            preempt: try link.preempt.map { try file("preempt\(number)", $0) })
     }
-    return try InspectionReport.document(
-        of: try file("main", main), others, detail: detail, stream: nil)
+    return try InspectionReport.document(of: links, detail: detail, stream: nil)
 }
 
 /// Items of a channel stand side by side, up to what was understood.

@@ -66,6 +66,25 @@ import Testing
         }
     }
 
+    @Test("with the link that recovered it a migration that was cut is whole")
+    func recovered() throws {
+        try inPlace { place in
+            let resumed = [("--resumed", "main"), ("--resumed-return-path", "return")].flatMap {
+                [$0, Vectors.path("postcopy-recover/\($1)-resumed.bin")]
+            }
+            let arguments = channels(of: "postcopy-recover") + resumed + ["--json", "-"]
+            let ended = try inspect(arguments, in: place)
+            #expect(ended.status == 0, "\(ended)")
+            #expect(ended.json["ending"] as? String == "complete by postcopy")
+            let memory = try #require(ended.json["memory"] as? [[String: Any]])
+            #expect(memory.allSatisfy { $0["owed"] as? Int == 0 && $0["absent"] as? Int == 0 })
+            let links = try #require(ended.json["resumed"] as? [[String: Any]])
+            let path = try #require(links.first?["return-path"] as? [String: Any])
+            let items = try #require(path["items"] as? [[String: Any]])
+            #expect(items.count { $0["kind"] as? String == "bitmap" } == 6)
+        }
+    }
+
     @Test("the main channel comes from standard input as well")
     func standardInput() throws {
         try inPlace { place in
@@ -156,6 +175,12 @@ import Testing
                 ([main, "--preempt", place.path("return")], "begins like a return path, and was"),
                 ([main, "--return-path", main], "begins like a main channel, and was"),
                 ([main, "--return-path", place.path("no")], "--return-path"),
+                ([main, "--resumed", main], "was given as the main channel of a recovery"),
+                ([main, "--resumed-preempt", main], "more --resumed-preempt than --resumed"),
+                (
+                    [main, "--resumed", recovery, "--resumed-return-path", main],
+                    "begins like a main"
+                ),
                 (["-", "--preempt", "-"], "standard input can be one channel only"),
                 ([main, "--json", place.folder.path], "it is a folder; give another path"),
             ]
