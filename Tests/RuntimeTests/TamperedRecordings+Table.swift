@@ -14,6 +14,14 @@ extension Tampering {
         Tampering(.head, "no configuration") { $0.opening[8] = 8 },
         Tampering(.item, "a device outside the package") { $0.discards = [4] + $0.discards },
         Tampering(.command, "SWITCHOVER_START") { $0.discards += Small.command(11, []) },
+        Tampering(.command, "RESUME") { $0.discards += Small.command(9, []) },
+        Tampering(.command, "RECV_BITMAP") {
+            $0.discards += Small.command(10, Small.name("ram0"))
+        },
+        Tampering(.command, "our own hello") {
+            $0.discards += Small.command(0x5043, Array(repeating: 0, count: 24))
+        },
+        Tampering(.command, "our own heartbeat") { $0.discards += Small.command(0x5044, []) },
         Tampering(.command, "LISTEN outside the package") { $0.discards += listen },
         Tampering(.command, "a long PING") { $0.discards += Small.command(2, Small.word(1)) },
         Tampering(.returnPathFirst, "opened twice") { $0.discards += Small.command(1, []) },
@@ -50,6 +58,12 @@ extension Tampering {
         } + [
             Tampering(.record, "an end word with an offset") {
                 $0.postcopy += Small.section(0x1010, nil, [])
+            },
+            Tampering(.record, "our own heartbeat") {
+                $0.urgent = Small.word(0x5043_4245_4154_0000) + $0.urgent
+            },
+            Tampering(.record, "our own hello") {
+                $0.urgent = Small.command(0x5043, Array(repeating: 0, count: 24)) + $0.urgent
             },
             Tampering(.blockNamed, "CONTINUE first") {
                 $0.urgent = Small.word(0x3000 | zeroPage | continued) + [0] + Small.word(0x10)
@@ -161,7 +175,7 @@ extension Tampering {
     ]
 
     private static let answers: [Tampering] =
-        [0, 5, 6, 7, 0x5043, 0x5044].map { (type: UInt64) in
+        [0, 5, 6, 7, 0x5043, 0x5044, 0x5045, 0x5046].map { (type: UInt64) in
             Tampering(.message, "type \(type)") {
                 $0.answers += Small.message(type, [0, 0, 0, 1])
             }

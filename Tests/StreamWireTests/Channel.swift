@@ -18,7 +18,9 @@ struct PreemptChannel: ChannelDecoder {
     private var records: RAMRecordDecoder
     private(set) var position: UInt64 = 0
 
-    init(of guest: [BlockGeometry] = blocks) { records = RAMRecordDecoder(blocks: guest.listed) }
+    init(of guest: [BlockGeometry] = blocks, acceptsHeartbeats: Bool = false) {
+        records = RAMRecordDecoder(blocks: guest.listed, acceptsHeartbeats: acceptsHeartbeats)
+    }
 
     mutating func next(
         in bytes: Span<UInt8>, from start: Int

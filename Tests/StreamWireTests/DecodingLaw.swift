@@ -54,6 +54,8 @@ struct DecodingLaw: Sendable {
             faultOfPage(block, offset, nil, at: place)
         case .requestPages(let block, let start, let length) as ReturnPathMessage:
             faultOfRange(block, start, length)
+        case .bitmapBytes(let block, let first, let range) as ReturnPathMessage:
+            faultOfBitmap(block, first, range, at: place)
         default: nil
         }
     }
@@ -78,6 +80,17 @@ struct DecodingLaw: Sendable {
             return nil
         default: return nil
         }
+    }
+
+    private func faultOfBitmap(
+        _ block: BlockIndex, _ first: Int, _ range: Range<Int>, at place: Range<Int>
+    ) -> String? {
+        guard blocks.indices.contains(block.rawValue) else { return "block \(block)" }
+        let wordCount = (blocks[block.rawValue].targetPageCount + 63) / 64
+        guard range == place, range.count % 8 == 0, first >= 0,
+            first + range.count / 8 <= wordCount
+        else { return "words at \(first), bytes \(range)" }
+        return nil
     }
 
     private func faultOfPage(

@@ -27,9 +27,52 @@ struct MutationTests {
         try damage(preemptStream, PreemptChannel(), runs: 12_500, seed: seed + 3000)
     }
 
+    @Test("200,000 recoveries on all three channels", arguments: 0..<parts)
+    func recoveries(seed: Int) throws {
+        let law = DecodingLaw(blocks: recoveredBlocks.map(\.geometry))
+        try damage(resumedStream, resumedChannel(), runs: 4_000, seed: seed + 6000, law)
+        try damage(resumedReturnStream, resumedReturnPath(), runs: 4_000, seed: seed + 7000, law)
+        let urgent = PreemptChannel(acceptsHeartbeats: true)
+        try damage(beatingStream, urgent, runs: 2_000, seed: seed + 8000)
+    }
+
+    @Test("100,000 hellos are whole, or refused in place")
+    func hellos() {
+        var whole: [UInt8] = []
+        greeting.append(to: &whole)
+        var random = SeededRandom(seed: 9)
+        var decoded = 0
+        for run in 0..<100_000 {
+            var bytes = whole + [1, 2, 3]
+            for _ in 0...random.below(2) { strike(&bytes, joining: whole, with: &random) }
+            do throws(WireError) {
+                let hello = try ChannelHello.decode(bytes.span)
+                guard (hello == nil) == (bytes.count < ChannelHello.wireBytes) else {
+                    Issue.record("run \(run): \(bytes)")
+                    return
+                }
+                guard let hello else { continue }
+                decoded += 1
+                var again: [UInt8] = []
+                hello.append(to: &again)
+                guard bytes.starts(with: again) else {
+                    Issue.record("run \(run): \(bytes)")
+                    return
+                }
+            } catch {
+                guard error.position < UInt64(bytes.count) else {
+                    Issue.record("run \(run): \(error)")
+                    return
+                }
+            }
+        }
+        #expect(decoded > 1_000)
+    }
+
     private func damage<Decoder: ChannelDecoder>(
-        _ stream: [UInt8], _ start: Decoder, runs: Int, seed: Int
+        _ stream: [UInt8], _ start: Decoder, runs: Int, seed: Int, _ law: DecodingLaw? = nil
     ) throws {
+        let law = law ?? self.law
         let items = try DamagedItems(of: stream, start, law: law)
         let tally = items.run(runs, seed: UInt64(seed))
         #expect(tally.refused > runs / 10 && tally.total == runs)
