@@ -12,10 +12,13 @@ public struct StreamSocket: ~Copyable, Sendable {
     }
 
     /// How long to wait for a connection: longer than two lost SYNs, short enough for a person.
-    private static let connectTimeoutNanoseconds: UInt64 = 5_000_000_000
+    public static let connectTimeoutNanoseconds: UInt64 = 5_000_000_000
 
     /// Connects to the first address of `address` that answers.
-    public static func connect(to address: ChannelAddress) throws(ChannelError) -> StreamSocket {
+    /// - Parameter timeoutNanoseconds: for each address that a name stands for.
+    public static func connect(
+        to address: ChannelAddress, timeoutNanoseconds: UInt64 = connectTimeoutNanoseconds
+    ) throws(ChannelError) -> StreamSocket {
         var last = Errno.connectionRefused
         for candidate in try SocketAddress.resolve(address, operation: .connect) {
             let raw = socket(candidate.family, streamSocketType, 0)
@@ -25,8 +28,7 @@ public struct StreamSocket: ~Copyable, Sendable {
             }
             let descriptor = FileDescriptor(owning: raw)
             // A send time-out bounds the connect as well (socket(7)).
-            let limit = connectTimeoutNanoseconds
-            setTimeout(raw, SO_SNDTIMEO, nanoseconds: limit)
+            setTimeout(raw, SO_SNDTIMEO, nanoseconds: timeoutNanoseconds)
             guard Self.connect(raw, to: candidate) else {
                 last = Errno.last.rawValue == EINPROGRESS ? .timedOut : .last
                 continue
@@ -70,11 +72,18 @@ public struct StreamSocket: ~Copyable, Sendable {
         Self.setTimeout(descriptor.raw, SO_RCVTIMEO, nanoseconds: nanoseconds)
     }
 
-    /// Ends a connection whose peer acknowledges nothing for `nanoseconds` (`TCP_USER_TIMEOUT`, tcp(7)).
+    /// Ends the connection once bytes were sent that the peer's host has not taken for so long
+    /// (TCP only).
     public func limitUnacknowledged(nanoseconds: UInt64) {
-        setOption(
-            Int32(IPPROTO_TCP), TCP_USER_TIMEOUT,
-            Int32(clamping: max(1, nanoseconds / 1_000_000)))
+        let milliseconds = max(1, nanoseconds / 1_000_000)
+        setOption(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, Int32(clamping: milliseconds))
+    }
+
+    /// Bytes that are here and that nobody has received.
+    public var unreadBytes: Int {
+        var count: Int32 = 0
+        guard unsafe ioctl(descriptor.raw, UInt(FIONREAD), &count) == 0 else { return 0 }
+        return Int(count)
     }
 
     /// Ends both directions; the descriptor stays valid until its owner goes.

@@ -36,7 +36,7 @@ struct BackgroundThread: ~Copyable {
                 .linkLost,
                 problem: error == .again
                     ? "the destination took nothing for too long"
-                    : "the link to the destination failed: \(error)")
+                    : "the link to the destination failed: \(error)", of: link)
         }
     }
 
@@ -44,9 +44,12 @@ struct BackgroundThread: ~Copyable {
         // A page that was just claimed on the other channel is counted in a moment.
         if state.passage?.isEnded == true { state.pace.rest(nanoseconds: state.pingNanoseconds) }
         let owed = state.owed.remaining.load(ordering: .relaxed)
-        guard owed > 0, state.passage?.isEnded == true else { return state.report(.allPagesSent) }
+        guard owed > 0, state.passage?.isEnded == true else {
+            return state.report(.allPagesSent, of: link)
+        }
         state.report(
-            .linkLost, problem: "\(owed) pages never came from the host that the guest left")
+            .linkLost, problem: "\(owed) pages never came from the host that the guest left",
+            of: link)
     }
 
     /// Sends one write's worth; `false` when nothing is owed any more.

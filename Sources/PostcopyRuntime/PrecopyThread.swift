@@ -98,11 +98,14 @@ struct PrecopyThread: ~Copyable {
     private func report(_ trouble: Trouble) {
         switch trouble {
         case .link(.again):
-            state.report(.linkLost, problem: "the destination took nothing for too long")
+            state.report(
+                .linkLost, problem: "the destination took nothing for too long", of: link)
         case .link(let error):
-            state.report(.linkLost, problem: "the link to the destination failed: \(error)")
+            state.report(
+                .linkLost, problem: "the link to the destination failed: \(error)", of: link)
         case .tracker(let problem):
-            state.report(.trackingFailed, problem: "tracking the guest's writes: \(problem)")
+            state.report(
+                .trackingFailed, problem: "tracking the guest's writes: \(problem)", of: link)
         }
     }
 
@@ -262,7 +265,8 @@ struct PrecopyThread: ~Copyable {
         guard let decision = policy.decide(observation(isRoundEnd: isRoundEnd, at: now))
         else { return }
         self.decision = decision
-        state.report(decision.ending == .completesPrecopy ? .restFits : .startPostcopy)
+        state.report(
+            decision.ending == .completesPrecopy ? .restFits : .startPostcopy, of: link)
     }
 
     private func observation(isRoundEnd: Bool, at now: UInt64) -> PrecopyObservation {

@@ -7,21 +7,21 @@ internal import Synchronization
 /// The source's urgent traffic: reads the return path and answers page requests itself, on the urgent
 /// channel, since a hop to another thread can cost more than the page.
 struct ReturnPathThread: ~Copyable {
-    private let state: SourceState
-    private let link: SourceLink
+    let state: SourceState
+    let link: SourceLink
     private var decoder: ReturnPathDecoder
     private var writer: PageWriter
-    private var urgent: StreamSocket?
+    private var urgent: UrgentSocket?
     private var answered: Set<PingValue> = []
-    private var knowsLengths = false
-    /// Why the destination gives up, in its own words.
-    private var reason: String?
+    private var knowsLengths: Bool
     private var arrivals: [HostPage] = []
+    var recovery: RecoveryStage
+    var pulse: LinkPulse
 
     /// Requests of 32 bytes: two thousand threads may fault at once before the peer waits.
     private static let bufferBytes = 64 << 10
 
-    private struct Trouble: Error {
+    struct Trouble: Error {
         let event: SourceEvent
         let problem: String
     }
@@ -29,16 +29,29 @@ struct ReturnPathThread: ~Copyable {
     init(state: SourceState, link: SourceLink) {
         self.state = state
         self.link = link
-        decoder = ReturnPathDecoder(blocks: state.list.listed, hasAsked: false)
+        let peer = state.recovery.peer
+        decoder = ReturnPathDecoder(blocks: state.list.listed, offered: peer?.extensions)
         writer = PageWriter(state: state)
+        // The lengths do not change any more once the guest has moved.
+        knowsLengths = link.isResumption
+        recovery = RecoveryStage(peer: peer)
+        pulse = LinkPulse(state: state)
+        guard link.isResumption else { return }
+        decoder.expectsBitmaps()
+        recovery.begin(on: state)
+        if peer != nil { watch(from: Monotonic.now()) }
     }
 
     /// Reads until the destination closes, and reports what it says.
     mutating func run() {
         preferShortSlices()
         do throws(Trouble) { try serve() } catch {
-            state.report(error.event, problem: error.problem)
+            state.report(error.event, problem: error.problem, of: link)
+            // Nothing that is said there will be heard, and the control thread may wait in a write.
+            if recovery.peer != nil { link.end() }
         }
+        link.welcome.withLock { $0.isOver = true }
+        state.controlFlag.raise()
         link.returnPathEnded.raise()
     }
 
@@ -48,16 +61,25 @@ struct ReturnPathThread: ~Copyable {
         let flag = poller.watch(state.returnPathFlag)
         let main = poller.watch(link.main)
         while true {
-            _ = poller.wait(timeoutNanoseconds: .max)
+            _ = poller.wait(timeoutNanoseconds: pulse.waitNanoseconds)
             if poller.isReady(flag) {
                 state.returnPathFlag.clear()
                 try takeOrders()
             }
-            guard poller.isReady(main) else { continue }
+            guard poller.isReady(main) else {
+                if pulse.isLate(at: Monotonic.now()) {
+                    // What came while this thread did not run shows that the destination lives.
+                    _ = poller.wait(timeoutNanoseconds: 0)
+                    if !poller.isReady(main) { throw silence() }
+                }
+                try beat(at: Monotonic.now())
+                continue
+            }
             try receive(into: &buffer)
             let consumed = try buffer.withBytes { bytes throws(Trouble) in try decode(bytes) }
             buffer.consume(consumed)
             try flush()
+            try beat(at: pulse.heardAt)
         }
     }
 
@@ -73,7 +95,17 @@ struct ReturnPathThread: ~Copyable {
             throw Trouble(
                 event: .linkLost, problem: "the link to the destination ended\(unfinished)")
         }
-        state.counters.heardAtNanoseconds.store(Monotonic.now(), ordering: .relaxed)
+        pulse.heardAt = Monotonic.now()
+        state.counters.heardAtNanoseconds.store(pulse.heardAt, ordering: .relaxed)
+        // Before its first word behind the package it may not know that it has begun.
+        if !pulse.isWatching, recovery.peer != nil, state.mayServe.load(ordering: .relaxed) {
+            watch(from: pulse.heardAt)
+        }
+    }
+
+    private mutating func watch(from now: UInt64) {
+        pulse.watch(from: now)
+        link.isWatched.store(true, ordering: .relaxed)
     }
 
     private mutating func decode(_ bytes: Span<UInt8>) throws(Trouble) -> Int {
@@ -88,7 +120,7 @@ struct ReturnPathThread: ~Copyable {
             }
             guard case .item(let message, let consumed) = step else { return start }
             start += consumed
-            try take(message)
+            try take(message, in: bytes)
         }
     }
 
@@ -99,32 +131,42 @@ struct ReturnPathThread: ~Copyable {
         knowsLengths = true
     }
 
-    private mutating func take(_ message: ReturnPathMessage) throws(Trouble) {
+    private mutating func take(
+        _ message: ReturnPathMessage, in bytes: Span<UInt8>
+    ) throws(Trouble) {
         switch message {
-        case .pong(let value): takePong(value)
-        case .shut(let error):
-            state.report(.shut(error: error), problem: error == 0 ? nil : refusal(error))
-        case .extensions: break
-        case .refusalReason(let text): reason = text
+        case .pong(let value):
+            guard !recovery.awaitsAnswer else { throw misplaced("PONG") }
+            takePong(value)
+        case .shut(let error): try takeShut(error)
+        case .extensions(let offer):
+            recovery.learn(offer)
+            if let peer = recovery.peer { state.recovery.learn(peer) }
+        case .refusalReason(let text): link.welcome.withLock { $0.reason = text }
         case .requestPages(let block, let start, let length):
             guard state.mayServe.load(ordering: .acquiring) else {
+                if recovery.mayPassOverRequests { return }
                 throw Trouble(
                     event: .peerMisbehaved,
                     problem: "the destination asked for pages before it had the guest")
             }
             state.counters.requests.add(1, ordering: .relaxed)
             try serve(block, start, lengthBytes: length)
-        case .recoveryAnswer, .heartbeat, .resumeAcknowledged, .receivedBitmap, .bitmapBytes,
-            .bitmapEnd:
-            throw Trouble(
-                event: .peerMisbehaved,
-                problem: "the destination broke the protocol: nothing is being recovered")
+        case .heartbeat: break
+        case .recoveryAnswer(let answer): try takeAnswer(answer)
+        case .receivedBitmap, .bitmapBytes, .bitmapEnd: try takeBitmap(message, in: bytes)
+        case .resumeAcknowledged: try takeAcknowledgement()
         }
     }
 
-    private func refusal(_ error: UInt32) -> String {
-        guard let reason else { return "the destination gave up with error \(error)" }
-        return "the destination refused: \(PeerText.plain(reason))"
+    /// On a new link it counts only from a destination that is known to be the one.
+    private func takeShut(_ error: UInt32) throws(Trouble) {
+        guard recovery.knowsDestination else { throw misplaced("SHUT") }
+        let reason = link.welcome.withLock { $0.reason }
+        let why =
+            reason.map { "the destination refused: \(PeerText.plain($0))" }
+            ?? "the destination gave up with error \(error)"
+        state.report(.shut(error: error), problem: error == 0 ? nil : why, of: link)
     }
 
     /// Each answer is news once: a flood of PONGs must not crowd out what matters.
@@ -133,8 +175,8 @@ struct ReturnPathThread: ~Copyable {
             return
         }
         switch known {
-        case .returnPathOpened: state.report(.returnPathAnswered)
-        case .committedToRun: state.report(.committed)
+        case .returnPathOpened: state.report(.returnPathAnswered, of: link)
+        case .committedToRun: state.report(.committed, of: link)
         case .beforePackage:
             link.isDestinationReady.store(true, ordering: .releasing)
             state.controlFlag.raise()
@@ -182,20 +224,36 @@ struct ReturnPathThread: ~Copyable {
         adoptUrgent()
         do {
             switch urgent {
-            case .some(let socket): try writer.write(page, to: socket)
+            case .some(let urgent): try writer.write(page, to: urgent.socket)
             case .none: preconditionFailure("an urgent channel that exists was delivered")
             }
         } catch { throw urgentTrouble(error) }
     }
 
     private mutating func flush() throws(Trouble) {
+        guard let written = try writeOut(), written > 0 else { return }
+        pulse.wroteAt = pulse.heardAt
+        state.noteUrgent(bytes: written)
+    }
+
+    /// Writes all that was appended; answers how many bytes went out, or `nil` without a channel.
+    private mutating func writeOut() throws(Trouble) -> Int? {
         do {
             switch urgent {
-            case .some(let socket): try writer.flush(to: socket)
-            case .none: return
+            case .some(let urgent): try writer.flush(to: urgent.socket)
+            case .none: return nil
             }
         } catch { throw urgentTrouble(error) }
-        state.noteUrgent(bytes: writer.takeWrittenBytes())
+        return writer.takeWrittenBytes()
+    }
+
+    /// Shows a destination that judges the urgent channel by its silence that it is up.
+    private mutating func beat(at now: UInt64) throws(Trouble) {
+        guard pulse.isBeatDue(at: now) else { return }
+        writer.append { RAMRecordEncoder.appendHeartbeat(to: &$0) }
+        // Nobody waits for it: it does not count towards the limit.
+        _ = try writeOut()
+        pulse.wroteAt = now
     }
 
     private func urgentTrouble(_ error: Errno) -> Trouble {
@@ -211,15 +269,26 @@ struct ReturnPathThread: ~Copyable {
             arrivals.removeAll(keepingCapacity: true)
             try flush()
         }
+        // What comes back says hello at once, and beats from then on.
+        if link.isResumption, link.hasUrgent { adoptUrgent() }
         guard link.endsUrgent.exchange(false, ordering: .acquiring), link.hasUrgent else { return }
         adoptUrgent()
         writer.append { RAMRecordEncoder.appendEndOfSection(to: &$0) }
+        pulse.endBeat()
         try flush()
     }
 
+    /// The first link's says hello with its first page: when it was connected the token may not have
+    /// been there.
     private mutating func adoptUrgent() {
-        guard urgent == nil else { return }
-        urgent = link.takeUrgent()
+        guard urgent == nil, let found = link.urgent else { return }
+        urgent = found
+        guard let peer = recovery.peer else { return }
+        found.socket.limitUnacknowledged(nanoseconds: state.unacknowledgedNanosecondsMax)
+        pulse.beginBeat(at: Monotonic.now())
+        guard !link.isResumption else { return }
+        let hello = ChannelHello(token: peer.token, channel: .urgent, attempt: link.number)
+        writer.append { hello.append(to: &$0) }
     }
 
     /// Hands a request to the background sender. While the queue is full the peer's next requests

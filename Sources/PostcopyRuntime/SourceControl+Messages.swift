@@ -53,4 +53,35 @@ extension SourceControl {
             .ping(PingValue.afterPackage.rawValue), blocks: blocks, to: &bytes)
         try send(bytes)
     }
+
+    /// Shows the destination that this link continues the migration that it knows.
+    func sendHello(_ token: MigrationToken) throws(Errno) {
+        var bytes: [UInt8] = []
+        ChannelHello(token: token, channel: .main, attempt: link.number).append(to: &bytes)
+        try send(bytes)
+    }
+
+    func sendBitmapQuestions() throws(Errno) {
+        var bytes: [UInt8] = []
+        for block in state.recovered {
+            StreamEncoder.appendCommand(
+                .receivedBitmap(block: block), blocks: state.geometries, to: &bytes)
+        }
+        try send(bytes)
+    }
+
+    func sendResumeCommand() throws(Errno) {
+        var bytes: [UInt8] = []
+        StreamEncoder.appendCommand(.postcopyResume, blocks: [], to: &bytes)
+        try send(bytes)
+    }
+
+    /// Tells a destination of ours that its last word has come, so that it waits for nobody who might
+    /// have missed it. A QEMU closes at once and reads nothing more.
+    func acknowledgeEnd() {
+        guard state.recovery.peer != nil else { return }
+        var bytes: [UInt8] = []
+        StreamEncoder.appendCommand(.heartbeat, blocks: [], to: &bytes)
+        try? send(bytes)
+    }
 }

@@ -7,19 +7,23 @@ internal import Synchronization
 /// The source's control thread: moves the guest, and owns the phase and the deadlines.
 struct SourceControl: ~Copyable {
     let state: SourceState
-    let link: SourceLink
-    private let address: ChannelAddress
+    /// The one that is up, or broke last.
+    var link: SourceLink
+    /// Where that is connected.
+    var address: ChannelAddress
     private let announce: (MigrationStatus) -> Void
     private(set) var phase = SourcePhase.none
-    private var log = PhaseLog()
+    var log = PhaseLog()
     private var sender: JoinableThread<Void>?
     var precopy = PrecopyRun()
     var discards = DiscardTotals()
     private var messages: [SourceMessage] = []
     /// Taken and not yet applied, the next one last.
     private var pending: [SourceMessage] = []
+    /// Nothing is left to do on the link.
     private var isDone = false
     private(set) var times = Times()
+    var comeback: Comeback
 
     struct Times {
         var guestStopped: UInt64?
@@ -40,11 +44,19 @@ struct SourceControl: ~Copyable {
         self.link = link
         self.address = address
         self.announce = announce
+        comeback = Comeback(addresses: [address] + state.options.recovery.addresses)
     }
 
     /// Runs the phases until the migration has ended or paused.
     mutating func run() {
         apply(.connected)
+        follow()
+        stopPrecopy()
+        liftThrottle()
+    }
+
+    /// Does what the link and the user ask for, until the migration has ended or the link broke.
+    mutating func follow() {
         while !isDone {
             _ = state.controlFlag.wait(timeoutNanoseconds: state.pingNanoseconds / 4)
             state.controlFlag.clear()
@@ -52,14 +64,21 @@ struct SourceControl: ~Copyable {
             if !isDone { watchTheClock() }
         }
         stopSender()
-        stopPrecopy()
-        liftThrottle()
+    }
+
+    /// Gets ready for another link.
+    mutating func begin(on link: SourceLink, at address: ChannelAddress) {
+        self.link = link
+        self.address = address
+        isDone = false
+        times.waitingSince = Monotonic.now()
     }
 
     /// What the return path brought after the end: the destination's word may settle what is open.
     mutating func takeLastWords() { takeMessages() }
 
     func conclude(_ report: inout SourceReport) {
+        state.recovery.end(isPaused: log.status == .postcopyPaused)
         report.status = log.status
         report.changes = log.changes
         report.guestRunsHere = phase.mayRunGuestHere
@@ -72,13 +91,18 @@ struct SourceControl: ~Copyable {
         guard log.status != .completed else { return }
         // Once cancelled, the end of the link is this side's own doing.
         report.problem = log.status == .cancelled ? "cancelled" : log.problem
+        if log.status == .postcopyPaused { concludePaused(&report) }
     }
 
     mutating func takeMessages() {
         state.control.drain(into: &messages)
         pending.insert(contentsOf: messages.reversed(), at: 0)
         messages.removeAll(keepingCapacity: true)
-        while let message = pending.popLast() { apply(message.event, problem: message.problem) }
+        while let message = pending.popLast() {
+            // An earlier link is over, whatever it still has to say.
+            guard message.link == nil || message.link == link.number else { continue }
+            apply(message.event, problem: message.problem)
+        }
     }
 
     mutating func apply(_ event: SourceEvent, problem: String? = nil) {
@@ -87,8 +111,10 @@ struct SourceControl: ~Copyable {
         if case .shut = event, next != phase, let problem { log.replace(with: problem) }
         if let problem { log.note(problem) }
         if case .failed(let failure) = next { log.note(failure.description) }
+        let last = phase
         if next != phase { times.waitingSince = Monotonic.now() }
         phase = next
+        follow(from: last, problem: problem)
         // A commit out of order means nothing, and the guest stays.
         if event == .committed, !next.mayRunGuestHere {
             state.isCommitted.store(true, ordering: .releasing)
@@ -98,6 +124,7 @@ struct SourceControl: ~Copyable {
         do throws(Errno) { try perform(action) } catch {
             apply(.linkLost, problem: "the link to the destination failed: \(error)")
         }
+        if case .shut = event, next != last { acknowledgeEnd() }
     }
 
     private mutating func perform(_ action: SourceAction) throws(Errno) {
@@ -114,6 +141,7 @@ struct SourceControl: ~Copyable {
         case .sendDiscards: try leave { control throws(Errno) in try control.sendDiscards() }
         case .sendRest: try leave { control throws(Errno) in try control.sendRest() }
         case .sendPackage:
+            beginPostcopy()
             try sendPackage()
             apply(.packageSent)
         case .streamPages: startSender()
@@ -121,7 +149,8 @@ struct SourceControl: ~Copyable {
         case .finish, .keepGuestRunning: isDone = true
         case .resumeGuest: resumeGuest()
         case .pause: pause()
-        case .askBitmaps, .sendResume: break
+        case .askBitmaps: try askBitmaps()
+        case .sendResume: try sendResume()
         }
     }
 
@@ -144,11 +173,15 @@ struct SourceControl: ~Copyable {
 
     /// Opens the urgent channel: the destination answered, so that it knows the main one. Done while
     /// the guest still runs.
-    private mutating func connectUrgent() {
+    mutating func connectUrgent() {
         guard state.options.preempt, !link.hasUrgent else { return }
         do {
-            let socket = try StreamSocket.connect(to: address)
+            let limit =
+                link.isResumption
+                ? Self.reconnectNanosecondsMax : StreamSocket.connectTimeoutNanoseconds
+            let socket = try StreamSocket.connect(to: address, timeoutNanoseconds: limit)
             ChannelTuning.prepare(socket, state.options)
+            try sayHello(on: socket)
             link.deliver(urgent: socket)
         } catch {
             apply(.linkLost, problem: "the urgent channel: \(error)")
@@ -221,7 +254,11 @@ struct SourceControl: ~Copyable {
     private mutating func pause() {
         isDone = true
         stopSender()
-        _ = link.returnPathEnded.wait(timeoutNanoseconds: Self.lastWordsNanosecondsMax)
+        let patience =
+            mayKnock
+            ? min(Self.lastWordsNanosecondsMax, state.options.linkLimitNanoseconds)
+            : Self.lastWordsNanosecondsMax
+        _ = link.returnPathEnded.wait(timeoutNanoseconds: patience)
     }
 
     private mutating func stopSender() {
@@ -246,11 +283,21 @@ struct SourceControl: ~Copyable {
             let heard = max(
                 times.waitingSince, state.counters.heardAtNanoseconds.load(ordering: .relaxed))
             if now > heard, now - heard >= limit { giveUpWaiting() }
+        case .recovering:
+            // Nobody else writes. A QEMU hears no PING before it has resumed.
+            guard state.recovery.peer == nil else {
+                if now - times.lastPing >= state.pingNanoseconds { ping(at: now) }
+                break
+            }
+            let heard = max(
+                times.waitingSince, state.counters.heardAtNanoseconds.load(ordering: .relaxed))
+            if now > heard, now - heard >= limit { giveUpWaiting() }
         case .none, .stopping, .device, .sendingPackage, .postcopyDevice(allPagesSent: false),
-            .postcopyActive, .completed, .paused, .recovering, .failed, .cancelled:
+            .postcopyActive, .completed, .paused, .failed, .cancelled:
             // While pages are written, a destination that takes none ends the write.
             break
         }
+        judgeLink(at: now)
     }
 
     private mutating func ping(at now: UInt64) {
@@ -262,7 +309,7 @@ struct SourceControl: ~Copyable {
                 try link.isMainIdle.withLock { isIdle throws(Errno) in
                     if isIdle { try send(ping: .returnPathOpened) }
                 }
-            case .active, .postcopyDevice: try send(ping: .returnPathOpened)
+            case .active, .postcopyDevice, .recovering: try send(ping: .returnPathOpened)
             // PING 1 is on its way already, or the stream has ended.
             default: return
             }

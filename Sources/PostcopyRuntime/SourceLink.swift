@@ -1,13 +1,16 @@
 internal import LinuxKernel
+internal import StreamWire
 internal import Synchronization
 
-/// The channels of one migration at the source.
+/// The channels between a source and its destination, until they break or are done with.
 final class SourceLink: Sendable {
+    /// 0 for the first; then counts the attempts to come back.
+    let number: UInt32
     /// Written by the control thread, and by a sender while one runs: the precopy's, then the
     /// background's. Read by the return-path thread.
     let main: StreamSocket
-    /// On its way from the control thread, which connects it, to the return-path thread.
-    private let arrivingUrgent = Mutex<StreamSocket?>(nil)
+    /// Connected by the control thread, written by the return-path thread.
+    private let urgentChannel = Mutex<UrgentSocket?>(nil)
     private let urgentExists = Atomic(false)
     /// Whether the PING that asks for extensions may be on its way; before, nobody can have answered it.
     let asksForExtensions = Atomic(false)
@@ -20,33 +23,55 @@ final class SourceLink: Sendable {
     let isPrecopyOver = Atomic(false)
     /// Tells the return-path thread that no page is owed and the urgent channel ends.
     let endsUrgent = Atomic(false)
+    /// Whether RESUME may be on its way.
+    let asksToResume = Atomic(false)
+    /// Whether silence of the return path means that the link has broken.
+    let isWatched = Atomic(false)
+    /// What the destination says to a source that comes back.
+    let welcome = Mutex(Welcome())
     /// Raised when the return path has nothing left to read.
     let returnPathEnded: EventFlag
 
-    init(main: consuming StreamSocket) throws(Errno) {
+    struct Welcome {
+        var answer: RecoveryAnswer?
+        /// Why, in its own words.
+        var reason: String?
+        /// Nothing more will be said.
+        var isOver = false
+    }
+
+    init(main: consuming StreamSocket, number: UInt32 = 0) throws(Errno) {
+        self.number = number
         self.main = main
         returnPathEnded = try EventFlag()
     }
 
+    /// Whether it continues a migration whose earlier link broke.
+    var isResumption: Bool { number > 0 }
+
     var hasUrgent: Bool { urgentExists.load(ordering: .relaxed) }
 
+    var urgent: UrgentSocket? { urgentChannel.withLock { $0 } }
+
     func deliver(urgent: consuming StreamSocket) {
-        var urgent: StreamSocket? = urgent
-        arrivingUrgent.withLock { slot in slot = urgent.take() }
+        let urgent = UrgentSocket(urgent)
+        urgentChannel.withLock { $0 = urgent }
         urgentExists.store(true, ordering: .relaxed)
     }
 
-    /// Whether the destination has closed a channel, as far as this host has heard; asked while the
-    /// urgent one waits for its first page.
-    var isEndedByPeer: Bool {
-        if main.isEndedByPeer { return true }
-        return arrivingUrgent.withLock { slot in
-            switch slot {
-            case .some(let urgent): urgent.isEndedByPeer
-            case .none: false
-            }
-        }
-    }
+    /// Whether the destination has closed a channel, as far as this host has heard.
+    var isEndedByPeer: Bool { main.isEndedByPeer || urgent?.socket.isEndedByPeer == true }
 
-    func takeUrgent() -> StreamSocket? { arrivingUrgent.withLock { $0.take() } }
+    /// Ends all channels, both ways, and wakes whoever waits in them.
+    func end() {
+        main.shutDown()
+        urgent?.socket.shutDown()
+    }
+}
+
+/// An urgent channel: one thread writes it, and any may end it.
+final class UrgentSocket: Sendable {
+    let socket: StreamSocket
+
+    init(_ socket: consuming StreamSocket) { self.socket = socket }
 }

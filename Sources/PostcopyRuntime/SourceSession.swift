@@ -25,21 +25,23 @@ public final class SourceSession: Sendable {
     public func cancel() { state.wish(.cancel) }
 
     /// Ends the link once the guest has moved, for somebody to `recover` it later; nothing is tried
-    /// until then.
+    /// until then, nor in a pause that had begun before.
     /// - Returns: whether there was a link to end.
     @discardableResult
-    public func pause() -> Bool { false }
+    public func pause() -> Bool { state.recovery.pause() }
 
     /// Tries a paused migration's link again, now.
     /// - Parameter addresses: where the destination is from here on; none: where it was.
     /// - Returns: whether it is paused.
     @discardableResult
-    public func recover(at addresses: [ChannelAddress] = []) -> Bool { false }
+    public func recover(at addresses: [ChannelAddress] = []) -> Bool {
+        state.recovery.recover(at: addresses)
+    }
 
     /// Gives a paused migration up: `run` returns, and the guest is not started here.
     /// - Returns: whether it is paused.
     @discardableResult
-    public func abandon() -> Bool { false }
+    public func abandon() -> Bool { state.recovery.abandon() }
 
     /// Says that nobody needs the content of whole target pages any more, so that a precopy does not
     /// send it, or sends nine bytes for a page that the destination does not have yet; what reads
@@ -74,6 +76,7 @@ public final class SourceSession: Sendable {
         progress.requests = counters.requests.load(ordering: .relaxed)
         progress.releasedBytes = counters.releasedBytes.load(ordering: .relaxed)
         progress.precopy = state.precopy?.progress
+        progress.recovery = state.recovery.progress
         return progress
     }
 
@@ -90,7 +93,16 @@ public final class SourceSession: Sendable {
             var control = SourceControl(
                 state: state, link: link, address: address,
                 announce: { [self] now in note(now, announce) })
-            try serve(link, &control, &report)
+            try serve(link, &control) { control in control.run() }
+            while control.mayComeBack, let link = control.nextLink() {
+                do throws(Errno) {
+                    try serve(link, &control) { control in control.comeBack() }
+                } catch {
+                    control.note(trouble: "no thread for the return path: \(error)")
+                }
+            }
+            report.endedAtNanoseconds = Monotonic.now()
+            control.endTracking()
             control.conclude(&report)
         } catch {
             report.status = .failed
@@ -118,19 +130,20 @@ public final class SourceSession: Sendable {
         return socket
     }
 
+    /// Runs what the control thread does on a link beside the thread that reads its return path.
     private func serve(
-        _ link: SourceLink, _ control: inout SourceControl, _ report: inout SourceReport
+        _ link: SourceLink, _ control: inout SourceControl,
+        _ body: (inout SourceControl) -> Void
     ) throws(Errno) {
         let state = state
         let returnPath = try JoinableThread<Void>(name: "pc-return") {
             var thread = ReturnPathThread(state: state, link: link)
             thread.run()
         }
-        control.run()
-        link.main.shutDown()
+        body(&control)
+        // What is still on its way to a destination that has everything gets there.
+        if control.mayComeBack { link.end() } else { link.main.shutDown() }
         returnPath.join()
         control.takeLastWords()
-        report.endedAtNanoseconds = Monotonic.now()
-        control.endTracking()
     }
 }

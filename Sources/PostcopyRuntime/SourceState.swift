@@ -6,6 +6,8 @@ internal import Synchronization
 /// What reaches the source's control thread.
 struct SourceMessage: Sendable {
     let event: SourceEvent
+    /// The number of the link that it is about; `nil` for what holds whatever the link.
+    let link: UInt32?
     /// What went wrong, for the user; `nil` for news that are no trouble.
     let problem: String?
 }
@@ -41,6 +43,8 @@ final class SourceState: Sendable {
     let stopsSending = Atomic(false)
     /// Holds the main channel's pages to the limit that is in force.
     let pace: PacedSending
+    let recovery: SourceRecovery
+    private let pingInterval: Atomic<UInt64>
 
     /// Wakes the control thread.
     let controlFlag: EventFlag
@@ -77,6 +81,10 @@ final class SourceState: Sendable {
         control = Mailbox(capacity: Self.controlCapacity, flag: controlFlag)
         returnPathFlag = try passage?.arrivalFlag ?? EventFlag()
         pace = try PacedSending(bytesPerSecond: options.maxBandwidth)
+        recovery = SourceRecovery(
+            isOffered: options.recovery.mode != .none && !options.releasesRAM && passage == nil,
+            flag: controlFlag)
+        pingInterval = Atomic(min(Self.pingNanosecondsMax, options.silenceNanosecondsMax / 4))
         _ = beginList()
         passage?.restart()
     }
@@ -97,17 +105,40 @@ final class SourceState: Sendable {
     }
 
     /// A source that has nothing to write shows four times a second that it lives, and hears that the
-    /// destination does: also to one that allows a second of silence.
-    var pingNanoseconds: UInt64 {
-        min(Self.pingNanosecondsMax, options.silenceNanosecondsMax / 4)
-    }
+    /// destination does: also to one that allows a second of silence. Since `keepBeat`, more often.
+    var pingNanoseconds: UInt64 { pingInterval.load(ordering: .relaxed) }
     private static let pingNanosecondsMax: UInt64 = 250_000_000
 
-    func report(_ event: SourceEvent, problem: String? = nil) {
-        control.post(SourceMessage(event: event, problem: problem))
+    /// How often either end writes on each channel once the guest moves, between two of ours.
+    var beatNanoseconds: UInt64 { max(Self.beatNanosecondsMin, options.linkLimitNanoseconds / 4) }
+    /// More often nobody can tell a link that has broken from a thread that did not run.
+    private static let beatNanosecondsMin: UInt64 = 1_000_000
+
+    /// From here on the destination judges the link by its silence.
+    func keepBeat() {
+        pingInterval.store(min(pingNanoseconds, beatNanoseconds), ordering: .relaxed)
     }
 
-    func wish(_ event: SourceEvent) { control.offer(SourceMessage(event: event, problem: nil)) }
+    /// How long a host may leave unacknowledged what was sent to it, between two ends of ours: a
+    /// backstop for when nobody is there to judge.
+    var unacknowledgedNanosecondsMax: UInt64 { 4 * min(options.linkLimitNanoseconds, .max / 4) }
+
+    /// Reports what happened on a link: nothing, once there is another.
+    func report(_ event: SourceEvent, problem: String? = nil, of link: SourceLink) {
+        control.post(SourceMessage(event: event, link: link.number, problem: problem))
+    }
+
+    func wish(_ event: SourceEvent) {
+        control.offer(SourceMessage(event: event, link: nil, problem: nil))
+    }
+
+    /// Forgets what a broken link left: the destination asks again. Nobody else may be at work.
+    func clearRequests() {
+        mayServe.store(false, ordering: .releasing)
+        stopsSending.store(false, ordering: .releasing)
+        queue.withLock { $0 = PageRequestQueue() }
+        _ = scanHint.take()
+    }
 
     /// Takes a requested host page for sending; `false` when it was sent or is on its way.
     func claim(_ page: HostPage) -> Bool {
