@@ -1,5 +1,4 @@
 public import PageModel
-internal import Synchronization
 
 /// Source: takes the received bitmaps of a recovery. What is owed from then on is what they lack, and
 /// nothing that this side remembers: what it sent may have been lost on the way.
@@ -42,11 +41,7 @@ public struct BitmapIntake: Sendable {
         owed.bitmaps[block.rawValue].completeHostPages()
         due.remove(block)
         guard due.isEmpty else { return false }
-        var count = 0
-        for (bitmap, pages) in zip(owed.bitmaps, pageCounts) where pages != nil {
-            count += bitmap.dirtyCount
-        }
-        owed.remaining.store(count, ordering: .relaxed)
+        owed.recount()
         return true
     }
 }

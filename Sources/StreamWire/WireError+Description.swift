@@ -48,7 +48,8 @@ extension WireError: CustomStringConvertible {
     private var headText: String {
         switch kind {
         case .badMagic(StreamFormat.multifdMagic):
-            "a multifd channel where the migration stream was due: turn off multifd at the source"
+            "the source has multifd on, whose channels cannot be taken here: switch it off there "
+                + "(migrate_set_capability multifd off)"
         case .badMagic(let found):
             "not a migration stream: it begins with \(hex(found)), not 0x5145564d"
         case .badVersion(let found):

@@ -73,9 +73,12 @@ final class CuttingProxy: Sendable {
     ) {
         var reader = RawReader()
         while true {
-            let bytes = reader.readSome(from: from.socket)
+            var bytes = reader.readSome(from: from.socket)
             guard !bytes.isEmpty else { break }
-            recorder?.note(bytes, channel: channel, isFromSource: isFromSource)
+            if let recorder {
+                recorder.note(bytes, channel: channel, isFromSource: isFromSource)
+                bytes = recorder.asForStockQEMU(bytes)
+            }
             while isFromSource, isStalled.load(ordering: .relaxed),
                 !stops.wait(timeoutNanoseconds: 2_000_000)
             {}

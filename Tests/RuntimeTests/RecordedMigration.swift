@@ -1,3 +1,4 @@
+import StreamWire
 import Synchronization
 
 /// What two ends of a migration wrote, in an order in which everything stands behind what it answers:
@@ -29,5 +30,22 @@ final class MigrationRecorder: Sendable {
         recorded.withLock {
             $0.entries.append(.init(channel: channel, isFromSource: isFromSource, bytes: bytes))
         }
+    }
+
+    /// What is passed on: the source's question for extensions in their first version, to which nothing
+    /// is offered that a source would write differently for. So a recording is what a QEMU would see.
+    func asForStockQEMU(_ bytes: [UInt8]) -> [UInt8] {
+        let question = Self.ping(Extensions.question)
+        guard let place = bytes.firstRange(of: question) else { return bytes }
+        let first = Extensions.question & 0xFFFF_0000 | 1
+        var passed = bytes
+        passed.replaceSubrange(place, with: Self.ping(first))
+        return passed
+    }
+
+    private static func ping(_ value: UInt32) -> [UInt8] {
+        var bytes: [UInt8] = []
+        StreamEncoder.appendCommand(.ping(value), blocks: [], to: &bytes)
+        return bytes
     }
 }

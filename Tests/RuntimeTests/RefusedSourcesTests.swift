@@ -21,7 +21,7 @@ extension RuntimeLaws.ScriptedSourceTests {
     /// What a QEMU source has on that cannot be taken: each refusal says what to switch off.
     static let options: [Refused] = [
         withPages(0x40, "xbzrle"), withPages(0x100, "compress"), withPages(0x200, "multifd"),
-        .early("a multifd channel first", "turn off multifd at the source") { _ in multifdHello },
+        .early("a multifd channel first", "the source has multifd on") { _ in multifdHello },
         .early("disks", "'block', expected 'ram': migrate without copying disks") {
             $0.head + commands(.openReturnPath, advise) + start("block")
         },

@@ -1,4 +1,3 @@
-public import PageModel
 public import Synchronization
 
 /// Destination: which pages are here, and which somebody waits for.

@@ -1,4 +1,3 @@
-public import PageModel
 public import Synchronization
 
 /// Source: the target pages of all blocks that must still be sent. Whoever sends one claims it first.
@@ -21,6 +20,11 @@ public final class OwedPages: Sendable {
         guard bitmap.claim(page.page) else { return false }
         remaining.subtract(bitmap.block.hostPage.targetPages, ordering: .relaxed)
         return true
+    }
+
+    /// Counts anew what remains, while nobody claims.
+    public func recount() {
+        remaining.store(bitmaps.reduce(0) { $0 + $1.dirtyCount }, ordering: .relaxed)
     }
 
     /// Takes the next pages owed, searched from the cursor once around all blocks: contiguous target
