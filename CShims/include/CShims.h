@@ -6,6 +6,7 @@
 #include "pc_checksum.h"
 #include "pc_file.h"
 #include "pc_kvm.h"
+#include "pc_lost.h"
 #include "pc_memory.h"
 #include "pc_pagemap.h"
 #include "pc_ring.h"

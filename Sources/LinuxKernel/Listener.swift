@@ -13,7 +13,8 @@ public struct Listener: ~Copyable, Sendable {
     private static let backlog: Int32 = 8
 
     /// Listens at `address`. A unix socket file that nobody listens on any more is replaced.
-    public init(at address: ChannelAddress) throws(ChannelError) {
+    /// - Parameter isPrivate: only this user may connect to the unix socket, from the start.
+    public init(at address: ChannelAddress, isPrivate: Bool = false) throws(ChannelError) {
         var last = Errno.invalidArgument
         for candidate in try SocketAddress.resolve(address, operation: .listen) {
             let raw = socket(candidate.family, streamSocketType, 0)
@@ -23,6 +24,8 @@ public struct Listener: ~Copyable, Sendable {
             }
             let descriptor = FileDescriptor(owning: raw)
             if candidate.family != AF_UNIX { Self.reuseAddress(raw) }
+            // The file takes its mode from the socket (`unix_bind` of the kernel).
+            if isPrivate { _ = fchmod(raw, 0o600) }
             guard Self.bind(raw, to: candidate, at: address) else {
                 last = .last
                 continue

@@ -86,6 +86,15 @@ public struct StreamSocket: ~Copyable, Sendable {
         return Int(count)
     }
 
+    /// Has the peer told of the end, when this socket is closed, as of a connection that broke: what was
+    /// not delivered is dropped.
+    public func resetWhenClosed() {
+        var option = linger(l_onoff: 1, l_linger: 0)
+        _ = unsafe setsockopt(
+            descriptor.raw, SOL_SOCKET, SO_LINGER, &option,
+            socklen_t(MemoryLayout<linger>.size))
+    }
+
     /// Ends both directions; the descriptor stays valid until its owner goes.
     public func shutDown() { _ = Glibc::shutdown(descriptor.raw, Int32(SHUT_RDWR)) }
 

@@ -26,6 +26,20 @@ public final class ParkingDestination: Sendable {
     /// Ends it where the machine has not left its host; afterwards it has no effect.
     public func cancel() { session.cancel() }
 
+    /// Ends the link once the machine has moved, until `recover`; see `DestinationSession.pause`.
+    @discardableResult
+    public func pause() -> Bool { session.pause() }
+
+    /// Lets the source of a paused migration in again; see `DestinationSession.recover`.
+    @discardableResult
+    public func recover(on listener: consuming Listener? = nil) -> Bool {
+        session.recover(on: listener)
+    }
+
+    /// Gives a paused machine up; see `DestinationSession.abandon`.
+    @discardableResult
+    public func abandon() -> Bool { session.abandon() }
+
     /// Takes the machine in. Blocking: until it is kept, or its way has ended otherwise.
     public func run(on stream: consuming IncomingStream) -> DestinationReport {
         let report = session.run(on: stream)

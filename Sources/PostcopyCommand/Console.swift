@@ -44,6 +44,12 @@ final class Console: Sendable {
         StandardStream.error.write(text + "\n")
     }
 
+    /// A line that stays, and that must not be missed: also where it is quiet.
+    func insist(_ text: String) {
+        clear()
+        StandardStream.error.write(text + "\n")
+    }
+
     /// A line that the next one may replace.
     func show(_ progress: Progress) {
         switch style {

@@ -107,6 +107,12 @@ final class DestinationProcess: Sendable {
         }
     }
 
+    /// All that it has said so far.
+    var saidLines: [String] { state.withLock { $0.lines } }
+
+    /// Tells it that nobody comes back; it gives its guest up then, if it waits for somebody.
+    func leaveAlone() { try? input.close() }
+
     /// Why it is no more, when it ended before its work began.
     var earlyEnd: String? {
         guard isOver else { return nil }

@@ -8,6 +8,9 @@ struct DestinationSide {
     let runOn: TimeSpan
     let console: Console
     let leftovers: Leftovers
+    let control: ControlPoint
+    /// The source ends this process's standard input when it goes: then nobody comes back.
+    let isChild: Bool
 
     static let announcement = "listening on "
 
@@ -22,7 +25,9 @@ struct DestinationSide {
         let migration: MigrationDestination
 
         /// vCPUs wait for pages that never come: the process can only be ended as it is.
-        var isStuck: Bool { report.guestRunsHere && report.status != .completed }
+        var isStuck: Bool {
+            report.guestRunsHere && report.status != .completed && !report.isAbandoned
+        }
     }
 
     func receive(at asked: ChannelAddress) throws -> Outcome {
@@ -35,6 +40,7 @@ struct DestinationSide {
         } catch {
             throw Refusal.environment("\(error)")
         }
+        control.desk.put(ControlledDestination(migration: migration))
         let address = listener.address
         console.note("\(Self.announcement)\(address)")
         let report = try takeOver(migration, OneUse(listener))
@@ -44,7 +50,7 @@ struct DestinationSide {
         if report.status == .completed {
             console.note("every page is here")
             ending = try host.runOnAndVerify(runOn)
-        } else if report.guestRunsHere {
+        } else if report.guestRunsHere, !report.isAbandoned {
             ending = WorkloadEnding(specification: guest.workload?.specification)
         } else {
             ending = host.stop()
@@ -58,6 +64,7 @@ struct DestinationSide {
     ) throws(Errno) -> DestinationReport {
         var rate = RateMeter()
         var stop = StopRequest(console: console, leftovers: leftovers, subject: "the guest")
+        var pauses = PauseWatch(mode: options.recovery.mode, name: control.name)
         return try Attendance.run("pc-destination") {
             migration.run(on: place.take())
         } attend: {
@@ -65,12 +72,27 @@ struct DestinationSide {
             stop.heed {
                 migration.cancel()
                 if progress.status.isAfterSwitch {
-                    console.note("the guest lives here now; interrupt again to abandon it")
+                    console.note(control.adviceOnStopHere(progress.status, "guest"))
                 }
             }
+            let standing = Standing(progress)
+            for line in pauses.lines(standing, at: Monotonic.now()) { console.insist(line) }
+            if isChild, Interruption.wasAsked, standing.isPaused { migration.abandon() }
             guard progress.status != .none, progress.status != .setup else { return }
             rate.note(progress.receivedBytes, at: Monotonic.now())
             console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
         }
+    }
+}
+
+extension ControlPoint {
+    /// What the first Ctrl-C tells where a guest has arrived.
+    func adviceOnStopHere(_ status: MigrationStatus, _ subject: String) -> String {
+        guard status == .postcopyPaused || status == .postcopyRecover, path != nil else {
+            return "the \(subject) lives here now; interrupt again to abandon it"
+        }
+        return
+            "the \(subject) lives here now and its link is down: \(command(.abandon)) gives it up "
+            + "in order; interrupt again to end this process as it is"
     }
 }

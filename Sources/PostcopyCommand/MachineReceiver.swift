@@ -7,6 +7,7 @@ struct MachineReceiver {
     let park: ParkOptions
     let console: Console
     let leftovers: Leftovers
+    let control: ControlPoint
 
     struct Outcome {
         let report: DestinationReport
@@ -52,6 +53,7 @@ struct MachineReceiver {
         } catch {
             throw Refusal.environment("\(error)")
         }
+        control.desk.put(ControlledDestination(migration: destination))
         let report = try attend(destination, OneUse(stream))
         console.clear()
         return Outcome(
@@ -89,6 +91,7 @@ struct MachineReceiver {
     ) throws(Errno) -> DestinationReport {
         var rate = RateMeter()
         var stop = StopRequest(console: console, leftovers: leftovers, subject: "the machine")
+        var pauses = PauseWatch(mode: options.recovery.mode, name: control.name)
         return try Attendance.run("pc-destination") {
             destination.run(on: stream.take())
         } attend: {
@@ -96,8 +99,11 @@ struct MachineReceiver {
             stop.heed {
                 destination.cancel()
                 if progress.status.isAfterSwitch {
-                    console.note("the machine is here now; interrupt again to abandon it")
+                    console.note(control.adviceOnStopHere(progress.status, "machine"))
                 }
+            }
+            for line in pauses.lines(Standing(progress), at: Monotonic.now()) {
+                console.insist(line)
             }
             // From then on the parking speaks.
             guard progress.status != .completed, progress.status != .none else { return }

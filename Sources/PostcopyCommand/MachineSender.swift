@@ -5,15 +5,20 @@ internal import Postcopy
 struct MachineSender {
     let options: MigrationOptions
     let console: Console
+    let leftovers: Leftovers
+    let control: ControlPoint
 
     func send(_ machine: ParkedMachine, to address: ChannelAddress) throws -> SourceReport {
         let migration: MigrationSource
         do { migration = try MigrationSource(guest: machine, options: options) } catch {
             throw Refusal.environment("migration cannot begin: \(error)")
         }
+        control.desk.put(ControlledSource(migration: migration))
         if options.precopy == nil { migration.startPostcopy() }
         var rate = RateMeter()
-        var stop = StopRequest(console: console, subject: "the migration")
+        var stop = StopRequest(
+            console: console, leftovers: leftovers, subject: "the migration")
+        var pauses = PauseWatch(mode: options.recovery.mode, name: control.name)
         let report = try Attendance.run("pc-source") {
             migration.run(to: address)
         } attend: {
@@ -22,9 +27,10 @@ struct MachineSender {
                 migration.cancel()
                 console.note(
                     progress.status.isAfterSwitch
-                        ? "the machine has moved and cannot be called back; interrupt again to "
-                            + "abandon it"
-                        : "cancelling")
+                        ? control.adviceOnStop(progress.status) : "cancelling")
+            }
+            for line in pauses.lines(Standing(progress), at: Monotonic.now()) {
+                console.insist(line)
             }
             rate.note(progress.sentBytes.total, at: Monotonic.now())
             console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))

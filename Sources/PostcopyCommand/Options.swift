@@ -115,6 +115,8 @@ struct SideOptions: ParsableArguments {
     var runOn = TimeSpan(nanoseconds: 200_000_000)
 
     @OptionGroup var link: LinkOptions
+    @OptionGroup var recovery: RecoveryChoices
+    @OptionGroup var control: ControlOptions
 }
 
 /// What either side may choose about the link.
@@ -134,6 +136,8 @@ struct LinkOptions: ParsableArguments {
         options.preempt = preempt
         options.heals = heals
         options.silenceNanosecondsMax = silenceLimit.nanoseconds
+        // Whoever can be steered while it waits says otherwise.
+        options.recovery.mode = .none
         return options
     }
 

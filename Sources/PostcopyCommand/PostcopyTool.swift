@@ -15,7 +15,8 @@ struct PostcopyTool: ParsableCommand {
             """,
         subcommands: [
             RunCommand.self, ReceiveCommand.self, SendCommand.self, RelayCommand.self,
-            InspectCommand.self,
+            InspectCommand.self, StatusCommand.self, PauseCommand.self, RecoverCommand.self,
+            AbandonCommand.self,
         ])
 
     static func main() {

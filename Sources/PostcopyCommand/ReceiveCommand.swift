@@ -29,21 +29,26 @@ struct ReceiveCommand: ParsableCommand {
     @Flag(help: .hidden)
     var child = false
 
+    @Option(help: .hidden)
+    var parent: String?
+
     func run() throws {
         try Machine.checkDescriptors()
         try park.check(memory, heals: arrival.heal)
         if park.fromQEMU { return try receiveMachine() }
         let plan = try MemoryPlan(memory)
-        let options = try side.link.migrationOptions(preempt: true, heals: arrival.heal)
+        var options = try side.link.migrationOptions(preempt: true, heals: arrival.heal)
+        try side.recovery.apply(to: &options)
         let output = try ReportOutput(report, isChild: child)
         try plan.checkRoom(sides: 1)
         let leftovers = Leftovers()
         defer { leftovers.remove() }
         if child { followParent(leftovers) }
+        let control = try control(output, leftovers)
         let machine = Machine.figures()
         let destination = DestinationSide(
             plan: plan, options: options, runOn: side.runOn, console: output.console,
-            leftovers: leftovers)
+            leftovers: leftovers, control: control, isChild: child)
         let outcome = try destination.receive(at: uri)
         let document = ReportDocument(
             command: Self.name, destination: outcome.report, ending: outcome.ending,
@@ -58,13 +63,15 @@ struct ReceiveCommand: ParsableCommand {
     }
 
     private func receiveMachine() throws {
-        let options = try side.link.migrationOptions(preempt: true)
+        var options = try side.link.migrationOptions(preempt: true)
+        try side.recovery.apply(to: &options)
         let output = try ReportOutput(report)
         let figures = Machine.figures()
         let leftovers = Leftovers()
         defer { leftovers.remove() }
         let receiver = MachineReceiver(
-            options: options, park: park, console: output.console, leftovers: leftovers)
+            options: options, park: park, console: output.console, leftovers: leftovers,
+            control: try control(output, leftovers))
         let outcome = try receiver.receive(at: uri)
         var document = ReportDocument(
             command: Self.name, destination: outcome.report,
@@ -74,6 +81,12 @@ struct ReceiveCommand: ParsableCommand {
             machine: figures)
         document.guest = GuestFigures(outcome.machine, park: outcome.parkedAt)
         try output.finish(document)
+    }
+
+    private func control(_ output: ReportOutput, _ leftovers: Leftovers) throws -> ControlPoint {
+        try ControlPoint(
+            side.control, .init(command: Self.name, side: .destination), parent: parent,
+            console: output.console, leftovers: leftovers)
     }
 
     /// Threads in missing pages cannot be joined, only ended with their process.

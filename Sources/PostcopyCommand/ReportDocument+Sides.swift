@@ -31,7 +31,8 @@ extension ReportDocument {
             endedAtNs: report.endedAtNanoseconds,
             guestStoppedAtNs: report.guestStoppedAtNanoseconds, phases: phases,
             requests: progress.requests, peakResidentBytes: Machine.peakResidentBytes,
-            hugeBytesAtStart: report.hugeBytesAtStart)
+            hugeBytesAtStart: report.hugeBytesAtStart,
+            breaks: BreakFigures.list(report.breaks), isAbandoned: report.isAbandoned ? true : nil)
         self.init(
             command: command, status: report.status.rawValue, errorDesc: problem,
             totalTimeNs: report.endedAtNanoseconds - min(start, report.endedAtNanoseconds),
@@ -70,7 +71,8 @@ extension ReportDocument {
             peakResidentBytes: Machine.peakResidentBytes,
             hugeBytesAtEnd: report.memory.hugeBytesAtEnd,
             healedRanges: report.memory.healNanoseconds.map { _ in report.memory.healedRanges },
-            healNs: report.memory.healNanoseconds, lockProblem: report.memory.lockProblem)
+            healNs: report.memory.healNanoseconds, lockProblem: report.memory.lockProblem,
+            breaks: BreakFigures.list(report.breaks), isAbandoned: report.isAbandoned ? true : nil)
         self.init(
             command: command, status: report.status.rawValue, errorDesc: report.problem,
             totalTimeNs: end - start, ram: ram,
@@ -78,7 +80,9 @@ extension ReportDocument {
             postcopyVcpuBlocktimeNs: blocktime?.vcpuNanoseconds,
             postcopyLatencyNs: blocktime.map { LatencyFigures($0.latency) },
             verify: ending.flatMap { VerifyFigures($0, side: "destination") },
-            missing: MissingFigures.list(missing), phases: phases, channels: channels,
+            missing: MissingFigures.list(missing),
+            vcpusInLostMemory: report.isAbandoned ? ending?.vcpusInLostMemory : nil, phases: phases,
+            channels: channels,
             workload: workload, workloadStalls: ending?.stallFigures, machine: machine,
             destination: side)
     }
@@ -90,6 +94,7 @@ extension ReportDocument {
         postcopyVcpuBlocktimeNs = other.postcopyVcpuBlocktimeNs
         postcopyLatencyNs = other.postcopyLatencyNs
         missing = other.missing
+        vcpusInLostMemory = other.vcpusInLostMemory
         ram.urgentPages = other.ram.urgentPages
         ram.backgroundPages = other.ram.backgroundPages
         if verify == nil { verify = other.verify }

@@ -26,6 +26,10 @@ struct ReportDocument: JSONReport, Equatable {
     var verify: VerifyFigures?
     /// Pages that the destination never got.
     var missing: [MissingFigures]?
+    /// Breaks of the link that were asked for, in the order in which they came.
+    var cuts: [CutFigures]?
+    /// vCPUs that found lost memory when the guest was given up.
+    var vcpusInLostMemory: Int?
     /// Those of the source where both sides are known.
     var phases: [PhaseFigures]
     var channels: ChannelFigures
@@ -44,9 +48,14 @@ struct ReportDocument: JSONReport, Equatable {
 protocol JSONReport: Codable {}
 
 extension JSONReport {
-    func encoded() -> Data {
+    func encoded() -> Data { encoded([.prettyPrinted]) }
+
+    /// In one line, for those who talk in lines.
+    func encodedLine() -> Data { encoded([]) }
+
+    private func encoded(_ formatting: JSONEncoder.OutputFormatting) -> Data {
         let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.outputFormatting = formatting.union([.sortedKeys, .withoutEscapingSlashes])
         encoder.keyEncodingStrategy = .custom { path in
             NameKey(KebabCase.kebab(path.last?.stringValue ?? ""))
         }
@@ -131,6 +140,8 @@ struct ChannelFigures: Codable, Equatable {
     var transport: String
     /// Known at the source, which decides.
     var preempt: Bool?
+    /// What stood between the two sides, to cut them off from each other.
+    var proxy: String?
 }
 
 struct WorkloadFigures: Codable, Equatable {
@@ -185,6 +196,10 @@ struct SideFigures: Codable, Equatable {
     var healNs: UInt64?
     /// Why memory that was to be locked is not.
     var lockProblem: String?
+    /// Breaks of the link once the guest had moved.
+    var breaks: [BreakFigures]?
+    /// Somebody gave the guest up while the link was down.
+    var isAbandoned: Bool?
 }
 
 /// Swift's names and QMP's: `totalTimeNs` and `total-time-ns`.

@@ -29,6 +29,7 @@ struct RunCommand: ParsableCommand {
     var transport = Transport.tcp
 
     @OptionGroup var urgent: UrgentOptions
+    @OptionGroup(title: "Breaking the link") var breaking: BreakOptions
 
     func run() throws {
         try Machine.checkDescriptors()
@@ -37,21 +38,29 @@ struct RunCommand: ParsableCommand {
         var options = try side.link.migrationOptions(preempt: !urgent.noPreempt)
         try switchover.apply(to: &options, warmUp: timing.warmUp)
         limits.apply(to: &options)
+        try side.recovery.apply(to: &options)
+        let cuts = try breaking.plan()
         let output = try ReportOutput(report)
         try plan.checkRoom(sides: 2)
         let leftovers = Leftovers()
         defer { leftovers.remove() }
         let machine = Machine.figures()
+        let control = try ControlPoint(
+            side.control, .init(command: Self.name, side: .source), console: output.console,
+            leftovers: leftovers)
         let ram = try plan.makeRAM()
-        let destination = try DestinationProcess(arguments: arguments(plan, leftovers))
+        let destination = try DestinationProcess(arguments: arguments(plan, control, leftovers))
         leftovers.add { destination.kill() }
         let address = try destination.address()
         output.console.note("destination is process \(destination.processID) at \(address)")
+        control.desk.noteDestination(
+            pid: destination.processID, control: childControl(control, destination.processID))
+        let peer = try peer(destination, at: address, cuts, leftovers)
         let source = SourceSide(
             plan: plan, specification: specification, options: options, warmUp: timing.warmUp,
-            runOn: side.runOn, console: output.console, leftovers: leftovers,
-            destinationProblem: { destination.earlyEnd })
-        let (sourceReport, ending) = try source.migrate(ram, to: address)
+            runOn: side.runOn, console: output.console, leftovers: leftovers, control: control,
+            peer: peer)
+        let (sourceReport, ending) = try source.migrate(ram, to: peer.breaker?.address ?? address)
         let other = conclude(destination, sourceReport, plan, output.console, leftovers)
         var document = ReportDocument(
             command: Self.name, source: sourceReport, ending: ending,
@@ -61,15 +70,41 @@ struct RunCommand: ParsableCommand {
             machine: machine)
         if let figures = other.document { document.add(destination: figures) }
         document.note(other.problem)
+        if let breaker = peer.breaker { document.add(breaker) }
         leftovers.remove()
         try output.finish(document)
     }
+
+    /// The destination, with somebody before it who cuts it off where that is asked for.
+    private func peer(
+        _ destination: DestinationProcess, at address: ChannelAddress, _ cuts: BreakPlan?,
+        _ leftovers: Leftovers
+    ) throws -> RunPeer {
+        guard let cuts else { return RunPeer(destination, breaker: nil, plan: nil) }
+        let breaker: LinkBreaker
+        do { breaker = try LinkBreaker(between: place(leftovers), and: address) } catch {
+            throw Refusal.environment("no proxy to break the link: \(error)")
+        }
+        leftovers.add { breaker.end() }
+        return RunPeer(destination, breaker: breaker, plan: cuts)
+    }
+
+    /// Where the destination's control socket is: beside ours, or where its own default is.
+    private func childControl(_ control: ControlPoint, _ pid: Int32) -> String? {
+        guard let path = control.path else { return nil }
+        guard side.control.control == nil else { return Self.childPath(path) }
+        let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+        return ControlPlace.path(in: folder.joined(separator: "/"), of: pid)
+    }
+
+    private static func childPath(_ path: String) -> String { "\(path).destination" }
 
     /// The destination works on after the last page; one that failed ends soon or is ended.
     private func conclude(
         _ destination: DestinationProcess, _ source: SourceReport, _ plan: MemoryPlan,
         _ console: Console, _ leftovers: Leftovers
     ) -> DestinationProcess.Ending {
+        if source.isAbandoned { destination.leaveAlone() }
         let grace = side.link.silenceLimit.nanoseconds + 2_000_000_000
         let patience: DestinationProcess.Patience =
             switch source.status {
@@ -97,19 +132,25 @@ struct RunCommand: ParsableCommand {
         runOn.nanoseconds + (plan.lengthBytes >> 30) * 1_000_000_000
     }
 
-    private func arguments(_ plan: MemoryPlan, _ leftovers: Leftovers) throws -> [String] {
-        let address =
-            switch transport {
-            case .tcp: ChannelAddress.tcp(host: "127.0.0.1", port: 0)
-            case .unix:
-                ChannelAddress.unix(
-                    path: try PrivateFolder(leftovers: leftovers).socketPath)
-            }
+    /// Where one of the two, or a proxy, can listen.
+    private func place(_ leftovers: Leftovers) throws -> ChannelAddress {
+        switch transport {
+        case .tcp: .tcp(host: "127.0.0.1", port: 0)
+        case .unix: .unix(path: try PrivateFolder(leftovers: leftovers).socketPath)
+        }
+    }
+
+    private func arguments(
+        _ plan: MemoryPlan, _ control: ControlPoint, _ leftovers: Leftovers
+    ) throws -> [String] {
+        let own = side.control.control.map { ["--control", Self.childPath($0)] } ?? []
         return [
-            "\(address)", "--memory", "\(plan.lengthBytes)", "--backing", plan.backing.rawValue,
+            "\(try place(leftovers))", "--memory", "\(plan.lengthBytes)", "--backing",
+            plan.backing.rawValue,
             "--page-size", "\(plan.page.bytes)", "--run-on", "\(side.runOn.nanoseconds / 1000)us",
             "--silence-limit", "\(side.link.silenceLimit.nanoseconds / 1000)us", "--json", "-",
-            "--child",
-        ] + (memory.lockMemory ? ["--lock-memory"] : []) + (arrival.heal ? ["--heal"] : [])
+            "--child", "--parent=\(control.name)",
+        ] + own + side.recovery.arguments + (memory.lockMemory ? ["--lock-memory"] : [])
+            + (arrival.heal ? ["--heal"] : [])
     }
 }

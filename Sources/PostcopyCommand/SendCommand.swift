@@ -31,6 +31,11 @@ struct SendCommand: ParsableCommand {
     @OptionGroup var side: SideOptions
     @OptionGroup(title: "Report") var report: ReportOptions
 
+    @Option(
+        help: "Where else the destination may be reached when the link breaks; may be repeated.",
+        transform: ChannelAddress.init(parsing:))
+    var address: [ChannelAddress] = []
+
     @OptionGroup var urgent: UrgentOptions
 
     @Option(help: "Hands on the machine that is parked in DIR, instead of a workload.")
@@ -51,14 +56,18 @@ struct SendCommand: ParsableCommand {
         var options = try side.link.migrationOptions(preempt: !urgent.noPreempt)
         try switchover.apply(to: &options, warmUp: timing.warmUp)
         limits.apply(to: &options)
+        try side.recovery.apply(to: &options, addresses: address)
         let output = try ReportOutput(report)
         try plan.checkRoom(sides: 1)
         let leftovers = Leftovers()
         defer { leftovers.remove() }
+        let control = try ControlPoint(
+            side.control, .init(command: Self.name, side: .source), console: output.console,
+            leftovers: leftovers)
         let machine = Machine.figures()
         let source = SourceSide(
             plan: plan, specification: specification, options: options, warmUp: timing.warmUp,
-            runOn: side.runOn, console: output.console, leftovers: leftovers)
+            runOn: side.runOn, console: output.console, leftovers: leftovers, control: control)
         let (sourceReport, ending) = try source.migrate(try plan.makeRAM(), to: uri)
         try output.finish(
             ReportDocument(
@@ -85,6 +94,12 @@ struct SendCommand: ParsableCommand {
         options.preemptTiming = urgent.timing(for: machine.machineType)
         try switchover.apply(to: &options, warmUp: TimeSpan(nanoseconds: 0))
         limits.apply(to: &options)
+        try side.recovery.apply(to: &options, addresses: address)
+        let leftovers = Leftovers()
+        defer { leftovers.remove() }
+        let control = try ControlPoint(
+            side.control, .init(command: Self.name, side: .source), console: output.console,
+            leftovers: leftovers)
         let figures = Machine.figures()
         // Before the first byte: whatever ends this process, the machine is not sent a second time.
         do throws(ParkError) { try park.noteHandedOn(to: "\(uri)", again: again) } catch {
@@ -92,8 +107,9 @@ struct SendCommand: ParsableCommand {
         }
         let result: SourceReport
         do {
-            result = try MachineSender(options: options, console: output.console)
-                .send(machine, to: uri)
+            result = try MachineSender(
+                options: options, console: output.console, leftovers: leftovers, control: control
+            ).send(machine, to: uri)
         } catch {
             park.takeBackHandedOn()
             throw error

@@ -10,8 +10,9 @@ struct SourceSide {
     let runOn: TimeSpan
     let console: Console
     let leftovers: Leftovers
-    /// Why the destination will not be there, where this process can know.
-    var destinationProblem: () -> String? = { nil }
+    let control: ControlPoint
+    /// The destination where this process started it.
+    var peer: (any DestinationPeer)?
 
     /// How often the status is looked at until the guest may move: what it adds to the warm-up.
     private static let lookNanoseconds: UInt64 = 5_000_000
@@ -23,7 +24,7 @@ struct SourceSide {
         let guest = try WorkloadGuest(ram: ram, specification: specification)
         let host = WorkloadHost(guest: guest, console: console, leftovers: leftovers)
         console.note("seed \(specification.seed)")
-        try host.begin(unless: destinationProblem)
+        try host.begin(unless: { peer?.earlyEnd })
         let report: SourceReport
         do {
             report = try handOver(guest, to: address)
@@ -48,6 +49,7 @@ struct SourceSide {
         _ guest: WorkloadGuest, to address: ChannelAddress
     ) throws -> SourceReport {
         let migration = try MigrationSource(guest: guest, options: options)
+        control.desk.put(ControlledSource(migration: migration))
         var steering = Steering(migration: migration, side: self)
         return try Attendance.run("pc-source", every: Self.lookNanoseconds) {
             migration.run(to: address)
@@ -65,12 +67,14 @@ struct SourceSide {
         private var stop: StopRequest
         private var drawnAt: UInt64 = 0
         private var rate = RateMeter()
+        private var pauses: PauseWatch
 
         init(migration: MigrationSource, side: SourceSide) {
             self.migration = migration
             self.side = side
             stop = StopRequest(
                 console: side.console, leftovers: side.leftovers, subject: "the migration")
+            pauses = PauseWatch(mode: side.options.recovery.mode, name: side.control.name)
         }
 
         mutating func look() {
@@ -78,18 +82,31 @@ struct SourceSide {
             let progress = migration.progress
             startWhenWarm(progress.status, at: now)
             heedRequest(progress.status)
+            let (migration, side) = (migration, side)
             stop.heed {
                 migration.cancel()
                 side.console.note(
                     progress.status.isAfterSwitch
-                        ? "the guest has moved and cannot be called back; "
-                            + "interrupt again to abandon it"
-                        : "cancelling")
+                        ? side.control.adviceOnStop(progress.status) : "cancelling")
             }
+            let standing = Standing(progress)
+            for line in pauses.lines(standing, at: now) { side.console.insist(line) }
+            if let peer = side.peer { look(at: peer, standing, progress) }
             guard now - drawnAt >= Attendance.drawNanoseconds else { return }
             drawnAt = now
             rate.note(progress.sentBytes.total, at: now)
             side.console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
+        }
+
+        /// A destination that this process started is known to be gone when it is.
+        private func look(
+            at peer: any DestinationPeer, _ standing: Standing, _ progress: SourceProgress
+        ) {
+            peer.look(progress)
+            for line in peer.newLines where line.hasPrefix(PauseWatch.prefix) {
+                side.console.insist("destination \(line)")
+            }
+            if standing.isPaused, peer.earlyEnd != nil { migration.abandon() }
         }
 
         /// A precopy begins by itself when the workload is warm, and ends by its own policy.
@@ -112,6 +129,28 @@ struct SourceSide {
             isStarted = true
             migration.startPostcopy()
         }
+    }
+}
+
+/// A destination whose process was started from here.
+protocol DestinationPeer {
+    /// Why it is no more, when it ended before its work was done.
+    var earlyEnd: String? { get }
+    /// What it has said since it was last asked.
+    var newLines: [String] { get }
+    /// Told, again and again, how far the source is.
+    func look(_ progress: SourceProgress)
+}
+
+extension ControlPoint {
+    /// What the first Ctrl-C tells once the guest has moved.
+    func adviceOnStop(_ status: MigrationStatus) -> String {
+        guard status == .postcopyPaused || status == .postcopyRecover else {
+            return "the guest has moved and cannot be called back; interrupt again to abandon it"
+        }
+        let orderly = path == nil ? "" : "\(command(.abandon)) gives the guest up in order; "
+        return "the guest has moved and its link is down: \(orderly)interrupt again to end this "
+            + "process as it is"
     }
 }
 

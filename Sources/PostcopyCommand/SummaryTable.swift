@@ -88,11 +88,14 @@ struct SummaryTable {
         add("vCPU blocktime", blocktimePieces)
         add("fault latency", latencyPieces)
         add("long accesses", stallPieces)
+        add("link breaks", document.breakPieces)
+        add("link cuts", document.cutPieces)
         add(
             "missing",
             (document.missing ?? []).map { block in
                 "\(block.hostPages) pages (\(Readable.bytes(block.bytes))) of '\(block.block)'"
             })
+        add("lost memory", [document.vcpusInLostMemory.map { "\($0) vCPUs touched it" }])
         add(
             "resident",
             document.relay == nil

@@ -9,6 +9,8 @@ struct WorkloadEnding: Sendable {
     var verification: Verification?
     var steps: UInt64 = 0
     var stalls: [StallProbe] = []
+    /// vCPUs that touched a page which was given up.
+    var vcpusInLostMemory = 0
 }
 
 /// Fills, ends and verifies the workload of one side, and shows how far it is.
@@ -52,7 +54,8 @@ struct WorkloadHost {
         guard let workload = guest.workload else { return WorkloadEnding() }
         workload.stop()
         return WorkloadEnding(
-            specification: workload.specification, stalls: workload.stallProbes)
+            specification: workload.specification, stalls: workload.stallProbes,
+            vcpusInLostMemory: workload.lostPagesTouched.count { $0 > 0 })
     }
 
     /// Nothing here can be cut short, so that a request to stop ends the process.

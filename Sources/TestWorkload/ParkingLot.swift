@@ -103,6 +103,14 @@ final class ParkingLot: Sendable {
         leave.raise()
     }
 
+    /// Tells every vCPU to end behind its step, and waits for none.
+    func dismiss() {
+        state.withLock { $0.command = .end }
+        called.store(true, ordering: .relaxed)
+        wake.raise()
+        leave.raise()
+    }
+
     /// As after `init`, once the vCPUs there were have ended.
     func reset() {
         state.withLock { $0 = State() }

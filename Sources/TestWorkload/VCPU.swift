@@ -14,6 +14,8 @@ final class VCPU: Sendable {
     private let steps: Atomic<UInt64>
     /// Written once by the thread before it parks for the first time.
     private let thread = Atomic<Int32>(0)
+    /// Written once by the thread as it ends, read once it is joined.
+    private let lostPages = Atomic<Int>(0)
 
     init(
         _ number: Int, _ specification: WorkloadSpecification, _ ram: GuestRAM, _ lot: ParkingLot,
@@ -32,10 +34,14 @@ final class VCPU: Sendable {
     var state: GeneratorState { saved.withLock { $0 } }
     var stepsDone: UInt64 { steps.load(ordering: .relaxed) }
     var threadID: Int32 { thread.load(ordering: .relaxed) }
+    /// Pages that it touched and that were lost; 0 before it has ended.
+    var lostPagesTouched: Int { lostPages.load(ordering: .relaxed) }
 
     /// The thread's whole life: parked at first, until the parking lot says end.
     func run() -> StallProbe {
         thread.store(currentThreadID(), ordering: .relaxed)
+        LostMemoryWatch.admit()
+        defer { lostPages.store(LostMemoryWatch.pagesTouchedByThisThread, ordering: .relaxed) }
         var generator = AccessGenerator(specification: specification, vcpu: number, state: state)
         var memory = GuestMemory(ram: ram, content: ContentModel(specification: specification))
         var probe = StallProbe()

@@ -13,6 +13,8 @@ internal import Synchronization
 public final class Workload: Sendable {
     private enum Phase {
         case fresh, running, paused, stopped
+        /// The vCPUs are ending, and nobody has waited for them.
+        case dismissed
     }
 
     private struct Life {
@@ -98,7 +100,7 @@ public final class Workload: Sendable {
             case .running:
                 lot.callIn()
                 life.withLock { $0.phase = .paused }
-            case .paused: break
+            case .paused, .dismissed: break
             case .fresh, .stopped: preconditionFailure("pause needs vCPUs")
             }
         }
@@ -109,7 +111,7 @@ public final class Workload: Sendable {
         control {
             switch phase {
             case .paused: letGo()
-            case .running: break
+            case .running, .dismissed: break
             case .fresh, .stopped: preconditionFailure("resume needs vCPUs")
             }
         }
@@ -121,7 +123,7 @@ public final class Workload: Sendable {
         control {
             switch phase {
             case .running: lot.callIn()
-            case .paused: break
+            case .paused, .dismissed: break
             case .fresh, .stopped: return
             }
             lot.end()
@@ -129,6 +131,19 @@ public final class Workload: Sendable {
             life.withLock { life in
                 life.phase = .stopped
                 life.stallProbes = probes
+            }
+        }
+    }
+
+    /// Ends the vCPU threads at the end of their step without waiting for them, since they may wait
+    /// for pages; `stop` joins them. Nothing when there are none.
+    public func dismiss() {
+        control {
+            switch phase {
+            case .running, .paused:
+                lot.dismiss()
+                life.withLock { $0.phase = .dismissed }
+            case .fresh, .stopped, .dismissed: break
             }
         }
     }
@@ -161,6 +176,9 @@ public final class Workload: Sendable {
 
     /// The long accesses of each vCPU since `start` or `restore`; empty before `stop`.
     public var stallProbes: [StallProbe] { life.withLock { $0.stallProbes } }
+
+    /// Lost pages that each vCPU has touched, in the order of vCPUs; of `stop`ped ones.
+    public var lostPagesTouched: [Int] { life.withLock { $0.vcpus.map(\.lostPagesTouched) } }
 
     // MARK: Control
 

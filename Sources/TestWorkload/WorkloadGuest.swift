@@ -17,6 +17,7 @@ public final class WorkloadGuest: Guest {
 
     public let ram: GuestRAM
     private let current: Mutex<Workload?>
+    private let lostMemory = Mutex<LostMemoryWatch?>(nil)
 
     /// A guest that waits for the state of another.
     public init(ram: GuestRAM) {
@@ -56,6 +57,15 @@ public final class WorkloadGuest: Guest {
     public func pause() { workload?.pause() }
     public func resume() { workload?.resume() }
     public func throttle(percent: Int) { workload?.throttle(percent: percent) }
+
+    /// Ends the vCPUs: those that wait for a page find zeros in its stead, and go no further than that
+    /// step.
+    public func memoryLost(_ missing: [MissingPages]) {
+        // Without a watch the process ends at the first page that is touched, as it must.
+        let watch = try? LostMemoryWatch(ram)
+        lostMemory.withLock { $0 = watch }
+        workload?.dismiss()
+    }
 
     public func saveDevices() -> [UInt8] {
         guard let workload else { return [] }

@@ -1,0 +1,95 @@
+#include "pc_lost.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* A signal handler has no argument but the signal: what it needs to know is global. */
+struct pc_lost_range {
+    _Atomic uint64_t start;
+    _Atomic uint64_t end; /* 0: the place is free */
+};
+static struct pc_lost_range ranges[PC_LOST_RANGES_MAX];
+static pthread_mutex_t places = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int installed;
+static struct sigaction previous;
+static _Thread_local volatile int touched;
+
+static int is_watched(uint64_t address)
+{
+    for (int i = 0; i < PC_LOST_RANGES_MAX; i++)
+        if (address < atomic_load(&ranges[i].end) && address >= atomic_load(&ranges[i].start))
+            return 1;
+    return 0;
+}
+
+/* mmap is a bare system call in glibc, and so may be called here. */
+static int replace(uint64_t address, int shift)
+{
+    uint64_t length = 1ull << shift;
+    if (!is_watched(address))
+        return 0;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+    void *start = (void *)(uintptr_t)(address & ~(length - 1));
+    return mmap(start, length, PROT_READ | PROT_WRITE, flags, -1, 0) != MAP_FAILED;
+}
+
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+    if (previous.sa_flags & SA_SIGINFO) {
+        previous.sa_sigaction(number, info, context);
+    } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
+        previous.sa_handler(number);
+    } else {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
+}
+
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    int error = errno;
+    uint64_t address = (uint64_t)(uintptr_t)info->si_addr;
+    if (info->si_code == BUS_MCEERR_AR && replace(address, info->si_addr_lsb))
+        touched++;
+    else
+        pass_on(number, info, context);
+    errno = error;
+}
+
+static void install(void)
+{
+    struct sigaction action = {.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+    action.sa_sigaction = on_bus_error;
+    sigemptyset(&action.sa_mask);
+    installed = sigaction(SIGBUS, &action, &previous) == 0 ? 0 : -errno;
+}
+
+int pc_lost_watch(uint64_t start, uint64_t length)
+{
+    pthread_once(&once, install);
+    if (installed < 0)
+        return installed;
+    int place = 0;
+    pthread_mutex_lock(&places);
+    while (place < PC_LOST_RANGES_MAX && atomic_load(&ranges[place].end) != 0)
+        place++;
+    if (place < PC_LOST_RANGES_MAX) {
+        atomic_store(&ranges[place].start, start);
+        atomic_store(&ranges[place].end, start + length);
+    }
+    pthread_mutex_unlock(&places);
+    return place < PC_LOST_RANGES_MAX ? place : -ENOSPC;
+}
+
+int pc_lost_unwatch(int place)
+{
+    atomic_store(&ranges[place].end, 0);
+    return 0;
+}
+
+int pc_lost_touched(void) { return touched; }

@@ -1,0 +1,112 @@
+internal import Postcopy
+
+/// A break of the link as one side saw it; instants are of this host's `CLOCK_MONOTONIC`.
+struct BreakFigures: Codable, Equatable {
+    var problem: String
+    /// When the other side was last heard.
+    var heardAtNs: UInt64
+    var pausedAtNs: UInt64
+    /// When the connection stood by which it came back, pages could flow again, and the first was
+    /// placed: missing where that never came, or where only the other side can know.
+    var linkBackAtNs: UInt64?
+    var resumedAtNs: UInt64?
+    var firstPageAtNs: UInt64?
+    var attempts: Int
+    var backOffNs: UInt64?
+
+    static func list(_ breaks: [LinkBreak]) -> [BreakFigures]? {
+        guard !breaks.isEmpty else { return nil }
+        return breaks.map { broken in
+            BreakFigures(
+                problem: broken.problem, heardAtNs: broken.heardAtNanoseconds,
+                pausedAtNs: broken.pausedAtNanoseconds, linkBackAtNs: broken.linkBackAtNanoseconds,
+                resumedAtNs: broken.resumedAtNanoseconds,
+                firstPageAtNs: broken.firstPageAtNanoseconds, attempts: broken.attempts,
+                backOffNs: broken.backOffNanoseconds == 0 ? nil : broken.backOffNanoseconds)
+        }
+    }
+
+    /// How long no page could flow; `nil` when none ever did again.
+    var downNs: UInt64? {
+        guard let resumedAtNs, resumedAtNs >= pausedAtNs else { return nil }
+        return resumedAtNs - pausedAtNs
+    }
+
+    var text: String {
+        let tries = attempts > 1 ? " after \(attempts) attempts" : ""
+        guard let downNs else { return "\(problem), and it did not come back" }
+        return "\(problem), back in \(Readable.time(downNs))\(tries)"
+    }
+}
+
+/// A cut that was asked for with `--break-after`, and what the two sides made of it.
+struct CutFigures: Codable, Equatable {
+    var cutAtNs: UInt64
+    /// When connections were let through again.
+    var healedAtNs: UInt64?
+    var sourcePausedAfterNs: UInt64?
+    var destinationPausedAfterNs: UInt64?
+    /// From then to the first page.
+    var firstPageAfterNs: UInt64?
+
+    init(cutAtNs: UInt64, healedAtNs: UInt64?) {
+        self.cutAtNs = cutAtNs
+        self.healedAtNs = healedAtNs
+    }
+
+    /// The cuts of a run beside the breaks that each side saw before the next cut came.
+    static func list(
+        _ cuts: [CutFigures], source: [BreakFigures], destination: [BreakFigures]
+    ) -> [CutFigures] {
+        cuts.enumerated().map { index, cut in
+            let next = index + 1 < cuts.count ? cuts[index + 1].cutAtNs : .max
+            let span = cut.cutAtNs..<max(next, cut.cutAtNs + 1)
+            let here = source.first { span.contains($0.pausedAtNs) }
+            let there = destination.first { span.contains($0.pausedAtNs) }
+            // A recovery that breaks as well is a break of its own: the last one says when pages flow.
+            let page = destination.last { span.contains($0.pausedAtNs) }?.firstPageAtNs
+            var cut = cut
+            cut.sourcePausedAfterNs = here.map { $0.pausedAtNs - cut.cutAtNs }
+            cut.destinationPausedAfterNs = there.map { $0.pausedAtNs - cut.cutAtNs }
+            if let page, let healed = cut.healedAtNs, page >= healed {
+                cut.firstPageAfterNs = page - healed
+            }
+            return cut
+        }
+    }
+}
+
+extension ReportDocument {
+    /// Adds that a proxy stood between the two, and what it did.
+    mutating func add(_ breaker: LinkBreaker) {
+        channels.proxy = "\(breaker.address)"
+        cuts = CutFigures.list(
+            breaker.cuts, source: source?.breaks ?? [], destination: destination?.breaks ?? [])
+    }
+
+    /// Rows for people: what each side lost and how it came back.
+    var breakPieces: [String?] {
+        let sides = [("source", source), ("destination", destination)]
+        return sides.flatMap { name, side in
+            (side?.breaks ?? []).map { "\(name): \($0.text)" }
+        }
+    }
+
+    var cutPieces: [String?] {
+        guard let cuts else { return [] }
+        guard !cuts.isEmpty else { return ["none: nothing was left to break"] }
+        func range(_ values: [UInt64], _ words: String) -> String? {
+            guard let most = values.max() else { return nil }
+            let middle = values.sorted()[values.count / 2]
+            return values.count == 1
+                ? "\(words) \(Readable.time(most))"
+                : "\(words) median \(Readable.time(middle)), max \(Readable.time(most))"
+        }
+        return [
+            "\(cuts.count) by a proxy",
+            range(cuts.compactMap(\.sourcePausedAfterNs), "source paused after"),
+            range(cuts.compactMap(\.destinationPausedAfterNs), "destination paused after"),
+            range(cuts.compactMap(\.firstPageAfterNs), "first page behind the link's return after"),
+        ]
+    }
+}

@@ -1,0 +1,99 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Postcopy
+
+/// Which running migration is meant.
+struct ControlTarget: ParsableArguments {
+    @Option(
+        parsing: .unconditional,
+        help: "The process that is meant. (default: the only one of this user)")
+    var pid: Int32?
+
+    @Option(help: "The control socket of the process that is meant, as '--control' named it there.")
+    var control: String?
+
+    @Option(
+        help: """
+            Which side of it: \(Choices.text(Standing.Side.self)). (default: the one that the process \
+            is, and the source of a 'postcopy run')
+            """,
+        transform: Choices.parser(Standing.Side.self, "side"))
+    var side: Standing.Side?
+
+    /// - Throws: `Refusal` when it is not there, or does not do it.
+    func ask(_ request: ControlRequest) throws -> ControlAnswer {
+        let path = try locate()
+        let answer = try ControlCall.ask(request, at: try onSide(path))
+        guard answer.ok else {
+            throw Refusal.environment(
+                "\(answer.place): \(answer.error ?? "no reason is known")")
+        }
+        return answer
+    }
+
+    /// Where the process that is meant listens.
+    private func locate() throws -> String {
+        if let control {
+            guard pid == nil else {
+                throw Refusal.usage("--pid and --control name the same thing: give one of them")
+            }
+            return control
+        }
+        if let pid { return try path(of: pid) }
+        let running = Self.running()
+        if let only = running.first, running.count == 1 { return only.path }
+        guard running.isEmpty else {
+            let list = running.map(\.answer.place).joined(separator: "; ")
+            throw Refusal.environment("several migrations run: \(list): say which by --pid")
+        }
+        throw Refusal.environment(
+            "no migration of this user runs here, or it was started with --control: name that")
+    }
+
+    private func path(of pid: Int32) throws -> String {
+        let found = ControlPlace.sockets().filter { $0.pid == pid }.map(\.path)
+        guard let path = found.first(where: { !ControlCall.isStale($0) }) else {
+            throw Refusal.environment(
+                found.isEmpty
+                    ? "process \(pid) is no migration of this user, or was started with --control: "
+                        + "name that"
+                    : "process \(pid) was a migration, and has ended")
+        }
+        return path
+    }
+
+    /// The socket of the side that is meant.
+    private func onSide(_ path: String) throws -> String {
+        guard let side else { return path }
+        let answer = try ControlCall.ask(ControlRequest(.status), at: path)
+        if answer.side == side.rawValue { return path }
+        guard side == .destination, answer.destinationPid != nil else {
+            throw Refusal.environment(
+                "\(answer.place) has no \(side.rawValue): that is another process")
+        }
+        guard let other = answer.destinationControl else {
+            throw Refusal.environment("the destination of \(answer.place) has no control socket")
+        }
+        return other
+    }
+
+    /// Those that answer, without those that another one answers for.
+    static func running() -> [(path: String, answer: ControlAnswer)] {
+        ControlPlace.sockets().compactMap { _, path in
+            guard !ControlCall.isStale(path),
+                let answer = try? ControlCall.ask(ControlRequest(.status), at: path),
+                answer.isChild != true
+            else { return nil }
+            return (path, answer)
+        }
+    }
+}
+
+extension ControlAnswer {
+    /// The process in one piece of a line.
+    var place: String {
+        let number = pid.map { "process \($0)" } ?? "the process"
+        let words = [command, status].compactMap(\.self).joined(separator: ", ")
+        return words.isEmpty ? number : "\(number) (\(words))"
+    }
+}

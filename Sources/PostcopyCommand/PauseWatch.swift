@@ -1,0 +1,104 @@
+internal import Postcopy
+
+/// What people are told of a link that broke: each break and each return once, who is waited for, and
+/// from time to time that it still lasts.
+struct PauseWatch {
+    /// So that the one who started this process can tell these lines from its progress.
+    static let prefix = "link: "
+    static let reminderNanoseconds: UInt64 = 30_000_000_000
+
+    let mode: RecoveryOptions.Mode
+    /// How this process is named behind `postcopy recover`.
+    let name: String
+    /// Breaks that were told of, and those up to which a return was.
+    private var told = 0
+    private var resumed = 0
+    private var isWaitTold = false
+    private var pausedAt: UInt64?
+    private var toldAt: UInt64 = 0
+
+    init(mode: RecoveryOptions.Mode, name: String) {
+        self.mode = mode
+        self.name = name
+    }
+
+    /// What is to be said now.
+    mutating func lines(_ standing: Standing, at now: UInt64) -> [String] {
+        guard mode != .none else { return [] }
+        var lines: [String] = []
+        let breaks = standing.recovery.breaks
+        for (index, broken) in breaks.enumerated() {
+            if index >= told {
+                lines.append(
+                    "broke: \(broken.problem); \(Self.debt(standing)); \(prospect(standing))")
+                pausedAt = broken.pausedAtNanoseconds
+                told = index + 1
+            }
+            if index >= resumed, let line = Self.back(broken) {
+                lines.append(line)
+                resumed = index + 1
+            }
+        }
+        if standing.isPaused, standing.recovery.waitsForSomebody {
+            if !isWaitTold {
+                lines.append("waits for somebody: \(choices(standing.side))\(refusal(standing))")
+            }
+            isWaitTold = true
+        } else {
+            isWaitTold = false
+        }
+        if !standing.isPaused { pausedAt = nil }
+        if let pausedAt, lines.isEmpty, now >= toldAt + Self.reminderNanoseconds {
+            lines.append(reminder(standing, downNanoseconds: now - min(now, pausedAt)))
+        }
+        if !lines.isEmpty { toldAt = now }
+        return lines.map { Self.prefix + $0 }
+    }
+
+    private func reminder(_ standing: Standing, downNanoseconds: UInt64) -> String {
+        let ways =
+            standing.recovery.waitsForSomebody
+            ? "waits for somebody: \(choices(standing.side))" : prospect(standing)
+        let down = Readable.time(downNanoseconds)
+        return "down for \(down); \(Self.debt(standing)); \(ways)\(refusal(standing))"
+    }
+
+    private static func back(_ broken: LinkBreak) -> String? {
+        guard let resumedAt = broken.resumedAtNanoseconds else { return nil }
+        let down = Readable.time(resumedAt - min(resumedAt, broken.pausedAtNanoseconds))
+        let tries = broken.attempts > 1 ? ", \(broken.attempts) attempts" : ""
+        return "back after \(down)\(tries)"
+    }
+
+    /// What is not at the destination, as far as this side knows it.
+    static func debt(_ standing: Standing) -> String {
+        if standing.side == .source {
+            return "at least \(Readable.bytes(standing.owedBytes)) are only at the source"
+        }
+        let missing = standing.recovery.missing
+        guard !missing.isEmpty else { return "every page is at the destination" }
+        return (MissingFigures.list(missing) ?? []).map(\.text).joined(separator: "; ")
+    }
+
+    /// What happens next where nobody does anything.
+    private func prospect(_ standing: Standing) -> String {
+        if standing.recovery.waitsForSomebody { return "nothing is tried until somebody asks" }
+        return standing.side == .source
+            ? "the source tries to come back"
+            : "the source is waited for, and 'postcopy abandon \(name)' gives the guest up"
+    }
+
+    private func choices(_ side: Standing.Side) -> String {
+        let again =
+            side == .source
+            ? "'postcopy recover \(name)' tries again (with the URI behind it where the destination "
+                + "has moved)"
+            : "'postcopy recover \(name)' lets the source in again (with a URI behind it to listen "
+                + "there)"
+        return "\(again), 'postcopy abandon \(name)' gives the guest up"
+    }
+
+    private func refusal(_ standing: Standing) -> String {
+        standing.recovery.refusal.map { "; last attempt: \($0)" } ?? ""
+    }
+}
