@@ -35,6 +35,7 @@ final class ArrivingMachine: Guest {
     func pause() { machine.pause() }
     func saveDevices() -> [UInt8] { machine.saveDevices() }
     func memoryArrived() { whenHere() }
+    func memoryLost(_ missing: [MissingPages]) { readers?.memoryLost() }
 
     func resume() {
         machine.resume()

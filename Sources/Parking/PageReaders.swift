@@ -9,6 +9,8 @@ public final class PageReaders: Sendable {
     private let readers: [Reader]
     /// Raised once they may read, for good.
     private let gate: EventFlag
+    private let memory: [GuestRAM]
+    private let lostMemory = Mutex<[LostMemoryWatch]>([])
 
     /// More than the vCPUs of most machines; each is a thread.
     public static let countMax = 256
@@ -19,6 +21,7 @@ public final class PageReaders: Sendable {
     public init(of machine: ParkedMachine, count: Int) throws(Errno) {
         precondition((1...Self.countMax).contains(count))
         gate = try EventFlag()
+        memory = machine.memory
         var readers: [Reader] = []
         for _ in 0..<count {
             do throws(Errno) {
@@ -36,6 +39,14 @@ public final class PageReaders: Sendable {
 
     /// Lets them read.
     public func begin() { gate.raise() }
+
+    /// Tells them to end, and has those that wait for a page find zeros: none comes any more.
+    public func memoryLost() {
+        for reader in readers { reader.stop() }
+        // Without a watch the process ends at the first page that is touched, as it must.
+        let watches = memory.compactMap { try? LostMemoryWatch($0) }
+        lostMemory.withLock { $0 = watches }
+    }
 
     /// Ends them, once none waits for a page any more.
     public func finish() { Self.end(readers, gate) }
@@ -65,6 +76,7 @@ private final class Reader: Sendable {
         let started = try EventFlag()
         let thread = try JoinableThread<Void>(name: "pc-reader") {
             flag.id.store(currentThreadID(), ordering: .relaxed)
+            LostMemoryWatch.admit()
             started.raise()
             gate.wait()
             Self.read(memory, until: flag)

@@ -58,14 +58,8 @@ extension ReportDocument {
         } else if status == "completed", verify == nil, errorDesc == nil, !isOpaque {
             parts = ["the memory was not verified"]
         }
-        for block in missing ?? [] {
-            parts.append(
-                "block '\(block.block)' misses \(block.hostPages) pages, "
-                    + Readable.bytes(block.bytes))
-        }
-        if status == MigrationStatus.postcopyPaused.rawValue {
-            parts.append(missing == nil ? debt : "the guest waits there for them")
-        }
+        parts += (missing ?? []).map(\.text)
+        if status == MigrationStatus.postcopyPaused.rawValue { parts.append(pausedEnd) }
         if let verify, verify.side == "source" {
             parts.append("the workload ran on at the source (\(verify.text))")
         }
@@ -77,6 +71,22 @@ extension ReportDocument {
 }
 
 extension ReportDocument {
+    /// Whether somebody gave the guest up, at either side.
+    private var isAbandoned: Bool {
+        source?.isAbandoned == true || destination?.isAbandoned == true
+    }
+
+    /// What it means that the link is down and this process ends.
+    private var pausedEnd: String {
+        guard isAbandoned else { return missing == nil ? debt : "the guest waits there for them" }
+        let isHere = destination != nil
+        switch (missing != nil, isHere) {
+        case (true, _): return "somebody gave the guest up, and it is lost with these pages"
+        case (false, true): return "somebody gave it up although every page is at the destination"
+        case (false, false): return "somebody gave the migration up: \(debt), and end with it"
+        }
+    }
+
     /// What is left to say when no page is known to be missing.
     private var debt: String {
         guard command == ReceiveCommand.name, let guest else { return sourceDebt }

@@ -5,6 +5,13 @@ import Testing
 
 /// A report with every field filled.
 func fullReport() -> ReportDocument {
+    var cut = CutFigures(cutAtNs: 200, healedAtNs: 300)
+    cut.sourcePausedAfterNs = 1
+    cut.destinationPausedAfterNs = 2
+    cut.firstPageAfterNs = 3
+    let broken = BreakFigures(
+        problem: "reset", heardAtNs: 199, pausedAtNs: 201, linkBackAtNs: 302, resumedAtNs: 303,
+        firstPageAtNs: 304, attempts: 2, backOffNs: 10)
     let phases = [
         PhaseFigures(status: "setup", atNs: 0, durationNs: 1_000),
         PhaseFigures(status: "completed", atNs: 1_000, durationNs: 0),
@@ -14,7 +21,8 @@ func fullReport() -> ReportDocument {
         endedAtNs: 9_000, guestStoppedAtNs: 100, guestRunningAtNs: 400, phases: phases, faults: 2,
         requests: 3, zeroPages: 4, receivedBytes: 5, faultOrigin: "user only",
         peakResidentBytes: 6 << 20, hugeBytesAtStart: 1 << 20,
-        hugeBytesAtEnd: 1_040_000, healedRanges: 24, healNs: 25, lockProblem: "no room")
+        hugeBytesAtEnd: 1_040_000, healedRanges: 24, healNs: 25, lockProblem: "no room",
+        breaks: [broken], isAbandoned: true)
     return ReportDocument(
         command: "run", status: "completed", errorDesc: "none", totalTimeNs: 1_000,
         downtimeNs: 300,
@@ -29,8 +37,9 @@ func fullReport() -> ReportDocument {
             pages: 256, mismatches: 0, mismatchedWords: 0, vcpuMismatches: 0, steps: 19,
             side: "destination"),
         missing: [MissingFigures(block: "workload.ram", hostPages: 1, bytes: 4096)],
+        cuts: [cut], vcpusInLostMemory: 1,
         phases: phases,
-        channels: ChannelFigures(uri: "tcp:a:1", transport: "tcp", preempt: true),
+        channels: ChannelFigures(uri: "tcp:a:1", transport: "tcp", preempt: true, proxy: "tcp:b:2"),
         workload: WorkloadFigures(
             memory: 1 << 20, backing: "anonymous", pageSize: 4096, vcpus: 2, pattern: "zipf",
             writeFraction: 0.25, hotSet: 4096, fill: "text", rate: 20, seed: 1 << 53),
@@ -52,7 +61,8 @@ func fullReport() -> ReportDocument {
                 "schema", "command", "status", "error-desc", "total-time-ns", "downtime-ns",
                 "ram", "postcopy-blocktime-ns", "postcopy-vcpu-blocktime-ns",
                 "postcopy-latency-ns", "verify", "missing", "phases", "channels", "workload",
-                "workload-stalls", "machine", "source", "destination",
+                "workload-stalls", "machine", "source", "destination", "cuts",
+                "vcpus-in-lost-memory",
             ])
         #expect(
             keys("ram") == [
@@ -72,10 +82,21 @@ func fullReport() -> ReportDocument {
                 "guest-stopped-at-ns", "guest-running-at-ns", "phases", "faults", "requests",
                 "zero-pages", "received-bytes", "fault-origin", "peak-resident-bytes",
                 "huge-bytes-at-start", "huge-bytes-at-end",
-                "healed-ranges", "heal-ns", "lock-problem",
+                "healed-ranges", "heal-ns", "lock-problem", "breaks", "is-abandoned",
             ])
         #expect(keys("machine") == ["cpus", "kernel", "load-average"])
-        #expect(keys("channels") == ["uri", "transport", "preempt"])
+        #expect(keys("channels") == ["uri", "transport", "preempt", "proxy"])
+        #expect(
+            Self.keys(ofFirst: object["cuts"]) == [
+                "cut-at-ns", "healed-at-ns", "source-paused-after-ns",
+                "destination-paused-after-ns", "first-page-after-ns",
+            ])
+        let source = object["source"] as? [String: Any]
+        #expect(
+            Self.keys(ofFirst: source?["breaks"]) == [
+                "problem", "heard-at-ns", "paused-at-ns", "link-back-at-ns", "resumed-at-ns",
+                "first-page-at-ns", "attempts", "back-off-ns",
+            ])
     }
 
     @Test("a report that is read again is the same report")
@@ -94,6 +115,10 @@ func fullReport() -> ReportDocument {
         #expect(report.postcopyBlocktimeNs == 11)
         #expect(report.totalTimeNs == 8_995)
         #expect(report.ram.normal == 1)
+    }
+
+    private static func keys(ofFirst list: Any?) -> Set<String> {
+        Set((list as? [[String: Any]])?.first?.keys.map(\.self) ?? [])
     }
 
     @Test("only a migration that completed and was found right is a success")
@@ -116,6 +141,8 @@ func fullReport() -> ReportDocument {
     func paused() {
         var report = fullReport()
         report.status = "postcopy-paused"
+        report.source?.isAbandoned = nil
+        report.destination?.isAbandoned = nil
         report.missing = nil
         #expect(report.failureLine.contains("the guest is at the destination"))
         report.downtimeNs = nil
@@ -123,11 +150,25 @@ func fullReport() -> ReportDocument {
         #expect(report.failureLine.contains("the guest may be lost"))
     }
 
+    @Test("who gave a guest up is told what was lost by that")
+    func abandoned() {
+        var report = fullReport()
+        report.status = "postcopy-paused"
+        #expect(report.failureLine.contains("block 'workload.ram' misses 1 page"))
+        #expect(report.failureLine.contains("lost with these pages"))
+        (report.missing, report.destination) = (nil, nil)
+        #expect(report.failureLine.contains("gave the migration up"))
+        #expect(report.failureLine.contains("are only here"))
+        #expect(!report.isSuccess)
+    }
+
     @Test("a machine whose source went away says where it is whole")
     func parkedAndPaused() throws {
         var report = fullReport()
         report.command = ReceiveCommand.name
         report.status = "postcopy-paused"
+        report.source?.isAbandoned = nil
+        report.destination?.isAbandoned = nil
         (report.missing, report.downtimeNs) = (nil, nil)
         let decoded = try JSONDecoder().decode(
             GuestFigures.self,
@@ -157,7 +198,7 @@ func fullReport() -> ReportDocument {
         #expect(report.failureLine == "cancelled: stopped on request; " + missingText)
     }
 
-    private let missingText = "block 'workload.ram' misses 1 pages, 4.00 KiB"
+    private let missingText = "block 'workload.ram' misses 1 page, 4.00 KiB"
 
     @Test("who verifies is said where this process does not know the outcome")
     func verifiedElsewhere() {

@@ -136,7 +136,8 @@ import Testing
         _ memory: String, warmUp: String, in place: TestPlace
     ) throws -> Pair {
         let uri = "unix:\(place.path("socket"))"
-        let common = [uri, "--memory", memory, "--json", "-"]
+        // What one side says when it is left alone, and nobody waits for the other.
+        let common = [uri, "--memory", memory, "--recover", "none", "--json", "-"]
         let receiver = try RunningCommand(["receive"] + common, in: place)
         _ = try #require(receiver.line(containing: "listening", within: 10))
         let sender = try RunningCommand(

@@ -10,9 +10,23 @@ struct TestPlace {
         folder = FileManager.default.temporaryDirectory
             .appendingPathComponent("postcopy-test-\(UUID().uuidString.prefix(8))")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
+        try FileManager.default.createDirectory(
+            atPath: runtimeFolder, withIntermediateDirectories: false)
     }
 
-    var environment: [String: String] { ["TMPDIR": folder.path, Self.marker: folder.path] }
+    /// Control sockets have a folder beside, which whoever is killed may leave them in.
+    var environment: [String: String] {
+        ["TMPDIR": folder.path, "XDG_RUNTIME_DIR": runtimeFolder, Self.marker: folder.path]
+    }
+
+    private var runtimeFolder: String { folder.path + "-runtime" }
+
+    /// The control sockets of the processes that run here.
+    var controlSockets: [String] {
+        (try? FileManager.default.contentsOfDirectory(atPath: controlFolder)) ?? []
+    }
+
+    var controlFolder: String { runtimeFolder + "/postcopy" }
 
     func path(_ name: String) -> String { folder.appendingPathComponent(name).path }
 
@@ -35,7 +49,10 @@ struct TestPlace {
         }
     }
 
-    func remove() { try? FileManager.default.removeItem(at: folder) }
+    func remove() {
+        try? FileManager.default.removeItem(at: folder)
+        try? FileManager.default.removeItem(atPath: runtimeFolder)
+    }
 
     /// Zombies have no environment, so that those of another parent do not count.
     private func runningProcesses() -> [String] {

@@ -1,0 +1,105 @@
+import Testing
+
+@testable import PostcopyCommand
+@testable import PostcopyRuntime
+
+/// What people are told of a link that broke.
+@Suite struct PauseWatchTests {
+    private static let second: UInt64 = 1_000_000_000
+
+    private static func paused(
+        _ side: Standing.Side, waits: Bool = false, breaks: Int = 1
+    ) -> Standing {
+        var recovery = RecoveryProgress()
+        recovery.breaks = (0..<breaks).map { index in
+            LinkBreak(
+                problem: "reset by peer", heardAtNanoseconds: 1,
+                pausedAtNanoseconds: UInt64(index + 1) * second)
+        }
+        recovery.waitsForSomebody = waits
+        if side == .destination {
+            recovery.missing = [
+                MissingPages(block: "pc.ram", hostPages: 3, bytes: 12288),
+                MissingPages(block: "vga", hostPages: 1, bytes: 4096),
+            ]
+        }
+        return Standing(
+            side: side, status: .postcopyPaused, recovery: recovery, owedBytes: 1 << 20)
+    }
+
+    private static func watch(_ mode: RecoveryOptions.Mode = .automatic) -> PauseWatch {
+        PauseWatch(mode: mode, name: "--pid 7")
+    }
+
+    @Test("a break is told once, with why and what is missing, by block")
+    func told() throws {
+        var watch = Self.watch()
+        let standing = Self.paused(.destination)
+        let lines = watch.lines(standing, at: Self.second)
+        #expect(lines.count == 1)
+        let line = try #require(lines.first)
+        #expect(line.hasPrefix(PauseWatch.prefix) && line.contains("reset by peer"))
+        #expect(line.contains("'pc.ram' misses 3 pages") && line.contains("'vga' misses 1 page,"))
+        #expect(watch.lines(standing, at: 2 * Self.second).isEmpty)
+        var source = Self.watch()
+        let owed = source.lines(Self.paused(.source), at: Self.second).first ?? ""
+        #expect(owed.contains("1.00 MiB") && owed.contains("only at the source"))
+    }
+
+    @Test("the return is told with how long it took, once for each break, also two at a look")
+    func back() {
+        var watch = Self.watch()
+        var standing = Self.paused(.source, breaks: 2)
+        standing.recovery.breaks[0].resumedAtNanoseconds = Self.second + 250_000_000
+        standing.recovery.breaks[0].attempts = 3
+        let lines = watch.lines(standing, at: 2 * Self.second)
+        #expect(lines.count == 3)
+        #expect(lines[1].contains("back after 250 ms, 3 attempts"), "\(lines)")
+        standing.recovery.breaks[1].resumedAtNanoseconds = 3 * Self.second
+        standing.status = .postcopyActive
+        #expect(watch.lines(standing, at: 3 * Self.second).count == 1)
+        #expect(watch.lines(standing, at: 300 * Self.second).isEmpty, "nothing is down")
+    }
+
+    @Test("a break whose recovery broke as well came back with the next one")
+    func failedRecovery() {
+        var watch = Self.watch()
+        var standing = Self.paused(.source, breaks: 2)
+        #expect(watch.lines(standing, at: Self.second).count == 2)
+        standing.recovery.breaks[1].resumedAtNanoseconds = 3 * Self.second
+        #expect(watch.lines(standing, at: 3 * Self.second).count == 1)
+        standing.recovery.breaks[0].resumedAtNanoseconds = 3 * Self.second
+        #expect(watch.lines(standing, at: 3 * Self.second).isEmpty)
+    }
+
+    @Test(
+        "who waits for somebody says so with what to type, and again every 30 s",
+        arguments: Standing.Side.allCases)
+    func waits(side: Standing.Side) {
+        var watch = Self.watch()
+        _ = watch.lines(Self.paused(side), at: Self.second)
+        var standing = Self.paused(side, waits: true)
+        standing.recovery.refusal = "no route"
+        let said = watch.lines(standing, at: 2 * Self.second)
+        #expect(said.count == 1)
+        for word in ["'postcopy recover --pid 7'", "'postcopy abandon --pid 7'", "no route"] {
+            #expect(said.first?.contains(word) == true, "\(said)")
+        }
+        var reminders: [UInt64] = []
+        for second in 3...100 as ClosedRange<UInt64>
+        where !watch.lines(standing, at: second * Self.second).isEmpty {
+            reminders.append(second)
+        }
+        #expect(reminders == [32, 62, 92])
+        standing.recovery.waitsForSomebody = false
+        _ = watch.lines(standing, at: 101 * Self.second)
+        standing.recovery.waitsForSomebody = true
+        #expect(watch.lines(standing, at: 102 * Self.second).count == 1, "the time is up again")
+    }
+
+    @Test("nothing is said where nothing is recovered")
+    func none() {
+        var watch = Self.watch(.none)
+        #expect(watch.lines(Self.paused(.source), at: 100 * Self.second).isEmpty)
+    }
+}
