@@ -11,6 +11,7 @@
 struct pc_lost_range {
     _Atomic uint64_t start;
     _Atomic uint64_t end; /* 0: the place is free */
+    _Atomic int page_shift;
 };
 static struct pc_lost_range ranges[PC_LOST_RANGES_MAX];
 static pthread_mutex_t places = PTHREAD_MUTEX_INITIALIZER;
@@ -19,20 +20,22 @@ static int installed;
 static struct sigaction previous;
 static _Thread_local volatile int touched;
 
-static int is_watched(uint64_t address)
+/* Returns the page's shift, or -1 where nobody watches. */
+static int watched(uint64_t address)
 {
     for (int i = 0; i < PC_LOST_RANGES_MAX; i++)
         if (address < atomic_load(&ranges[i].end) && address >= atomic_load(&ranges[i].start))
-            return 1;
-    return 0;
+            return atomic_load(&ranges[i].page_shift);
+    return -1;
 }
 
 /* mmap is a bare system call in glibc, and so may be called here. */
-static int replace(uint64_t address, int shift)
+static int replace(uint64_t address)
 {
-    uint64_t length = 1ull << shift;
-    if (!is_watched(address))
+    int shift = watched(address);
+    if (shift < 0)
         return 0;
+    uint64_t length = 1ull << shift;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
     void *start = (void *)(uintptr_t)(address & ~(length - 1));
     return mmap(start, length, PROT_READ | PROT_WRITE, flags, -1, 0) != MAP_FAILED;
@@ -54,7 +57,9 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     int error = errno;
     uint64_t address = (uint64_t)(uintptr_t)info->si_addr;
-    if (info->si_code == BUS_MCEERR_AR && replace(address, info->si_addr_lsb))
+    /* A kernel without CONFIG_MEMORY_FAILURE has no other word for it than BUS_ADRERR. */
+    int is_lost = info->si_code == BUS_MCEERR_AR || info->si_code == BUS_ADRERR;
+    if (is_lost && replace(address))
         touched++;
     else
         pass_on(number, info, context);
@@ -69,7 +74,7 @@ static void install(void)
     installed = sigaction(SIGBUS, &action, &previous) == 0 ? 0 : -errno;
 }
 
-int pc_lost_watch(uint64_t start, uint64_t length)
+int pc_lost_watch(uint64_t start, uint64_t length, int page_shift)
 {
     pthread_once(&once, install);
     if (installed < 0)
@@ -80,6 +85,7 @@ int pc_lost_watch(uint64_t start, uint64_t length)
         place++;
     if (place < PC_LOST_RANGES_MAX) {
         atomic_store(&ranges[place].start, start);
+        atomic_store(&ranges[place].page_shift, page_shift);
         atomic_store(&ranges[place].end, start + length);
     }
     pthread_mutex_unlock(&places);

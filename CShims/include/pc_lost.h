@@ -6,11 +6,11 @@
 
 #define PC_LOST_RANGES_MAX 64
 
-/* From now on a thread that touches a lost page of this range, and lets SIGBUS in, finds zeros there
- * and goes on. The first call takes the handler of SIGBUS over; what is not about such a page goes to
- * the handler that was there before. Returns a place to unwatch, or -errno: ENOSPC beyond
+/* From now on a thread that touches a lost page of this range, whose pages have 2^page_shift bytes,
+ * and that lets SIGBUS in, finds zeros there and goes on. The first call takes the handler of SIGBUS
+ * over; what is about other memory goes to the handler that was there before. Returns a place to unwatch, or -errno: ENOSPC beyond
  * PC_LOST_RANGES_MAX ranges. */
-int pc_lost_watch(uint64_t start, uint64_t length);
+int pc_lost_watch(uint64_t start, uint64_t length, int page_shift);
 
 /* Ends that for a range. Returns 0. */
 int pc_lost_unwatch(int place);

@@ -15,7 +15,10 @@ public final class LostMemoryWatch: Sendable {
     /// - Throws: `ENOSPC` when too many are watched.
     public init(_ ram: GuestRAM) throws(Errno) {
         self.ram = ram
-        place = try Errno.check(pc_lost_watch(ram.address.rawValue, ram.geometry.lengthBytes))
+        let geometry = ram.geometry
+        place = try Errno.check(
+            pc_lost_watch(
+                ram.address.rawValue, geometry.lengthBytes, Int32(geometry.hostPage.shift)))
     }
 
     deinit { _ = pc_lost_unwatch(place) }

@@ -32,11 +32,13 @@ struct BreakFigures: Codable, Equatable {
         return resumedAtNs - pausedAtNs
     }
 
-    var text: String {
-        let tries = attempts > 1 ? " after \(attempts) attempts" : ""
-        guard let downNs else { return "\(problem), and it did not come back" }
-        return "\(problem), back in \(Readable.time(downNs))\(tries)"
+    var pieces: [String] {
+        guard let downNs else { return [problem, "and it did not come back"] }
+        let tries = attempts > 1 ? ["\(attempts) attempts"] : []
+        return [problem, "back in \(Readable.time(downNs))"] + tries
     }
+
+    var text: String { pieces.joined(separator: ", ") }
 }
 
 /// A cut that was asked for with `--break-after`, and what the two sides made of it.
@@ -84,11 +86,19 @@ extension ReportDocument {
             breaker.cuts, source: source?.breaks ?? [], destination: destination?.breaks ?? [])
     }
 
+    /// The JSON has them all.
+    private static let breaksInTableMax = 4
+
     /// Rows for people: what each side lost and how it came back.
     var breakPieces: [String?] {
         let sides = [("source", source), ("destination", destination)]
-        return sides.flatMap { name, side in
-            (side?.breaks ?? []).map { "\(name): \($0.text)" }
+        return sides.flatMap { name, side -> [String] in
+            let breaks = side?.breaks ?? []
+            let told = breaks.prefix(Self.breaksInTableMax).flatMap { broken in
+                ["\(name): \(broken.pieces[0])"] + broken.pieces.dropFirst()
+            }
+            let rest = breaks.count - Self.breaksInTableMax
+            return told + (rest > 0 ? ["\(name): \(rest) more"] : [])
         }
     }
 
@@ -104,9 +114,9 @@ extension ReportDocument {
         }
         return [
             "\(cuts.count) by a proxy",
-            range(cuts.compactMap(\.sourcePausedAfterNs), "source paused after"),
-            range(cuts.compactMap(\.destinationPausedAfterNs), "destination paused after"),
-            range(cuts.compactMap(\.firstPageAfterNs), "first page behind the link's return after"),
+            range(cuts.compactMap(\.sourcePausedAfterNs), "source noticed in"),
+            range(cuts.compactMap(\.destinationPausedAfterNs), "destination in"),
+            range(cuts.compactMap(\.firstPageAfterNs), "first page once whole in"),
         ]
     }
 }

@@ -1,5 +1,5 @@
 import Foundation
-import LinuxKernel
+import Postcopy
 import Synchronization
 import Testing
 
@@ -219,7 +219,8 @@ private func desk(_ side: ToldSide? = nil) -> ControlDesk {
         try withServer { path in
             #expect(!ControlCall.isStale(path))
             #expect(throws: ChannelError.self) { _ = try ControlServer(at: path, desk: desk()) }
-            #expect(try ControlCall.ask(ControlRequest(.status), at: path).ok)
+            let answer = try ControlCall.ask(ControlRequest(.status), at: path)
+            #expect(answer.ok)
         }
     }
 
@@ -247,7 +248,7 @@ private func desk(_ side: ToldSide? = nil) -> ControlDesk {
         #expect(path == "\(fresh)/\(getpid()).sock")
         #expect(ControlPlace.problem(of: fresh) == nil)
         #expect(try ControlPlace.ownPath(candidates: [fresh]) == path, "it is there by now")
-        files.createFile(atPath: path, contents: nil)
+        _ = files.createFile(atPath: path, contents: nil)
         #expect(ControlPlace.sockets(candidates: [open, fresh]).map(\.path) == [path])
         let long = "\(base)/" + String(repeating: "l", count: 100)
         #expect(throws: Refusal.self) { try ControlPlace.ownPath(candidates: [long]) }

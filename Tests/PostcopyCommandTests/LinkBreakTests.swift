@@ -1,5 +1,5 @@
 import Foundation
-import LinuxKernel
+import Postcopy
 import Testing
 
 @testable import PostcopyCommand

@@ -1,3 +1,4 @@
+import Postcopy
 import Testing
 
 @testable import PostcopyCommand

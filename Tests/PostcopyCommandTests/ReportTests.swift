@@ -223,7 +223,7 @@ func fullReport() -> ReportDocument {
     func table(columns: Int) {
         let text = SummaryTable(fullReport()).text(columns: columns)
         let widest = text.split(separator: "\n").map(\.count).max() ?? 0
-        #expect(widest <= columns)
+        #expect(widest <= columns, "\(text)")
         #expect(text.contains("vcpu8 1.23 ms"))
     }
 
