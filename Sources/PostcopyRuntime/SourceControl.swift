@@ -79,6 +79,7 @@ struct SourceControl: ~Copyable {
 
     func conclude(_ report: inout SourceReport) {
         state.recovery.end(isPaused: log.status == .postcopyPaused)
+        report.breaks = state.recovery.progress.breaks
         report.status = log.status
         report.changes = log.changes
         report.guestRunsHere = phase.mayRunGuestHere

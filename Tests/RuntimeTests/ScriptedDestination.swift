@@ -12,6 +12,7 @@ final class SourceUnderTest: Sendable {
     let session: SourceSession
     private let run: Bounded<SourceReport>
     private let listener: Mutex<Listener?>
+    let address: ChannelAddress
 
     init(
         _ guest: PatternGuest, options: MigrationOptions, starts: Bool = true,
@@ -21,6 +22,7 @@ final class SourceUnderTest: Sendable {
         guest.resume()
         let listener = try Listener(at: ChannelAddress(parsing: "tcp:127.0.0.1:0"))
         let address = listener.address
+        self.address = address
         self.listener = Mutex(listens ? consume listener : nil)
         let session = try SourceSession(guest: guest, options: options)
         self.session = session
@@ -29,11 +31,11 @@ final class SourceUnderTest: Sendable {
     }
 
     /// The next connection of the source.
-    func accept() throws -> SocketBox {
+    func accept(withinNanoseconds limit: UInt64 = 5_000_000_000) throws -> SocketBox {
         try listener.withLock { listener in
             var poller = Poller(capacity: 1)
             poller.watch(listener!)
-            guard poller.wait(timeoutNanoseconds: 5_000_000_000) > 0 else {
+            guard poller.wait(timeoutNanoseconds: limit) > 0 else {
                 throw Errno.timedOut
             }
             return SocketBox(try listener!.accept())
