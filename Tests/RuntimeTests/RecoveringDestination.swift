@@ -57,6 +57,13 @@ struct RecoveringDestination {
             version: Extensions.version, extensions: [.refusalReason, .recovery], token: token)
     }
 
+    /// The list of extensions, in bytes.
+    func offered() -> [UInt8] {
+        var (encoder, bytes) = (ReturnPathEncoder(blocks: geometries), [UInt8]())
+        encoder.append(.extensions(offer), to: &bytes)
+        return bytes
+    }
+
     var placedCount: Int { placed.reduce(0) { $0 + $1.reduce(0, +) } }
 
     /// Each page came once and as the source has it.
@@ -270,9 +277,7 @@ struct RecoveringDestination {
 
     private func answer(_ value: UInt32, on main: SocketBox) {
         if value == Extensions.question, isOwn {
-            var (encoder, bytes) = (ReturnPathEncoder(blocks: geometries), [UInt8]())
-            encoder.append(.extensions(offer), to: &bytes)
-            main.send(bytes)
+            main.send(offered())
         } else {
             main.send(message(.pong(value)))
         }
