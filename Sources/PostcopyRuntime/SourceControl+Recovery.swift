@@ -123,11 +123,8 @@ extension SourceControl {
         if report.isAbandoned {
             if let refusal = state.recovery.progress.refusal { problem += "; then \(refusal)" }
             problem += "; given up by hand"
-        } else if state.options.recovery.mode != .none {
-            problem +=
-                state.options.releasesRAM
-                ? "; it cannot be recovered, since memory was given back as it was sent"
-                : "; a guest that was still arriving itself cannot be recovered"
+        } else if state.options.recovery.mode != .none, state.options.releasesRAM {
+            problem += "; it cannot be recovered, since memory was given back as it was sent"
         }
         report.problem = problem
     }

@@ -94,7 +94,8 @@ final class CuttingProxy: Sendable {
         to.socket.shutDownSending()
     }
 
-    private func cut() {
+    /// Ends every channel; new ones are forwarded as before.
+    func cut() {
         sockets.withLock { sockets in for socket in sockets { socket.socket.shutDown() } }
     }
 }

@@ -33,6 +33,22 @@ extension RuntimeLaws.SourceRecoveryTests {
         return (main, urgent, counter, reading)
     }
 
+    /// Shows for a while that the destination lives; answers when it did so last.
+    private static func beat(
+        _ main: SocketBox, _ destination: RecoveringDestination, lastingLimits: UInt64
+    ) throws -> UInt64 {
+        let pause = try EventFlag()
+        let end = Monotonic.now() + lastingLimits * limitNanoseconds
+        var last = Monotonic.now()
+        while last < end {
+            main.send(destination.message(.heartbeat))
+            _ = pause.wait(timeoutNanoseconds: limitNanoseconds / 8)
+            last = Monotonic.now()
+        }
+        main.send(destination.message(.heartbeat))
+        return last
+    }
+
     @Test("a destination that beats is not left, and one that stops is, within the limit")
     func judges() throws {
         let options = Self.beating()
@@ -40,13 +56,7 @@ extension RuntimeLaws.SourceRecoveryTests {
         let (main, _, counter, reading) = try Self.counter(&destination, options)
         main.send(Answers.pong(0x42))
         let before = counter.pings.load(ordering: .relaxed)
-        let end = Monotonic.now() + 3 * Self.limitNanoseconds
-        var last = Monotonic.now()
-        while Monotonic.now() < end {
-            last = Monotonic.now()
-            main.send(destination.message(.heartbeat))
-            Monotonic.sleep(untilNanoseconds: last + Self.limitNanoseconds / 8)
-        }
+        let last = try Self.beat(main, destination, lastingLimits: 3)
         #expect(destination.source.session.progress.recovery.breaks.isEmpty)
         // A beat is a quarter of the limit: a dozen in this time.
         #expect(counter.pings.load(ordering: .relaxed) - before >= 6)
@@ -102,12 +112,10 @@ extension RuntimeLaws.SourceRecoveryTests {
         for page in 0..<4000 { answers.request(0, page: page, of: destination.source.guest) }
         main.send(answers.take())
         let start = Monotonic.now()
-        let end = start + 4 * Self.limitNanoseconds
-        while lives, Monotonic.now() < end {
-            main.send(destination.message(.heartbeat))
-            Monotonic.sleep(untilNanoseconds: Monotonic.now() + Self.limitNanoseconds / 8)
+        if lives {
+            _ = try Self.beat(main, destination, lastingLimits: 4)
+            #expect(destination.source.session.progress.recovery.breaks.isEmpty)
         }
-        if lives { #expect(destination.source.session.progress.recovery.breaks.isEmpty) }
         let waiting = try Self.expectWaits(destination.source)
         let linkBreak = try #require(waiting.recovery.breaks.first)
         #expect(linkBreak.problem.contains("was silent for 400 ms"))

@@ -37,8 +37,7 @@ extension RuntimeLaws.SourceRecoveryTests {
         try destination.begin(.pages(100))
         _ = try Self.expectWaits(destination.source)
         #expect(destination.source.session.recover(at: [nowhere]))
-        let refusals = try RefusalWatch(destination.source)
-        let refusal = refusals.next() ?? ""
+        let refusal = destination.source.refusal()
         #expect(refusal.contains("nobody listens there"))
         #expect(refusal.contains("the guest is lost with it"))
         #expect(refusal.contains("KiB were not sent yet"))

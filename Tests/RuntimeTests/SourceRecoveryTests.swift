@@ -56,15 +56,11 @@ extension RuntimeLaws {
         static func expectWaits(
             _ source: SourceUnderTest, line: SourceLocation = #_sourceLocation
         ) throws -> SourceProgress {
-            let deadline = Monotonic.now() + 10_000_000_000
-            while Monotonic.now() < deadline {
+            let waits = eventually {
                 let progress = source.session.progress
-                if progress.recovery.waitsForSomebody, progress.status == .postcopyPaused {
-                    return progress
-                }
-                Monotonic.sleep(untilNanoseconds: Monotonic.now() + 1_000_000)
+                return progress.recovery.waitsForSomebody && progress.status == .postcopyPaused
             }
-            Issue.record("the source does not wait", sourceLocation: line)
+            #expect(waits, "the source does not wait", sourceLocation: line)
             return source.session.progress
         }
 
@@ -139,9 +135,8 @@ extension RuntimeLaws {
             let bad = Self.badBitmaps[index]
             var destination = try Self.destination()
             try destination.begin(.pages(100))
-            let refusals = try RefusalWatch(destination.source)
             try? destination.resume(.bitmaps, bitmap: bad.change)
-            let refusal = refusals.next() ?? ""
+            let refusal = destination.source.refusal()
             #expect(refusal.contains(bad.word), "\(bad.name): \(refusal)")
             try destination.resume(.never)
             try Self.expectCompleted(destination, breaks: 1)
@@ -171,9 +166,8 @@ extension RuntimeLaws {
         func turnedAway(_ answer: RecoveryAnswer) throws {
             var destination = try Self.destination()
             try destination.begin(.pages(100))
-            let refusals = try RefusalWatch(destination.source)
             try destination.refuse(.refusalReason("not now"), .recoveryAnswer(answer))
-            let refusal = refusals.next() ?? ""
+            let refusal = destination.source.refusal()
             let expected = answer == .completed ? "cannot be" : "not now"
             #expect(refusal.contains(expected), "\(refusal)")
             try destination.resume(.never)
@@ -190,30 +184,20 @@ extension RuntimeLaws {
         func stranger(_ words: [UInt8]) throws {
             var destination = try Self.destination()
             try destination.begin(.package)
-            let refusals = try RefusalWatch(destination.source)
             let main = try destination.comeBack()
             main.send(words)
-            #expect(refusals.next()?.contains("broke the protocol") == true)
+            #expect(destination.source.refusal().contains("broke the protocol"))
             try destination.resume(.never, answer: .waiting)
             try Self.expectCompleted(destination, breaks: 1)
         }
     }
 }
 
-/// Waits for why a source's attempts fail.
-struct RefusalWatch {
-    private let source: SourceUnderTest
-
-    init(_ source: SourceUnderTest) throws { self.source = source }
-
-    /// The first refusal, within ten seconds.
-    func next() -> String? {
-        let deadline = Monotonic.now() + 10_000_000_000
-        while Monotonic.now() < deadline {
-            if let refusal = source.session.progress.recovery.refusal { return refusal }
-            Monotonic.sleep(untilNanoseconds: Monotonic.now() + 1_000_000)
-        }
-        return nil
+extension SourceUnderTest {
+    /// Why an attempt to come back has failed, once one has.
+    func refusal() -> String {
+        _ = eventually { session.progress.recovery.refusal != nil }
+        return session.progress.recovery.refusal ?? ""
     }
 }
 
