@@ -18,7 +18,12 @@ public final class Relay: Sendable {
         /// Hands the machine over once every page is here; it stands still meanwhile.
         public var holdsFirst = false
 
-        public init() {}
+        /// A link that breaks ends the way through where it is: neither side waits for it to come back,
+        /// and the next host is asked again as a whole.
+        public init() {
+            arrival.recovery.mode = .none
+            departure.recovery.mode = .none
+        }
     }
 
     private let options: Options
