@@ -11,7 +11,7 @@ struct ReturnPathThread: ~Copyable {
     let link: SourceLink
     private var decoder: ReturnPathDecoder
     private var writer: PageWriter
-    private var urgent: UrgentSocket?
+    private var urgent: SharedSocket?
     private var answered: Set<PingValue> = []
     private var knowsLengths: Bool
     private var arrivals: [HostPage] = []

@@ -10,7 +10,7 @@ final class SourceLink: Sendable {
     /// background's. Read by the return-path thread.
     let main: StreamSocket
     /// Connected by the control thread, written by the return-path thread.
-    private let urgentChannel = Mutex<UrgentSocket?>(nil)
+    private let urgentChannel = Mutex<SharedSocket?>(nil)
     private let urgentExists = Atomic(false)
     /// Whether the PING that asks for extensions may be on its way; before, nobody can have answered it.
     let asksForExtensions = Atomic(false)
@@ -51,10 +51,10 @@ final class SourceLink: Sendable {
 
     var hasUrgent: Bool { urgentExists.load(ordering: .relaxed) }
 
-    var urgent: UrgentSocket? { urgentChannel.withLock { $0 } }
+    var urgent: SharedSocket? { urgentChannel.withLock { $0 } }
 
     func deliver(urgent: consuming StreamSocket) {
-        let urgent = UrgentSocket(urgent)
+        let urgent = SharedSocket(urgent)
         urgentChannel.withLock { $0 = urgent }
         urgentExists.store(true, ordering: .relaxed)
     }
@@ -67,11 +67,4 @@ final class SourceLink: Sendable {
         main.shutDown()
         urgent?.socket.shutDown()
     }
-}
-
-/// An urgent channel: one thread writes it, and any may end it.
-final class UrgentSocket: Sendable {
-    let socket: StreamSocket
-
-    init(_ socket: consuming StreamSocket) { self.socket = socket }
 }

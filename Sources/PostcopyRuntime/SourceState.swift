@@ -121,7 +121,9 @@ final class SourceState: Sendable {
 
     /// How long a host may leave unacknowledged what was sent to it, between two ends of ours: a
     /// backstop for when nobody is there to judge.
-    var unacknowledgedNanosecondsMax: UInt64 { 4 * min(options.linkLimitNanoseconds, .max / 4) }
+    var unacknowledgedNanosecondsMax: UInt64 {
+        min(4 * min(options.linkLimitNanoseconds, .max / 4), options.silenceNanosecondsMax)
+    }
 
     /// Reports what happened on a link: nothing, once there is another.
     func report(_ event: SourceEvent, problem: String? = nil, of link: SourceLink) {

@@ -21,7 +21,7 @@ extension RuntimeLaws {
 
         @Test(
             "it comes back by itself or by hand, again and again, with every page right",
-            arguments: 0..<12 as Range<UInt64>, Breaker.allCases)
+            arguments: 0..<6 as Range<UInt64>, Breaker.allCases)
         func comesBack(seed: UInt64, _ breaker: Breaker) throws {
             var generator = SeededRandom(seed: seed)
             let preempt = seed % 2 == 0
