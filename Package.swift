@@ -111,7 +111,8 @@ let package = Package(
             name: "PostcopyCommandTests",
             dependencies: [
                 "TestSupport", "StreamWire",
-                "PostcopyCommand", "Postcopy", "PostcopyRuntime", "TestWorkload", "PageModel", "LinuxKernel",
+                "PostcopyCommand", "Postcopy", "PostcopyRuntime", "TestWorkload", "PageModel",
+                "LinuxKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: house),
         .testTarget(

@@ -145,7 +145,7 @@ import Testing
     ) throws -> RunningCommand {
         let command = try RunningCommand(
             [
-                "run", "--memory", "32M", "--downtime-limit", "0", "--rate", "0", "--run-on", "0",
+                "run", "--memory", "32M", "--run-on", "0",
                 "--warm-up", "60s", "--json", "-",
             ] + arguments, in: place)
         _ = try #require(command.line(containing: "active", within: 20))
