@@ -34,7 +34,10 @@ struct LiveFeed {
         let folder = "machine-\(feed.seed)"
         let keep = feed.isParked ? ["--park", place.path(folder)] : ["--throw-away"]
         let command = try RunningCommand(
-            ["receive", "tcp:127.0.0.1:0", "--from-qemu", "--silence-limit", Self.silence]
+            [
+                "receive", "tcp:127.0.0.1:0", "--from-qemu", "--silence-limit", Self.silence,
+                "--recover", "none",
+            ]
                 + keep + feed.arguments, in: place)
         guard let line = command.line(containing: "listening on ", within: Self.endSecondsMax),
             let uri = line.split(separator: " ").last,
