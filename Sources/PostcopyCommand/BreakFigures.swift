@@ -33,7 +33,7 @@ struct BreakFigures: Codable, Equatable {
     }
 
     var pieces: [String] {
-        guard let downNs else { return [problem, "and it did not come back"] }
+        guard let downNs else { return [problem, "not back"] }
         let tries = attempts > 1 ? ["\(attempts) attempts"] : []
         return [problem, "back in \(Readable.time(downNs))"] + tries
     }
