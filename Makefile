@@ -2,7 +2,7 @@
 # missing first. ARGS is handed on: make run ARGS="--memory 64M", make test ARGS="--filter StreamWire".
 
 PACKAGES := liburing-dev zlib1g-dev pkg-config
-TEST_PACKAGES := qemu-system-x86 binutils python3-venv
+TEST_PACKAGES := qemu-system-x86 binutils python3-venv iproute2
 
 # Folders that do not exist yet are left out, so that linting is strict about those that do.
 SWIFT_SOURCES := $(wildcard Sources Tests examples Package.swift)

@@ -38,6 +38,13 @@ final class RunningCommand: @unchecked Sendable {
 
     var processID: Int32 { process.processIdentifier }
 
+    /// Whether it may still write.
+    var isOpen: Bool {
+        condition.lock()
+        defer { condition.unlock() }
+        return openStreams > 0
+    }
+
     /// The program beside the test bundle, or the one that `POSTCOPY_PROGRAM` names.
     static let program: URL = {
         if let path = ProcessInfo.processInfo.environment["POSTCOPY_PROGRAM"] {
@@ -47,13 +54,19 @@ final class RunningCommand: @unchecked Sendable {
             .deletingLastPathComponent().appendingPathComponent("postcopy")
     }()
 
-    /// - Parameter input: what it reads on standard input.
+    /// - Parameters:
+    ///   - input: what it reads on standard input.
+    ///   - network: where its sockets are.
     init(
-        _ arguments: [String], in place: TestPlace, input: FileHandle = .nullDevice
+        _ arguments: [String], in place: TestPlace, input: FileHandle = .nullDevice,
+        network: TestNetwork? = nil
     ) throws {
         let (output, errors) = (Pipe(), Pipe())
-        process.executableURL = Self.program
-        process.arguments = arguments
+        let whole = [Self.program.path] + arguments
+        // It becomes the program, so that the process is the same one.
+        let command = network.map { $0.prefix + whole } ?? whole
+        process.executableURL = URL(fileURLWithPath: command[0])
+        process.arguments = Array(command.dropFirst())
         process.environment = ProcessInfo.processInfo.environment.merging(place.environment) {
             $1
         }
@@ -78,13 +91,31 @@ final class RunningCommand: @unchecked Sendable {
 
     /// Waits for a line on standard error; `nil` when the time or the process ends first.
     func line(containing text: String, within seconds: Double) -> String? {
+        line(containingAny: [text], within: seconds)
+    }
+
+    func line(containingAny texts: [String], within seconds: Double) -> String? {
         let limit = Date(timeIntervalSinceNow: seconds)
         condition.lock()
         defer { condition.unlock() }
         while true {
-            if let line = lines.first(where: { $0.contains(text) }) { return line }
+            if let line = lines.first(where: { line in texts.contains { line.contains($0) } }) {
+                return line
+            }
             if openStreams == 0 || !condition.wait(until: limit) { return nil }
         }
+    }
+
+    /// Waits until so many lines on standard error hold `text`; answers `false` when the time or the
+    /// process ends first.
+    func hears(_ count: Int, linesContaining text: String, within seconds: Double) -> Bool {
+        let limit = Date(timeIntervalSinceNow: seconds)
+        condition.lock()
+        defer { condition.unlock() }
+        while lines.count(where: { $0.contains(text) }) < count {
+            if openStreams == 0 || !condition.wait(until: limit) { return false }
+        }
+        return true
     }
 
     /// Waits for the end; a process that is late is killed, and that shows as its status.

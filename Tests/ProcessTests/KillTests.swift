@@ -1,0 +1,102 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+/// Either process is killed at a random moment: what the other one says and does, and what it holds.
+@Suite(.serialized) struct KillTests {
+    /// `POSTCOPY_KILLS=100`: so many of each side.
+    private static let count =
+        ProcessInfo.processInfo.environment["POSTCOPY_KILLS"].flatMap { Int($0) } ?? 6
+    /// Nobody waits longer than this for who says at once what happened.
+    private static let noticeSeconds = 10.0
+
+    /// When the other one was killed, as far as the survivor tells.
+    private enum Moment: String { case before, between, after }
+
+    @Test(
+        "a destination that is killed leaves a source that says what only it has",
+        arguments: 0..<count)
+    func destination(seed: Int) throws {
+        try inPlace { place in
+            let pair = try Self.pair(in: place)
+            Self.waitAtRandom(seed)
+            pair.receiver.signal(SIGKILL)
+            _ = pair.receiver.end(within: 10)
+            let sender = pair.sender
+            let note: Comment = "seed \(seed)"
+            let moment = try #require(Self.moment(of: sender, "runs on at the source"), note)
+            if moment == .between { try Self.interruptTwice(sender, subject: "the migration") }
+            let ended = sender.end(within: 30)
+            switch moment {
+            case .before:
+                #expect(ended.status == 1, "\(note): \(ended)")
+                #expect(ended.json["status"] as? String == "failed", "\(note): \(ended)")
+                #expect(ended.number("verify", "mismatches") == 0, "\(note): \(ended)")
+            case .between: #expect(ended.status == 130, "\(note): \(ended)")
+            case .after:
+                #expect(ended.status == 0, "\(note): \(ended)")
+                #expect(ended.json["status"] as? String == "completed", "\(note): \(ended)")
+            }
+            #expect(place.leftovers(expecting: ["socket"]) == [], note)
+        }
+    }
+
+    @Test(
+        "a source that is killed leaves a destination that says what is missing",
+        arguments: 0..<count)
+    func source(seed: Int) throws {
+        try inPlace { place in
+            let pair = try Self.pair(in: place)
+            Self.waitAtRandom(seed)
+            pair.sender.signal(SIGKILL)
+            _ = pair.sender.end(within: 10)
+            let receiver = pair.receiver
+            let note: Comment = "seed \(seed)"
+            let moment = try #require(Self.moment(of: receiver, "postcopy: failed"), note)
+            if moment == .between { try Self.interruptTwice(receiver, subject: "the guest") }
+            let ended = receiver.end(within: 30)
+            switch moment {
+            case .before:
+                #expect(ended.status == 1, "\(note): \(ended)")
+                #expect(ended.errorLines.last?.hasPrefix("postcopy: failed: ") == true, note)
+            case .between: #expect(ended.status == 130, "\(note): \(ended)")
+            case .after:
+                #expect(ended.status == 0, "\(note): \(ended)")
+                #expect(ended.number("verify", "mismatches") == 0, "\(note): \(ended)")
+            }
+            #expect(place.leftovers(expecting: ["socket"]) == [], note)
+        }
+    }
+
+    private static func pair(in place: TestPlace) throws -> RecoveryProcessTests.Pair {
+        try RecoveryProcessTests.pair(
+            in: place, uri: "unix:\(place.path("socket"))", memory: "32M", warmUp: "150ms",
+            bandwidth: "60MB/s")
+    }
+
+    /// A moment of the time that such a migration takes.
+    private static func waitAtRandom(_ seed: Int) {
+        var generator = SeededRandom(seed: UInt64(seed))
+        pause(milliseconds: generator.below(1_400))
+    }
+
+    /// Waits until the survivor has ended or says that it waits.
+    private static func moment(of survivor: RunningCommand, _ failure: String) -> Moment? {
+        guard
+            let line = survivor.line(
+                containingAny: [failure, "postcopy-paused", "every page is here", "completed"],
+                within: noticeSeconds)
+        else { return survivor.isOpen ? nil : .after }
+        if line.contains(failure) { return .before }
+        return line.contains("postcopy-paused") ? .between : .after
+    }
+
+    /// The survivor waits for somebody: the first interruption says so, the second one ends it.
+    private static func interruptTwice(_ survivor: RunningCommand, subject: String) throws {
+        survivor.signal(SIGINT)
+        _ = try #require(survivor.line(containing: "interrupt again", within: 10))
+        survivor.signal(SIGINT)
+        _ = try #require(survivor.line(containing: "\(subject) is abandoned", within: 10))
+    }
+}
