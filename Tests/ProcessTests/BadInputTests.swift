@@ -156,7 +156,10 @@ import Testing
                 let command = try RunningCommand(
                     ["receive", uri] + limit.dropLast(), in: place)
                 _ = try #require(command.line(containing: "listening", within: 10))
+                // One that says nothing at all is nobody, and keeps no source out.
                 let stranger = try StreamSocket.connect(to: ChannelAddress(parsing: uri))
+                let head: [UInt8] = [0x51, 0x45, 0x56, 0x4d]
+                try stranger.send(head.span)
                 ended = command.end(within: 10)
                 stranger.shutDown()
             }
