@@ -38,6 +38,13 @@ public final class PageDemand: Sendable {
         return isNew ? .request : .wait
     }
 
+    /// Whether a page that came may be placed: one that is here was discarded by nobody, and its second
+    /// copy may be older than what the guest has made of the first. Changes nothing: until the kernel has
+    /// the page nobody may read that it is here.
+    public func admits(_ page: HostPage) -> Bool {
+        !received[page.block.rawValue].contains(page.page)
+    }
+
     /// Notes pages that the kernel has; answers how many are new, and whether that leaves none missing.
     public func settle(
         _ pages: Range<HostPageIndex>, of block: BlockIndex

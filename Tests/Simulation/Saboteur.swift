@@ -1,0 +1,187 @@
+import MigrationCore
+import PageModel
+import StreamWire
+
+/// Something that is done once, later.
+final class Errand: Worker {
+    private var body: (() -> Void)?
+
+    init(_ world: World, _ side: Side, at instant: Int, _ body: @escaping () -> Void) {
+        self.body = body
+        super.init(world, "errand", side)
+        goOn(at: instant)
+    }
+
+    override func step() {
+        let body = body.take()
+        body?()
+    }
+}
+
+/// The destination's listener, as the network sees it.
+final class Door {
+    private let world: World
+    private var arrivals: [Connection] = []
+    /// The source's, the newest last.
+    private(set) var connections: [Connection] = []
+    /// Until when nobody gets in; whether they are told so.
+    var refusesUntil = 0
+    var isSilent = false
+
+    init(_ world: World) { self.world = world }
+
+    func nextArrival() -> Connection? { arrivals.isEmpty ? nil : arrivals.removeFirst() }
+
+    var live: [Connection] {
+        connections.removeAll(where: \.isDone)
+        return connections.filter { !$0.isClosed[0] && !$0.pipes[0].isCut }
+    }
+
+    func connect(isSource: Bool, worker: Worker, _ done: @escaping (Socket?) -> Void) {
+        let arrival = world.now + world.delay()
+        guard world.now >= refusesUntil else {
+            let told = isSilent ? world.now + Duration.second : arrival + world.delay()
+            _ = Errand(world, worker.side, at: told) { done(nil) }
+            return
+        }
+        let connection = Connection(world, isSource: isSource)
+        if isSource { connections.append(connection) }
+        _ = Errand(world, .nobody, at: arrival) { [self] in
+            arrivals.append(connection)
+            world.parts.destination.control.goOn()
+        }
+        _ = Errand(world, worker.side, at: arrival + world.delay()) {
+            done(Socket(connection: connection, end: 0))
+        }
+    }
+}
+
+/// Brings what goes wrong.
+final class Saboteur {
+    private let world: World
+    private var pending: [Fault]
+    private var hasBegun = false
+
+    init(_ world: World) {
+        self.world = world
+        pending = world.scenario.faults
+    }
+
+    func reached(_ moment: Moment) {
+        var later: [Fault] = []
+        for fault in pending {
+            guard fault.moment == moment else {
+                later.append(fault)
+                continue
+            }
+            _ = Errand(world, .nobody, at: world.now + fault.delay) { [self] in bring(fault.kind) }
+        }
+        pending = later
+        if moment == .endSent { beginAtLast() }
+    }
+
+    /// No migration goes through untroubled.
+    func beginAtLast() { if !hasBegun { bring(.cut) } }
+
+    private func bring(_ kind: Fault.Kind) {
+        guard world.now < Duration.healed else { return }
+        // Nothing tells a stranger who comes first from the source.
+        let mayCome = kind == .stranger && world.parts.destination.control.hasBegun
+        guard mayCome || kind == .freeze || !world.parts.destination.door.live.isEmpty
+        else {
+            // There is nothing to break: wait for the next link.
+            pending.append(
+                Fault(
+                    kind: kind, moment: .welcomed,
+                    delay: world.draw(Duration.millisecond)))
+            return
+        }
+        guard kind != .stranger || mayCome else { return beginAtLast() }
+        hasBegun = true
+        world.note("fault", "\(kind)")
+        world.tally.faults["\(kind)", default: 0] += 1
+        if world.parts.source.isRecovering, kind != .stranger { world.tally.insideRecovery += 1 }
+        switch kind {
+        case .cut: for connection in live { cut(connection, deafness: 0) }
+        case .cutOne: cut(live[world.draw(live.count)], deafness: 0)
+        case .halfOpen:
+            let deafness = 1 + world.draw(3)
+            for connection in live { cut(connection, deafness: deafness) }
+        case .stall:
+            let connection = live[world.draw(live.count)]
+            connection.pipes[world.draw(2)].stall(
+                until: world.now + world.draw(600 * Duration.millisecond))
+        case .cutAndRefuse:
+            let door = world.parts.destination.door!
+            door.refusesUntil = world.now + world.draw(2 * Duration.second)
+            door.isSilent = world.draw(2) == 0
+            for connection in live { cut(connection, deafness: 0) }
+        case .freeze:
+            world.frozenUntil[world.draw(2)] =
+                world.now + world.draw(700 * Duration.millisecond)
+        case .stranger: Stranger.knock(world)
+        case .rogueDiscard:
+            world.parts.source.sender.isRogue = world.parts.source.phase.status != .active
+        }
+    }
+
+    private var live: [Connection] { world.parts.destination.door.live }
+
+    /// - Parameter deafness: bit by bit, which ends hear nothing of it.
+    private func cut(_ connection: Connection, deafness: Int) {
+        let heard: [Int?] = (0...1).map { end in
+            if deafness & (1 << end) != 0 { return nil }
+            return world.now + world.draw(3 * Duration.millisecond)
+        }
+        connection.cut(heard: heard)
+    }
+}
+
+/// Somebody who connects and is no part of the migration, or is a late echo of it.
+enum Stranger {
+    static func knock(_ world: World) {
+        let worker = Visitor(world)
+        world.parts.destination.door.connect(isSource: false, worker: worker) { socket in
+            guard let socket else { return }
+            var bytes = opening(world)
+            let count = socket.write(bytes[...]) ?? 0
+            bytes.removeFirst(count)
+            socket.listen(reader: nil, writer: nil)
+            _ = Errand(world, .nobody, at: world.now + world.draw(Duration.second)) {
+                socket.close()
+            }
+        }
+    }
+
+    private final class Visitor: Worker {
+        init(_ world: World) { super.init(world, "stranger", .nobody) }
+    }
+
+    private static func opening(_ world: World) -> [UInt8] {
+        let source = world.parts.source
+        let destination = world.parts.destination
+        let wrong = MigrationToken(high: world.drawWord(), low: destination.token.low)
+        let old = UInt32(world.draw(Int(source.lastAttempt) + 1))
+        var bytes: [UInt8] = []
+        switch world.draw(7) {
+        case 0: bytes = (0..<40).map { _ in UInt8(truncatingIfNeeded: world.drawWord()) }
+        case 1: StreamEncoder.appendHead(machineType: "small-1", to: &bytes)
+        case 2, 3:
+            ChannelHello(token: wrong, channel: .main, attempt: source.lastAttempt + 1)
+                .append(to: &bytes)
+        case 4:
+            ChannelHello(token: wrong, channel: .urgent, attempt: source.lastAttempt)
+                .append(to: &bytes)
+        case 5:
+            // A hello of a link that was up, on its way for long.
+            let attempt = min(old, destination.control.attempt)
+            ChannelHello(token: destination.token, channel: .main, attempt: attempt)
+                .append(to: &bytes)
+        default:
+            guard old < destination.control.attempt else { break }
+            ChannelHello(token: destination.token, channel: .urgent, attempt: old)
+                .append(to: &bytes)
+        }
+        return bytes
+    }
+}
