@@ -9,10 +9,10 @@ SWIFT_SOURCES := $(wildcard Sources Tests examples Package.swift)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-qemu lint format build clean deps test-deps
+.PHONY: help run test bench bench-qemu simulate simulate-mutants lint format build clean deps test-deps
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # One round of precopy, so that all parts are seen: by itself this workload fits into the downtime.
 run: ARGS ?= --switch-after-rounds 1
@@ -30,6 +30,16 @@ bench: deps ## measure, beside the floor of this machine
 bench-qemu: test-deps ## compare who serves a missing page how fast, we or a QEMU
 	@swift build -c release --product postcopy
 	@.build/interop/bin/python3 Tests/Interop/run.py latency --random --repeat 5 $(ARGS)
+
+# Needs nothing but Swift: the core of both sides on virtual time.
+SEEDS ?= 100000
+
+simulate: deps ## run SEEDS migrations over links that break, all from their seeds
+	@swift build -c release --product postcopy-simulate
+	@.build/release/postcopy-simulate --seeds $(SEEDS) $(ARGS)
+
+simulate-mutants: deps ## break the core on purpose and show which law finds it at which seed
+	@Tests/Simulation/Mutants/run 10000 $(ARGS)
 
 lint: ## check the format of every Swift file
 	@swift format lint --strict --parallel --recursive $(SWIFT_SOURCES)

@@ -15,6 +15,7 @@ let package = Package(
         .library(name: "Postcopy", targets: ["Postcopy"]),
         .executable(name: "postcopy", targets: ["PostcopyCommand"]),
         .executable(name: "postcopy-bench", targets: ["PostcopyBench"]),
+        .executable(name: "postcopy-simulate", targets: ["PostcopySimulate"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -75,6 +76,15 @@ let package = Package(
             name: "TestSupport", dependencies: ["PageModel", "StreamWire", "LinuxKernel"],
             path: "Tests/TestSupport",
             swiftSettings: house),
+        .target(
+            name: "Simulation",
+            dependencies: ["TestSupport", "MigrationCore", "StreamWire", "PageModel"],
+            path: "Tests/Simulation", exclude: ["Mutants"], swiftSettings: house),
+        .executableTarget(
+            name: "PostcopySimulate", dependencies: ["Simulation"], path: "Tests/Simulate",
+            swiftSettings: house),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: house),
         .testTarget(
             name: "PageModelTests", dependencies: ["TestSupport", "PageModel", "LinuxKernel"],
             swiftSettings: house),

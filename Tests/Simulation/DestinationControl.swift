@@ -83,8 +83,8 @@ final class DestinationControl: Worker {
 
     private func finish(_ error: UInt32) {
         state.send(.message(.shut(error)))
-        lingersUntil = world.now + Duration.second
-        goOn(at: world.now + Duration.second)
+        lingersUntil = world.now + Time.second
+        goOn(at: world.now + Time.second)
     }
 
     private func linger(_ until: Int) {
@@ -170,12 +170,10 @@ final class DestinationControl: Worker {
         }
         switch gate.judge(hello, in: state.phase) {
         case .welcome(let answer):
-            if hello.token != state.token || !visitor.socket.connection.isSource {
-                world.fail("a stranger stays out", "its hello was \(hello)")
-            }
             if hello.attempt <= lastAttempt ?? 0 {
                 world.fail("an old attempt stays out", "\(hello.attempt)")
             }
+            judge(hello, visitor)
             lastAttempt = hello.attempt
             world.note("destination", "welcomes attempt \(hello.attempt): \(answer)")
             perform(state.advance(.reconnected))
@@ -195,16 +193,21 @@ final class DestinationControl: Worker {
         }
     }
 
+    /// Judges the gate that let somebody in.
+    private func judge(_ hello: ChannelHello, _ visitor: Visitor) {
+        guard hello.token == state.token, visitor.socket.connection.isSource else {
+            return world.fail("a stranger stays out", "its hello was \(hello)")
+        }
+    }
+
     private func judgeUrgent(_ hello: ChannelHello, _ visitor: Visitor) -> Judgement {
         guard gate.admits(urgent: hello), let link = state.link, !link.isEnding,
             link.urgent == nil
         else { return .close }
-        if hello.token != state.token || !visitor.socket.connection.isSource {
-            world.fail("a stranger stays out", "its urgent hello was \(hello)")
-        }
         if hello.attempt != link.attempt {
             world.fail("an old attempt stays out", "\(hello.attempt) on \(link.attempt)")
         }
+        judge(hello, visitor)
         link.urgent = visitor.socket
         state.fault.adoptUrgent(link, [])
         return .taken
@@ -225,7 +228,7 @@ final class Loader: Worker {
     func begin(_ pings: [UInt32]) {
         self.pings = pings
         isLoading = true
-        goOn(at: world.now + world.draw(4 * Duration.millisecond))
+        goOn(at: world.now + world.draw(4 * Time.millisecond))
     }
 
     func giveUp() {

@@ -204,17 +204,17 @@ final class DestinationFault: Worker {
     private func rest(_ link: DestinationLink) {
         var due = Int.max
         if flags.offers, outgoing.isEmpty {
-            if world.now - times.wrote >= Duration.beat {
+            if world.now - times.wrote >= Time.beat {
                 outgoing.edit { encoder.append(.heartbeat, to: &$0) }
                 return goOn()
             }
-            due = times.wrote + Duration.beat
+            due = times.wrote + Time.beat
         }
         if link.urgent != nil, flags.hasUrgentSpoken, !flags.urgentHasEnded {
-            if world.now - times.heardUrgent >= Duration.linkLimit {
+            if world.now - times.heardUrgent >= Time.linkLimit {
                 return fail("the urgent channel is silent")
             }
-            due = min(due, times.heardUrgent + Duration.linkLimit)
+            due = min(due, times.heardUrgent + Time.linkLimit)
         }
         if due < .max { goOn(at: due) }
     }
@@ -270,7 +270,7 @@ final class DestinationFault: Worker {
     private func add(_ version: UInt64, _ block: BlockIndex, _ offset: RAMOffset) {
         do throws(AssemblyError) {
             let outcome = try assembly.add(targetPageInBlock: offset, of: block)
-            if case .complete(let page, _) = outcome, !state.demand.admits(page) {
+            if case .complete(let page, _) = outcome, !state.admits(page) {
                 world.fail("no page is placed twice", "ram\(block.rawValue) at \(offset.rawValue)")
             }
             placer.add(outcome, version, of: block, at: offset)

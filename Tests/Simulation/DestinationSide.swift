@@ -118,6 +118,17 @@ final class DestinationSide {
         if demand.settle(pages, of: block).isLast { post(.event(.allPagesPlaced)) }
     }
 
+    /// Whether a page that came may be placed; it is not here because somebody asked.
+    func admits(_ page: HostPage) -> Bool {
+        let isAdmitted = demand.admits(page)
+        let isReceived = demand.received[page.block.rawValue].contains(page.page)
+        if isReceived, !world.parts.guest.isPresent(page) {
+            world.fail(
+                "received implies placed", "ram\(page.block.rawValue) page \(page.page.rawValue)")
+        }
+        return isAdmitted
+    }
+
     /// Whether every page that would be told as received is there.
     func checkReceived() {
         for (index, geometry) in blocks.enumerated() {

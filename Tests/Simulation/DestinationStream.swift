@@ -115,7 +115,7 @@ final class DestinationStream: Worker {
     }
 
     private func rest(_ link: DestinationLink) {
-        let limit = fillsMemory ? Duration.silenceLimit : Duration.linkLimit
+        let limit = fillsMemory ? Time.silenceLimit : Time.linkLimit
         guard world.now - heardAt >= limit else { return goOn(at: heardAt + limit) }
         guard hasEnded else { return fail(link, .linkInterrupted, "the source is silent") }
         let missing = state.demand.missing.load(ordering: .relaxed)
@@ -165,7 +165,7 @@ final class DestinationStream: Worker {
         if fillsMemory { return store(version, block, offset) }
         do throws(AssemblyError) {
             let outcome = try assembly.add(targetPageInBlock: offset, of: block)
-            if case .complete(let page, _) = outcome, !state.demand.admits(page) {
+            if case .complete(let page, _) = outcome, !state.admits(page) {
                 world.fail("no page is placed twice", "ram\(block.rawValue) at \(offset.rawValue)")
             }
             placer.add(outcome, version, of: block, at: offset)

@@ -180,11 +180,11 @@ final class GuestModel {
         if runsAtDestination && !devicesLoaded {
             world.fail("no guest without its devices", "it runs, and they are not loaded")
         }
-        if world.now > Duration.answered, let first = waiters.first {
+        if world.now > Time.answered, let first = waiters.first {
             world.fail(
                 "who waits is answered",
                 "ram\(first.page.block.rawValue) page \(first.page.page.rawValue) since "
-                    + "\(first.since / Duration.millisecond) ms")
+                    + "\(first.since / Time.millisecond) ms")
         }
     }
 
@@ -240,7 +240,7 @@ final class GuestThread: Worker {
             guest.read(place.block, place.page)
             if world.draw(2) == 0 { guest.writeAtDestination(place.block, place.page) }
         }
-        let scale = [2, 20, 400, 20_000][world.draw(4)] * Duration.microsecond
+        let scale = [2, 20, 400, 20_000][world.draw(4)] * Time.microsecond
         goOn(at: world.now + 500 + world.draw(scale))
     }
 

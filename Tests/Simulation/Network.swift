@@ -56,7 +56,9 @@ final class Pipe {
     init(_ world: World) { self.world = world }
 
     private var arrived: Int {
-        while nextArrival < arrivals.count, arrivals[nextArrival].at <= world.now { nextArrival += 1 }
+        while nextArrival < arrivals.count, arrivals[nextArrival].at <= world.now {
+            nextArrival += 1
+        }
         return nextArrival == 0 ? 0 : arrivals[nextArrival - 1].end
     }
 
@@ -209,7 +211,7 @@ struct Socket {
         let pipe = connection.pipes[end]
         if let since = pipe.unheardSince {
             // The kernel gives up (`TCP_USER_TIMEOUT`).
-            let at = since + 4 * Duration.linkLimit
+            let at = since + 4 * Time.linkLimit
             connection.breaksAt[end] = min(at, connection.breaksAt[end] ?? at)
         }
         if let at = connection.breaksAt[end], let writer = pipe.writer {

@@ -40,7 +40,7 @@ final class Door {
     func connect(isSource: Bool, worker: Worker, _ done: @escaping (Socket?) -> Void) {
         let arrival = world.now + world.delay()
         guard world.now >= refusesUntil else {
-            let told = isSilent ? world.now + Duration.second : arrival + world.delay()
+            let told = isSilent ? world.now + Time.second : arrival + world.delay()
             _ = Errand(world, worker.side, at: told) { done(nil) }
             return
         }
@@ -84,7 +84,7 @@ final class Saboteur {
     func beginAtLast() { if !hasBegun { bring(.cut) } }
 
     private func bring(_ kind: Fault.Kind) {
-        guard world.now < Duration.healed else { return }
+        guard world.now < Time.healed else { return }
         // Nothing tells a stranger who comes first from the source.
         let mayCome = kind == .stranger && world.parts.destination.control.hasBegun
         guard mayCome || kind == .freeze || !world.parts.destination.door.live.isEmpty
@@ -93,7 +93,7 @@ final class Saboteur {
             pending.append(
                 Fault(
                     kind: kind, moment: .welcomed,
-                    delay: world.draw(Duration.millisecond)))
+                    delay: world.draw(Time.millisecond)))
             return
         }
         guard kind != .stranger || mayCome else { return beginAtLast() }
@@ -110,15 +110,15 @@ final class Saboteur {
         case .stall:
             let connection = live[world.draw(live.count)]
             connection.pipes[world.draw(2)].stall(
-                until: world.now + world.draw(600 * Duration.millisecond))
+                until: world.now + world.draw(600 * Time.millisecond))
         case .cutAndRefuse:
             let door = world.parts.destination.door!
-            door.refusesUntil = world.now + world.draw(2 * Duration.second)
+            door.refusesUntil = world.now + world.draw(2 * Time.second)
             door.isSilent = world.draw(2) == 0
             for connection in live { cut(connection, deafness: 0) }
         case .freeze:
             world.frozenUntil[world.draw(2)] =
-                world.now + world.draw(700 * Duration.millisecond)
+                world.now + world.draw(700 * Time.millisecond)
         case .stranger: Stranger.knock(world)
         case .rogueDiscard:
             world.parts.source.sender.isRogue = world.parts.source.phase.status != .active
@@ -131,7 +131,7 @@ final class Saboteur {
     private func cut(_ connection: Connection, deafness: Int) {
         let heard: [Int?] = (0...1).map { end in
             if deafness & (1 << end) != 0 { return nil }
-            return world.now + world.draw(3 * Duration.millisecond)
+            return world.now + world.draw(3 * Time.millisecond)
         }
         connection.cut(heard: heard)
     }
@@ -147,7 +147,7 @@ enum Stranger {
             let count = socket.write(bytes[...]) ?? 0
             bytes.removeFirst(count)
             socket.listen(reader: nil, writer: nil)
-            _ = Errand(world, .nobody, at: world.now + world.draw(Duration.second)) {
+            _ = Errand(world, .nobody, at: world.now + world.draw(Time.second)) {
                 socket.close()
             }
         }

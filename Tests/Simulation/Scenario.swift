@@ -45,9 +45,9 @@ struct Scenario {
         devicePages = random.below(4)
         refusesDevices = random.below(30) == 0
         socketBytes = [3_000, 9_000, 30_000, 200_000][random.below(4)]
-        let fastest = [5, 50, 500, 5_000][random.below(4)] * Duration.microsecond
+        let fastest = [5, 50, 500, 5_000][random.below(4)] * Time.microsecond
         delay = fastest...(fastest * (1 + random.below(4)))
-        restMax = [0, 200, 2_000, 10_000][random.below(4)] * Duration.microsecond
+        restMax = [0, 200, 2_000, 10_000][random.below(4)] * Time.microsecond
         queueCapacity = 1 + random.below(4)
         faults = Self.faults(limits, &random)
         token = (random.next(), random.next())
@@ -79,14 +79,14 @@ struct Scenario {
                 let first: [Moment] = [.connected, .packageBegun, .packageSent, .guestStarted]
                 moment = first[[0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3][random.below(12)]]
             }
-            let scale = [20, 1_000, 8_000, 60_000][random.below(4)] * Duration.microsecond
+            let scale = [20, 1_000, 8_000, 60_000][random.below(4)] * Time.microsecond
             return Fault(kind: kind, moment: moment, delay: random.below(scale))
         }
     }
 }
 
 /// Virtual time is counted in nanoseconds.
-enum Duration {
+enum Time {
     static let microsecond = 1_000
     static let millisecond = 1_000_000
     static let second = 1_000_000_000

@@ -61,7 +61,7 @@ final class SourceReturn: Worker {
         if serveNext(link) {
             // Nobody but the sender makes room in a full queue.
             return asked.isEmpty || link.urgent != nil
-                ? goOn() : goOn(at: world.now + 100 * Duration.microsecond)
+                ? goOn() : goOn(at: world.now + 100 * Time.microsecond)
         }
         if link.endsUrgent, link.urgent != nil {
             link.endsUrgent = false
@@ -99,17 +99,20 @@ final class SourceReturn: Worker {
 
     /// Nothing is readable: judges the silence, and breaks its own.
     private func rest(_ link: SourceLink) {
-        let watches = state.phase.status == .postcopyDevice
+        let watches =
+            state.phase.status == .postcopyDevice
             || state.phase.status == .postcopyActive || link.isResumed
-        let limit = watches ? Duration.linkLimit : Duration.silenceLimit
-        if world.now - heardAt >= limit { return fail(link, .linkLost, "the destination is silent") }
+        let limit = watches ? Time.linkLimit : Time.silenceLimit
+        if world.now - heardAt >= limit {
+            return fail(link, .linkLost, "the destination is silent")
+        }
         var due = heardAt + limit
         if link.urgent != nil, hasHelloed, !link.endsUrgent {
-            if world.now - wroteUrgentAt >= Duration.beat {
+            if world.now - wroteUrgentAt >= Time.beat {
                 urgentOut.edit { RAMRecordEncoder.appendHeartbeat(to: &$0) }
                 return goOn()
             }
-            due = min(due, wroteUrgentAt + Duration.beat)
+            due = min(due, wroteUrgentAt + Time.beat)
         }
         goOn(at: max(due, world.now + 1))
     }
@@ -140,15 +143,16 @@ final class SourceReturn: Worker {
         if count > 0 { wroteUrgentAt = world.now }
         if urgentOut.isEmpty { return goOn() }
         // A channel whose peer has gone takes nothing, and its break is heard elsewhere.
-        if world.now - wroteUrgentAt >= 4 * Duration.linkLimit {
+        if world.now - wroteUrgentAt >= 4 * Time.linkLimit {
             return fail(link, .linkLost, "the urgent channel takes nothing")
         }
-        goOn(at: min(wroteUrgentAt + 4 * Duration.linkLimit, world.now + Duration.beat))
+        goOn(at: min(wroteUrgentAt + 4 * Time.linkLimit, world.now + Time.beat))
     }
 
     private func encode(_ page: HostPage, _ link: SourceLink) {
         helloUrgent(link)
-        world.note("return", "ram\(page.block.rawValue) page \(page.page.rawValue) goes out urgently")
+        world.note(
+            "return", "ram\(page.block.rawValue) page \(page.page.rawValue) goes out urgently")
         let pages = state.blocks[page.block.rawValue].targetPages(of: page.page)
         urgentOut.edit { state.append(pages, of: page.block, &state.urgentEncoder, to: &$0) }
     }
@@ -188,7 +192,8 @@ final class SourceReturn: Worker {
     }
 
     private func takeBits(_ block: BlockIndex, _ first: Int, _ range: Range<Int>) {
-        for (index, at) in stride(from: range.lowerBound, to: range.upperBound, by: 8).enumerated() {
+        for (index, at) in stride(from: range.lowerBound, to: range.upperBound, by: 8).enumerated()
+        {
             let word = ReceivedBitmap.word(in: buffer.bytes.span, at: at)
             intake?.take(received: word, at: first + index, of: block)
         }

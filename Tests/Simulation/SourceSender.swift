@@ -61,8 +61,10 @@ final class SourceSender: Worker {
         outgoing.consume(count)
         if count > 0 { link.wroteMainAt = world.now }
         guard outgoing.isEmpty else { return }
-        goOn(at: world.now + world.stepTime() + (world.scenario.restMax == 0
-            ? 0 : world.draw(world.scenario.restMax)))
+        goOn(
+            at: world.now + world.stepTime()
+                + (world.scenario.restMax == 0
+                    ? 0 : world.draw(world.scenario.restMax)))
     }
 
     private func takeWork(_ link: SourceLink) -> Bool {

@@ -69,7 +69,8 @@ final class SourceSide {
     func post(_ message: Mail) {
         mail.append(message)
         if mail.count > Self.mailMax {
-            world.fail("bounded queues stay bounded", "the source's control has \(mail.count) messages")
+            world.fail(
+                "bounded queues stay bounded", "the source's control has \(mail.count) messages")
         }
         control.goOn()
     }

@@ -84,9 +84,9 @@ final class World {
     /// How long one step takes: mostly little, and now and then another thread has the core.
     func stepTime() -> Int {
         switch random.below(100) {
-        case 0..<80: 300 + random.below(4 * Duration.microsecond)
-        case 80..<98: random.below(100 * Duration.microsecond)
-        default: random.below(4 * Duration.millisecond)
+        case 0..<80: 300 + random.below(4 * Time.microsecond)
+        case 80..<98: random.below(100 * Time.microsecond)
+        default: random.below(4 * Time.millisecond)
         }
     }
 
@@ -126,14 +126,14 @@ final class World {
             worker.dueAt = .max
             let frozen = frozenUntil[worker.side.rawValue]
             guard frozen <= now else {
-                wake(worker, at: frozen + random.below(50 * Duration.microsecond))
+                wake(worker, at: frozen + random.below(50 * Time.microsecond))
                 continue
             }
             worker.step()
             steps += 1
             parts.guest.check()
             if parts.source.hasEnded && parts.destination.hasEnded { return conclude() }
-            if now > Duration.ended || steps > Self.stepsMax { return judgeDelay() }
+            if now > Time.ended || steps > Self.stepsMax { return judgeDelay() }
         }
         if violation == nil { judgeDelay() }
     }
@@ -148,7 +148,7 @@ final class World {
         fail(
             "the migration ends",
             "source \(parts.source.phase), destination \(parts.destination.phase) after "
-                + "\(now / Duration.millisecond) ms; \(parts.guest.waitingCount) threads wait, "
+                + "\(now / Time.millisecond) ms; \(parts.guest.waitingCount) threads wait, "
                 + "\(parts.destination.demand.missing.load(ordering: .relaxed)) pages missing")
     }
 
@@ -182,7 +182,7 @@ struct Trace {
 
     mutating func add(_ now: Int, _ who: String, _ what: String) {
         guard isOn else { return }
-        let time = String(now / Duration.microsecond)
+        let time = String(now / Time.microsecond)
         let gap = String(repeating: " ", count: max(0, 9 - time.count))
         lines.append("\(gap)\(time) us  \(who): \(what)")
     }

@@ -120,6 +120,24 @@ let importRules = [
         }
     },
     Rule(
+        law: "the simulator drives the core on virtual time: no kernel, thread or clock",
+        refuses: [
+            "import LinuxKernel", "import PostcopyRuntime", "import Glibc", "import Foundation",
+        ].map { SourceFile("Tests/Simulation/A.swift", $0) },
+        accepts: [
+            SourceFile("Tests/Simulation/A.swift", "import MigrationCore"),
+            SourceFile("Tests/Simulate/A.swift", "import Glibc"),
+        ]
+    ) { file in
+        guard file.isSwift, file.isIn("Tests/Simulation") else { return [] }
+        let allowed: Set = [
+            "MigrationCore", "StreamWire", "PageModel", "TestSupport", "Synchronization",
+        ]
+        return file.violations(in: file.code) { line in
+            imports(in: line).first { !allowed.contains($0) }.map { "imports \($0)" }
+        }
+    },
+    Rule(
         law: "tests are Swift Testing's: `make test` does not run XCTest and would lose them",
         refuses: [SourceFile("Tests/StreamWireTests/A.swift", "import XCTest")],
         accepts: [SourceFile("Tests/StreamWireTests/A.swift", "import Testing")]
