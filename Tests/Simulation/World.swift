@@ -1,4 +1,5 @@
 import MigrationCore
+import PageModel
 import Synchronization
 import TestSupport
 

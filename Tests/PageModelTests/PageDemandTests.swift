@@ -1,4 +1,3 @@
-import MigrationCore
 import PageModel
 import Synchronization
 import TestSupport
