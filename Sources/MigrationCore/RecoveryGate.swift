@@ -20,19 +20,25 @@ public struct RecoveryGate: Hashable, Sendable {
         case refuse(RecoveryAnswer)
     }
 
-    /// Judges a new main channel.
+    /// Judges a new main channel, and remembers its attempt where it is let in: it is taken at once.
     public mutating func judge(_ hello: ChannelHello, in phase: DestinationPhase) -> Verdict {
+        let verdict = verdict(on: hello, in: phase)
+        if case .welcome = verdict { attempt = hello.attempt }
+        return verdict
+    }
+
+    /// What `judge` would say. Remembers nothing: for a side that still has an old link to end, and
+    /// would turn the same hello away when it judges it again.
+    public func verdict(on hello: ChannelHello, in phase: DestinationPhase) -> Verdict {
         guard hello.token == token, hello.channel == .main else { return .refuse(.stranger) }
         guard hello.attempt > attempt else { return .refuse(.busy) }
-        switch phase {
-        case .paused(let halt):
-            attempt = hello.attempt
-            return .welcome(halt == .running ? .running : .waiting)
-        case .completed: return .refuse(.completed)
-        case .failed: return .refuse(.neverRan)
+        return switch phase {
+        case .paused(let halt): .welcome(halt == .running ? .running : .waiting)
+        case .completed: .refuse(.completed)
+        case .failed: .refuse(.neverRan)
         case .none, .setup, .advised, .discarding, .listening, .loaded, .running, .streamEnded,
             .recovering:
-            return .endOldLink
+            .endOldLink
         }
     }
 

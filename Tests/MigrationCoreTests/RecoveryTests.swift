@@ -97,6 +97,16 @@ struct RecoveryGateTests {
         }
     }
 
+    @Test("a verdict is what the judgement will be, as often as it is asked for")
+    func verdicts() {
+        for phase in DestinationPhaseTests.phases {
+            var gate = RecoveryGate(token: Self.token)
+            let first = gate.verdict(on: Self.hello(2), in: phase)
+            #expect(gate.verdict(on: Self.hello(2), in: phase) == first && gate.attempt == 0)
+            #expect(gate.judge(Self.hello(2), in: phase) == first)
+        }
+    }
+
     @Test("an attempt is taken once, and none before it any more")
     func attempts() {
         var gate = RecoveryGate(token: Self.token)

@@ -164,7 +164,7 @@ final class DestinationControl: Worker {
     }
 
     private func judgeMain(_ hello: ChannelHello, _ visitor: Visitor) -> Judgement {
-        if case .paused = state.phase, state.link != nil {
+        if state.link != nil, case .welcome = gate.verdict(on: hello, in: state.phase) {
             endLink()
             return .wait
         }
