@@ -165,7 +165,8 @@ struct DestinationControl: ~Copyable {
             link.deliver(UrgentArrival(arrival: arrival, isKnown: true))
             state.faultFlag.raise()
         case .hello(let hello, let arrival):
-            switch judge(hello) {
+            // It is judged again, for good, once the old link has ended.
+            switch verdict(on: hello) {
             case .refuse(let answer): refuse(arrival, answer)
             case .welcome, .endOldLink:
                 returning = (hello, arrival)
@@ -292,8 +293,14 @@ extension DestinationControl {
         }
     }
 
-    private mutating func judge(_ hello: ChannelHello) -> RecoveryGate.Verdict {
+    private func verdict(on hello: ChannelHello) -> RecoveryGate.Verdict {
         if hand.isHeld { return .refuse(hello.token == gate.token ? .busy : .stranger) }
+        return gate.verdict(on: hello, in: state.currentPhase)
+    }
+
+    /// As `verdict`; whoever is welcome is let in at once.
+    private mutating func judge(_ hello: ChannelHello) -> RecoveryGate.Verdict {
+        guard !hand.isHeld else { return verdict(on: hello) }
         return gate.judge(hello, in: state.currentPhase)
     }
 
