@@ -215,7 +215,7 @@ extension DestinationControl {
             pausedAtNanoseconds: Monotonic.now())
         let missing = state.missingPages
         state.recovery.update { progress in
-            progress.breaks.append(broken)
+            progress.note(broken)
             progress.missing = missing
             progress.refusal = nil
         }

@@ -26,7 +26,10 @@ public struct LinkBreak: Equatable, Sendable {
 
 /// How a side stands that has paused, and what became of earlier breaks.
 public struct RecoveryProgress: Equatable, Sendable {
+    /// The first and the latest of them; a link may break without end.
     public var breaks: [LinkBreak] = []
+    /// How many there were in all.
+    public var breakCount = 0
     /// Why the last attempt failed or the last visitor was turned away, in one line.
     public var refusal: String?
     /// Nothing happens by itself any more: somebody must recover the migration or abandon it.
@@ -35,6 +38,17 @@ public struct RecoveryProgress: Equatable, Sendable {
     public var missing: [MissingPages] = []
 
     public init() {}
+
+    /// A screen or two.
+    private static let breaksKept = 64
+
+    /// Notes that the link broke. What breaks a recovery is the same break.
+    mutating func note(_ linkBreak: LinkBreak) {
+        if let last = breaks.last, last.resumedAtNanoseconds == nil { return }
+        breakCount += 1
+        breaks.append(linkBreak)
+        if breaks.count > Self.breaksKept { breaks.remove(at: 1) }
+    }
 }
 
 /// Pages of one block that are not here.

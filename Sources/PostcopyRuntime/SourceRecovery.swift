@@ -119,7 +119,7 @@ extension SourceRecovery {
     /// Notes that the link broke for the first time since pages flowed.
     func note(_ linkBreak: LinkBreak) {
         state.withLock { state in
-            state.progress.breaks.append(linkBreak)
+            state.progress.note(linkBreak)
             state.isBroken = isOffered
         }
     }
@@ -170,6 +170,7 @@ extension SourceRecovery {
             guard !isPaused, let last = state.progress.breaks.last else { return }
             if last.attempts == 0, last.linkBackAtNanoseconds == nil {
                 state.progress.breaks.removeLast()
+                state.progress.breakCount -= 1
             }
         }
     }
