@@ -19,8 +19,10 @@ struct DestinationControl: ~Copyable {
     /// What the package asked to be answered once the guest is committed.
     private var pings: [UInt32] = []
     private var hand = Hand()
-    /// The source, which came back while its old link was up as far as this side knew.
-    private var returning: (hello: ChannelHello, arrival: Arrival)?
+    /// The source, which came back before it could be let in: its old link was up as far as this side
+    /// knew, or nobody has said yet that it may. A QEMU up to 7.2 that is turned away in a recovery
+    /// stays in it for ever, so that it is kept waiting instead.
+    private var returning: Door.Visitor?
     private(set) var outcome = Outcome()
 
     struct Outcome {
@@ -169,7 +171,7 @@ struct DestinationControl: ~Copyable {
             switch verdict(on: hello) {
             case .refuse(let answer): refuse(arrival, answer)
             case .welcome, .endOldLink:
-                returning = (hello, arrival)
+                returning = visitor
                 perform(
                     state.advance(
                         state.linkLoss, problem: "the source came back on a new link"))
@@ -180,7 +182,7 @@ struct DestinationControl: ~Copyable {
             link.deliver(UrgentArrival(arrival: arrival, isKnown: false))
             state.faultFlag.raise()
         case .migration: state.counters.otherMigrations.add(1, ordering: .relaxed)
-        case .bitmapRequest: break
+        case .bitmapRequest: if !state.isSourceOurs { returning = visitor }
         }
     }
 
@@ -223,6 +225,7 @@ extension DestinationControl {
 
     private mutating func resume() {
         state.recovery.noteResumed()
+        hand.hasRecovered = false
         if state.demand.missing.load(ordering: .relaxed) == 0 {
             perform(state.advance(.allPagesPlaced))
         }
@@ -232,46 +235,18 @@ extension DestinationControl {
     /// Waits for the source of a migration whose link broke. Whoever waits for a page waits meanwhile.
     /// - Returns: `nil` when the migration has ended instead.
     mutating func awaitSource() -> DestinationLink? {
-        var patience = Patience(state)
+        var patience = SourcePatience(state)
         while !isDone {
-            if let (hello, arrival) = returning, let link = consider(.hello(hello, arrival)) {
-                return link
-            }
-            returning = nil
+            if let visitor = returning.take(), let link = consider(visitor) { return link }
+            patience.look(state)
             for visitor in awaitVisitors(timeoutNanoseconds: patience.leftNanoseconds) {
                 if let link = consider(visitor) { return link }
             }
-            if heedWishes() { patience = Patience(state) }
-            patience.look(state)
+            if heedWishes() { patience = SourcePatience(state) }
             takeMessages()
         }
         outcome.endedAtNanoseconds = Monotonic.now()
         return nil
-    }
-
-    /// Until when a source is expected by itself.
-    private struct Patience {
-        private let deadlineNanoseconds: UInt64?
-
-        init(_ state: DestinationState) {
-            let options = state.options.recovery
-            let comesByItself = options.mode == .automatic && state.isSourceOurs
-            let now = Monotonic.now()
-            deadlineNanoseconds =
-                comesByItself ? now &+ min(options.lastingNanoseconds, .max - now) : now
-            state.recovery.update { $0.waitsForSomebody = false }
-        }
-
-        var leftNanoseconds: UInt64 {
-            guard let deadlineNanoseconds else { return .max }
-            let now = Monotonic.now()
-            return now < deadlineNanoseconds ? deadlineNanoseconds - now : .max
-        }
-
-        mutating func look(_ state: DestinationState) {
-            guard let deadlineNanoseconds, Monotonic.now() >= deadlineNanoseconds else { return }
-            state.recovery.update { $0.waitsForSomebody = true }
-        }
     }
 
     private mutating func consider(_ visitor: Door.Visitor) -> DestinationLink? {
@@ -282,10 +257,13 @@ extension DestinationControl {
             refuse(arrival, verdict.answer)
             return nil
         case .bitmapRequest(let arrival):
+            guard !state.isSourceOurs else { return nil }
             let isExpected =
                 state.options.recovery.mode == .automatic ? !hand.isHeld : hand.hasRecovered
-            guard !state.isSourceOurs, isExpected else { return nil }
-            return admit(arrival, nil)
+            if isExpected { return admit(arrival, nil) }
+            returning = visitor
+            state.recovery.update { $0.refusal = "the source has come back and may not go on yet" }
+            return nil
         case .migration:
             state.counters.otherMigrations.add(1, ordering: .relaxed)
             return nil
@@ -369,14 +347,12 @@ extension DestinationControl {
         while true {
             let now = Monotonic.now()
             guard now < deadline, !state.recovery.takeWishes().abandons else { return door.close() }
-            if let (hello, arrival) = returning {
-                returning = nil
+            if case .hello(let hello, let arrival)? = returning.take() {
                 refuse(arrival, judge(hello).answer)
                 deadline = min(deadline, now + Self.afterAnswerNanoseconds)
             }
             for visitor in awaitVisitors(timeoutNanoseconds: deadline - now) {
-                guard case .hello(let hello, let arrival) = visitor else { continue }
-                returning = (hello, arrival)
+                if case .hello = visitor { returning = visitor }
             }
         }
     }

@@ -192,6 +192,9 @@ final class DestinationUnderTest: Sendable {
     }
 
     func cancel() { session.withLock { $0 }?.cancel() }
+    func pause() -> Bool { session.withLock { $0 }?.pause() ?? false }
+    func recover() -> Bool { session.withLock { $0 }?.recover() ?? false }
+    var progress: DestinationProgress { session.withLock { $0 }?.progress ?? DestinationProgress() }
 
     /// How it ended, or `nil` when it hangs. Afterwards the guest's threads are free.
     func report(withinSeconds seconds: UInt64 = 20) -> DestinationReport? {
