@@ -184,6 +184,7 @@ final class DestinationControl: Worker {
             state.report(.linkInterrupted, "the source came back")
             return .wait
         case .refuse(let answer):
+            if answer == .busy, visitor.socket.connection.isSource { world.tally.lateHellos += 1 }
             var encoder = ReturnPathEncoder(
                 blocks: state.blocks, offered: [.refusalReason, .recovery])
             var bytes: [UInt8] = []

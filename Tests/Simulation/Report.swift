@@ -8,6 +8,7 @@ public enum Report {
             "completed         \(tally.completed); stayed at the source \(tally.stayed)",
             "links broken      \(tally.breaks); recovered \(tally.recoveries)",
             "inside a recovery \(tally.insideRecovery) faults",
+            "late hellos       \(tally.lateHellos)",
             "without a fault   \(tally.withoutFault)",
             "faults            \(faults.joined(separator: ", "))",
         ]

@@ -27,6 +27,8 @@ final class Door {
     /// Until when nobody gets in; whether they are told so.
     var refusesUntil = 0
     var isSilent = false
+    /// How long the bytes of the source's next connection take.
+    var nextDelay: Int?
 
     init(_ world: World) { self.world = world }
 
@@ -45,7 +47,10 @@ final class Door {
             return
         }
         let connection = Connection(world, isSource: isSource)
-        if isSource { connections.append(connection) }
+        if isSource {
+            connections.append(connection)
+            if let delay = nextDelay.take() { connection.pipes[0].stall(until: world.now + delay) }
+        }
         _ = Errand(world, .nobody, at: arrival) { [self] in
             arrivals.append(connection)
             world.parts.destination.control.goOn()
@@ -115,6 +120,10 @@ final class Saboteur {
             let door = world.parts.destination.door!
             door.refusesUntil = world.now + world.draw(2 * Time.second)
             door.isSilent = world.draw(2) == 0
+            for connection in live { cut(connection, deafness: 0) }
+        case .cutThenLate:
+            let door = world.parts.destination.door!
+            door.nextDelay = Time.linkLimit + world.draw(Time.second)
             for connection in live { cut(connection, deafness: 0) }
         case .freeze:
             world.frozenUntil[world.draw(2)] =

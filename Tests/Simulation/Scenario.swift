@@ -122,6 +122,8 @@ struct Fault {
         case stall
         /// All channels break, and nobody can connect for a while.
         case cutAndRefuse
+        /// All channels break, and what the source says first on its next connection comes too late.
+        case cutThenLate
         /// A side stands still.
         case freeze
         /// Somebody knocks who is no part of this migration.
@@ -131,7 +133,8 @@ struct Fault {
 
         static func drawn(_ random: inout SeededRandom) -> Kind {
             let weights: [(Kind, Int)] = [
-                (.cut, 30), (.cutOne, 14), (.halfOpen, 12), (.stall, 10), (.cutAndRefuse, 10),
+                (.cut, 24), (.cutThenLate, 6), (.cutOne, 14), (.halfOpen, 12), (.stall, 10),
+                (.cutAndRefuse, 10),
                 (.freeze, 8), (.stranger, 12), (.rogueDiscard, 4),
             ]
             var draw = random.below(100)

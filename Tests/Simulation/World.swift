@@ -198,6 +198,8 @@ public struct Tally: Sendable, Equatable {
     public var breaks = 0
     public var insideRecovery = 0
     public var withoutFault = 0
+    /// Hellos of the source itself that came when a later one had been let in.
+    public var lateHellos = 0
     public var faults: [String: Int] = [:]
 
     public init() {}
@@ -210,6 +212,7 @@ public struct Tally: Sendable, Equatable {
         breaks += other.breaks
         insideRecovery += other.insideRecovery
         withoutFault += other.withoutFault
+        lateHellos += other.lateHellos
         faults.merge(other.faults, uniquingKeysWith: +)
     }
 }
