@@ -54,25 +54,27 @@ struct Scenario {
         addressCount = 1 + random.below(2)
     }
 
+    // Drawn in full whatever the limits are: with less of one thing all others stay as they were.
     private static func blocks(
         _ limits: Limits, _ random: inout SeededRandom
     ) -> [BlockGeometry] {
-        let count = min(limits.blocks, 1 + random.below(3))
-        return (0..<count).map { index in
+        let count = 1 + random.below(Limits.full.blocks)
+        let all = (0..<count).map { index in
             let targetPages = [1, 1, 2, 8][random.below(4)]
             let size = PageSize(bytes: UInt64(targetPages) << 12) ?? .target
-            let most = max(1, limits.pages / targetPages)
-            let pages = 1 + random.below(most)
+            let drawn = 1 + random.below(Limits.full.pages / targetPages)
+            let pages = min(drawn, max(1, limits.pages / targetPages))
             do throws(GeometryError) {
                 return try BlockGeometry(
                     name: "ram\(index)", lengthBytes: UInt64(pages) * size.bytes, hostPage: size)
             } catch { preconditionFailure("\(error)") }
         }
+        return Array(all.prefix(limits.blocks))
     }
 
     private static func faults(_ limits: Limits, _ random: inout SeededRandom) -> [Fault] {
-        let count = max(1, min(limits.faults, 1 + random.below(4)))
-        return (0..<count).map { index in
+        let count = 1 + random.below(Limits.full.faults)
+        let all = (0..<count).map { index in
             let kind = Fault.Kind.drawn(&random)
             var moment = Moment.allCases[random.below(Moment.allCases.count)]
             if index == 0 {
@@ -82,6 +84,7 @@ struct Scenario {
             let scale = [20, 1_000, 8_000, 60_000][random.below(4)] * Time.microsecond
             return Fault(kind: kind, moment: moment, delay: random.below(scale))
         }
+        return Array(all.prefix(max(1, limits.faults)))
     }
 }
 
