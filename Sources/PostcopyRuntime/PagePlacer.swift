@@ -74,9 +74,7 @@ struct PagePlacer: ~Copyable {
             throw .assembly(error)
         }
         let geometry = state.geometries[block.rawValue]
-        if case .complete(let page, _) = outcome,
-            state.demand.received[block.rawValue].contains(page.page)
-        {
+        if case .complete(let page, _) = outcome, !state.demand.admits(page) {
             throw .secondCopy(block: geometry.name, offset: offset)
         }
         switch outcome {
