@@ -13,11 +13,20 @@ public final class DestinationSession: Sendable {
 
     /// - Parameter passage: where pages go on to of a guest that leaves this host while it arrives.
     /// - Throws: `ConfigurationError`; `UserfaultfdRefusal`; or `Errno` when no descriptor is left.
-    public init(
+    public convenience init(
         guest: any Guest, options: MigrationOptions, passage: PagePassage? = nil
     ) throws {
+        try self.init(guest: guest, options: options, passage: passage, held: nil)
+    }
+
+    /// - Parameter held: called by each thread that reaches a point, which goes on when it returns.
+    package init(
+        guest: any Guest, options: MigrationOptions, passage: PagePassage? = nil,
+        held: (@Sendable (HeldPoint) -> Void)?
+    ) throws {
         try ConfigurationError.check(guest, options)
-        state = try DestinationState(guest: guest, options: options, passage: passage)
+        state = try DestinationState(
+            guest: guest, options: options, passage: passage, held: held)
     }
 
     /// Ends a wait for a source, a migration that has not yet moved the guest, or the healing of huge

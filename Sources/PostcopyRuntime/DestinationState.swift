@@ -31,6 +31,17 @@ enum Outgoing: Sendable {
     case resume
 }
 
+/// Where a test holds a thread of a destination, to bring about what else takes luck.
+///
+/// Only points between which nothing is called that a test could hold otherwise: the kernel has done
+/// its part, and the next word is one in this process's memory.
+package enum HeldPoint: Sendable {
+    /// The kernel has pages that are not yet noted as received.
+    case placed
+    /// RESUME_ACK and the requests for all that is waited for are about to be written.
+    case resuming
+}
+
 /// What the threads of a destination share, and nothing else.
 final class DestinationState: Sendable {
     let guest: any Guest
@@ -45,6 +56,8 @@ final class DestinationState: Sendable {
     let counters = DestinationCounters()
     /// What to heal first; `nil` when nothing is to be.
     let firstFaults: FirstFaults?
+    /// `nil` but in tests.
+    let held: (@Sendable (HeldPoint) -> Void)?
     /// The guest's, asked for by the control thread before it starts the guest.
     let vcpuThreads = Mutex<[Int32]?>(nil)
     private let phase = Mutex(Phase())
@@ -102,10 +115,14 @@ final class DestinationState: Sendable {
     /// Each stands for at least one waiting thread, of which blocktime tracks 1,024.
     private static let noticeCapacity = 1_024
 
-    init(guest: any Guest, options: MigrationOptions, passage: PagePassage?) throws {
+    init(
+        guest: any Guest, options: MigrationOptions, passage: PagePassage?,
+        held: (@Sendable (HeldPoint) -> Void)?
+    ) throws {
         self.guest = guest
         self.options = options
         self.passage = passage
+        self.held = held
         blocks = guest.memory
         geometries = guest.memory.map(\.geometry)
         list = BlockList(of: guest, options)
@@ -201,6 +218,7 @@ final class DestinationState: Sendable {
 
     /// Marks placed pages received. The last one is news for the control thread.
     func settle(_ placed: PlacedRange) {
+        held?(.placed)
         let (_, isLast) = demand.settle(placed.pages, of: placed.block)
         recovery.notePage(at: placed.atNanoseconds)
         passage?.note(placed.pages, of: placed.block)

@@ -197,6 +197,7 @@ struct FaultThread: ~Copyable {
             next = HostPage(
                 block: page.block, page: HostPageIndex(rawValue: page.page.rawValue + 1))
         }
+        state.held?(.resuming)
     }
 
     private mutating func takeMail() {
