@@ -54,7 +54,7 @@ struct Leftovers: Equatable {
         return String(decoding: bytes[..<max(0, count)], as: UTF8.self)
     }
 
-    private static func firstLine(of path: String) -> String {
+    static func firstLine(of path: String) -> String {
         guard let file = unsafe fopen(path, "r") else { return "" }
         defer { _ = unsafe fclose(file) }
         var bytes = [UInt8](repeating: 0, count: 64)

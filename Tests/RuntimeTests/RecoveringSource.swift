@@ -22,6 +22,11 @@ struct RecoveringSource {
             vcpus: vcpus)
     }
 
+    init(to destination: DestinationUnderTest) throws {
+        script = SourceScript(guest: try sparseGuest())
+        self.destination = destination
+    }
+
     func connect() throws -> SocketBox {
         SocketBox(try StreamSocket.connect(to: destination.address))
     }
@@ -46,6 +51,14 @@ struct RecoveringSource {
     /// The first link, whose last byte is the package's; it ends when the guest runs there.
     /// - Parameter shares: of the stream in front of the package's end.
     mutating func begin(share: Double = 1) throws {
+        try open(share: share).socket.shutDown()
+    }
+
+    /// The first link up to what the destination says behind the package.
+    /// - Parameter word: what is waited for of that.
+    mutating func open(
+        share: Double = 1, upTo word: [UInt8] = Answers.pong(0x42)
+    ) throws -> SocketBox {
         let main = try connect()
         let question = SourceScript.commands([.ping(Extensions.question)], [])
         let ping = SourceScript.commands([.openReturnPath, .ping(1)], [])
@@ -54,12 +67,9 @@ struct RecoveringSource {
         bytes.insert(contentsOf: question, at: place)
         main.send(Array(bytes.prefix(Int(Double(bytes.count) * share))))
         var reader = RawReader()
-        if share < 1 {
-            _ = reader.read(upTo: Answers.pong(1), from: main.socket)
-        } else {
-            try learn(Message.all(of: reader.readCommit(from: main.socket)))
-        }
-        main.socket.shutDown()
+        let said = reader.read(upTo: share < 1 ? Answers.pong(1) : word, from: main.socket)
+        if share == 1 { try learn(Message.all(of: said)) }
+        return main
     }
 
     private mutating func learn(_ messages: [Message]) throws {

@@ -177,14 +177,14 @@ final class DestinationUnderTest: Sendable {
 
     init(
         _ guest: PatternGuest, options: MigrationOptions = testOptions(), vcpus: Bool = false,
-        at address: String = "tcp:127.0.0.1:0"
+        at address: String = "tcp:127.0.0.1:0", held: (@Sendable (HeldPoint) -> Void)? = nil
     ) throws {
         self.guest = guest
         readers = vcpus ? try guest.runVCPUs() : []
         let listener = try Listener(at: ChannelAddress(parsing: address))
         self.address = listener.address
         let place = Handover(listener)
-        let session = try DestinationSession(guest: guest, options: options)
+        let session = try DestinationSession(guest: guest, options: options, held: held)
         self.session = Mutex(session)
         run = try Bounded("destination") {
             session.run(on: place.take())
@@ -195,6 +195,9 @@ final class DestinationUnderTest: Sendable {
     func pause() -> Bool { session.withLock { $0 }?.pause() ?? false }
     func recover() -> Bool { session.withLock { $0 }?.recover() ?? false }
     var progress: DestinationProgress { session.withLock { $0 }?.progress ?? DestinationProgress() }
+
+    /// `nil` once it was asked for its report.
+    var current: DestinationSession? { session.withLock { $0 } }
 
     /// How it ended, or `nil` when it hangs. Afterwards the guest's threads are free.
     func report(withinSeconds seconds: UInt64 = 20) -> DestinationReport? {
