@@ -135,6 +135,8 @@ extension RuntimeLaws {
             case handFirst
             /// The source is at the door already.
             case sourceBack
+            /// It is, behind a break that the stream's thread has seen, and nobody pauses.
+            case breakAndSource
         }
 
         @Test("paused by hand while a break is being noticed", arguments: Noticing.allCases)
@@ -143,10 +145,11 @@ extension RuntimeLaws {
             var held = try HeldDestination()
             // The control thread starts the guest.
             held.guest.onResume { gate.pass() }
+            // Whom the door knows by the time its thread is held.
+            var knocking = noticing == .breakAndSource ? HeldLink(try held.source.connect()) : nil
             let first = try held.open()
             #expect(gate.holds())
             var isHeld = false
-            var knocking: HeldLink?
             switch noticing {
             case .breakFirst:
                 first.cut()
@@ -159,8 +162,12 @@ extension RuntimeLaws {
             case .sourceBack:
                 isHeld = held.session.pause()
                 knocking = try held.knock(1)
+            case .breakAndSource:
+                first.cut()
+                #expect(held.pauses())
+                knocking?.send(held.source.hello(1))
             }
-            #expect(isHeld == (noticing != .breakFirst))
+            #expect(isHeld == (noticing == .handFirst || noticing == .sourceBack))
             gate.open()
             var attempt: UInt32 = 1
             if isHeld {
@@ -171,7 +178,7 @@ extension RuntimeLaws {
                 #expect(atLast { held.session.recover() })
             }
             // What was wished may be heard behind the first who knocks.
-            var link = try held.knock(attempt)
+            var link = try isHeld ? held.knock(attempt) : knocking ?? held.knock(attempt)
             while try link.message() != .answer(.running) {
                 try #require(isHeld && attempt < 1_000)
                 attempt += 1

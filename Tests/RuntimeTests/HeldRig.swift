@@ -133,12 +133,17 @@ final class HeldLink {
 
     func cut() { box.socket.shutDown() }
 
-    /// The next message that is no bitmap.
+    /// The next message that is no bitmap. The PING behind the package is answered whenever the
+    /// stream's thread comes to it, and passed over.
     func message() throws -> Message {
-        let head = reader.read(4, from: box.socket)
-        try #require(head.count == 4, "the destination ended or is silent")
-        let payload = reader.read(Int(head[2]) << 8 | Int(head[3]), from: box.socket)
-        return try #require(Message.all(of: head + payload).first)
+        while true {
+            let head = reader.read(4, from: box.socket)
+            try #require(head.count == 4, "the destination ended or is silent")
+            let payload = reader.read(Int(head[2]) << 8 | Int(head[3]), from: box.socket)
+            if head + payload != Answers.pong(4) {
+                return try #require(Message.all(of: head + payload).first)
+            }
+        }
     }
 
     /// A page that the destination asks for.
