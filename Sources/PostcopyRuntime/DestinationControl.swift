@@ -217,9 +217,9 @@ extension DestinationControl {
             pausedAtNanoseconds: Monotonic.now())
         let missing = state.missingPages
         state.recovery.update { progress in
-            progress.note(broken)
             progress.missing = missing
-            progress.refusal = nil
+            progress.refusal =
+                progress.note(broken) ? nil : "the link broke again before pages could flow"
         }
     }
 

@@ -42,12 +42,15 @@ public struct RecoveryProgress: Equatable, Sendable {
     /// A screen or two.
     private static let breaksKept = 64
 
-    /// Notes that the link broke. What breaks a recovery is the same break.
-    mutating func note(_ linkBreak: LinkBreak) {
-        if let last = breaks.last, last.resumedAtNanoseconds == nil { return }
+    /// Notes that the link broke; answers `false` where that was inside a recovery, which is one more
+    /// attempt at the same return.
+    @discardableResult
+    mutating func note(_ linkBreak: LinkBreak) -> Bool {
+        if let last = breaks.last, last.resumedAtNanoseconds == nil { return false }
         breakCount += 1
         breaks.append(linkBreak)
         if breaks.count > Self.breaksKept { breaks.remove(at: 1) }
+        return true
     }
 }
 
