@@ -125,9 +125,10 @@ struct RecoveringSource {
         try expectCompleted(note, line: line)
     }
 
+    @discardableResult
     func expectCompleted(
         _ note: Comment? = nil, line: SourceLocation = #_sourceLocation
-    ) throws {
+    ) throws -> DestinationReport {
         let report = try #require(destination.report(), note, sourceLocation: line)
         #expect(
             report.status == .completed, "\(report.problem ?? "")", sourceLocation: line)
@@ -135,6 +136,7 @@ struct RecoveringSource {
         #expect(destination.guest.wrongWords() == 0, note, sourceLocation: line)
         let mismatches = destination.guest.mismatches.load(ordering: .relaxed)
         #expect(mismatches == 0, note, sourceLocation: line)
+        return report
     }
 }
 

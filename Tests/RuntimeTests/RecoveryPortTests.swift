@@ -105,7 +105,8 @@ extension RuntimeLaws {
             let (second, answer) = try source.comeBack(7)
             #expect(answer == [.answer(.running)])
             _ = try source.finish(on: second)
-            try source.expectCompleted()
+            let breaks = try source.expectCompleted().breaks
+            #expect(breaks.map(\.attempts) == [2], "one break, whatever broke inside its recovery")
             _ = first
         }
 
