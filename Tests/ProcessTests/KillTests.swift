@@ -93,7 +93,7 @@ import Testing
     /// A moment of the time that such a migration takes.
     private static func waitAtRandom(_ seed: Int) {
         var generator = SeededRandom(seed: UInt64(seed))
-        pause(milliseconds: generator.below(1_400))
+        pause(milliseconds: generator.below(900))
     }
 
     /// Waits until the survivor has ended or says that it waits.
