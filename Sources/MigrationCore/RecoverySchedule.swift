@@ -12,6 +12,8 @@ public struct RecoverySchedule: Hashable, Sendable {
     private var waitNanoseconds = Self.firstWaitNanoseconds
     private var attempts = 0
     private var dueNanoseconds: UInt64
+    /// How long the wait before the attempt that is due was.
+    public private(set) var stepNanoseconds: UInt64 = 0
 
     /// - Parameter addressCount: at least one.
     /// - Parameter lastingNanoseconds: how long it goes on by itself; `nil`: without end.
@@ -38,12 +40,11 @@ public struct RecoverySchedule: Hashable, Sendable {
     public mutating func failed(at now: UInt64) {
         guard attempts % addressCount == 0 else {
             dueNanoseconds = now
+            stepNanoseconds = 0
             return
         }
         dueNanoseconds = now + waitNanoseconds
+        stepNanoseconds = waitNanoseconds
         waitNanoseconds = min(2 * waitNanoseconds, Self.waitNanosecondsMax)
     }
-
-    /// How long the wait before the attempt that is due was.
-    public var stepNanoseconds: UInt64 { attempts == 0 ? 0 : waitNanoseconds / 2 }
 }
