@@ -18,9 +18,13 @@ from typing import Any
 from interop.damage import KINDS
 from interop.failure import Failure
 from interop.latency import compare
-from interop.scenarios import SCENARIOS, Outcome
-from interop.scene import LAYOUTS, Tools, Variant, scene
+from interop.recovery import RECOVERIES
+from interop.scenarios import Outcome
+from interop.scenarios import SCENARIOS as UNBROKEN
+from interop.scene import BREAKS, LAYOUTS, Tools, Variant, scene
 from interop.suite import SUITE
+
+SCENARIOS = UNBROKEN | RECOVERIES
 
 # Seconds for one run, above all deadlines within it that can follow each other.
 RUN_SECONDS = 900
@@ -110,6 +114,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--random", action="store_true", help="the guest goes in random order")
     parser.add_argument("--hold", action="store_true", help="relay only what is here wholly")
     parser.add_argument("--damage", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument(
+        "--breaks", nargs="+", choices=BREAKS, default=["cut", "cut"],
+        help="how the link ends each time, in a recovery: reset, migrate-pause, postcopy pause",
+    )  # fmt: skip
     parser.add_argument("--touch-threads", type=int, default=2, metavar="N")
     parser.add_argument("--postcopy", default=os.environ.get("POSTCOPY"), metavar="PATH")
     parser.add_argument("--qemu", default="qemu-system-x86_64", metavar="PATH")
@@ -139,6 +147,7 @@ def chosen(options: argparse.Namespace) -> list[Variant]:
             touch_threads=options.touch_threads,
             hold=options.hold,
             damage=damage,
+            breaks=tuple(options.breaks) if options.scenario in RECOVERIES else (),
         )
         for memory, machine, layout, after, preempt, damage in itertools.product(
             options.memory,

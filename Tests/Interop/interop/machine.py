@@ -25,6 +25,9 @@ from .guest import MEBIBYTE, PAGE, GuestImages
 # Seconds. QEMU answers at once, unless it writes 2 GiB of memory to a disk.
 ANSWER_SECONDS = 120
 
+# The number of the system call, on x86-64.
+_FUTEX = "202 "
+
 # For the reader of a failure; the guest says a few lines a second.
 SERIAL_LINES_KEPT = 20
 
@@ -146,6 +149,34 @@ class Machine(Child):
             raise Failure(f"{self.name}: the migration is {found}; {self.told}")
         return found
 
+    async def until_announced(self, wanted: str, times: int, seconds: float) -> None:
+        """Waits until QEMU has announced `wanted` so often, since states come again in a recovery."""
+
+        def is_over() -> bool:
+            return self.statuses.count(wanted) >= times or "failed" in self.statuses
+
+        await self.until(f"{wanted}, {times} times", seconds, is_over)
+        if self.statuses.count(wanted) < times:
+            raise Failure(f"{self.name}: the migration is failed; {self.told}")
+
+    async def until_it_can_resume(self, seconds: float) -> None:
+        """Waits until a source that has announced its pause has also let go of the return path.
+
+        QEMU up to 8.1 announces first. Were it resumed before, the thread that reads the return path
+        would close the new link as the old one, and the process may end by a bad address.
+        """
+
+        async with asyncio.timeout(seconds):
+            while not self._waits_in_lock("return path"):
+                await asyncio.sleep(0.005)
+
+    def _waits_in_lock(self, thread: str) -> bool:
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                if (task / "comm").read_text().strip() == thread:
+                    return (task / "syscall").read_text().startswith(_FUTEX)
+        return True
+
     async def until_it_runs(self, seconds: float) -> None:
         await self.until("the guest's start", seconds, lambda: self.runs)
 
@@ -190,7 +221,7 @@ async def running(
 ) -> AsyncIterator[Machine]:
     """A QEMU that ends with the block, whatever happens in it."""
     monitor_path, serial_path = folder / f"{name}.qmp", folder / f"{name}.serial"
-    line = [qemu, "-name", name, *shape.arguments(images)]
+    line = [qemu, "-name", f"{name},debug-threads=on", *shape.arguments(images)]
     line += ["-chardev", f"socket,id=monitor,path={monitor_path}"]
     line += ["-mon", "chardev=monitor,mode=control"]
     line += ["-chardev", f"socket,id=serial,path={serial_path}", "-serial", "chardev:serial"]

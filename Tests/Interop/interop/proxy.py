@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -11,6 +13,9 @@ CHUNK_BYTES = 1 << 16
 
 # Seconds to reach the other side, which listens already.
 CONNECT_SECONDS = 20
+
+# Has the kernel forget what is unsent and reset the connection when it is closed.
+_RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass
@@ -36,6 +41,8 @@ class Proxy:
         self.target = target
         self.channels: list[Channel] = []
         self.port = 0
+        self.forwarded_bytes = 0
+        """Of all connections together."""
         self._keeps = keeps
         self._pace = bytes_per_second
         self._turn = asyncio.Lock()
@@ -50,6 +57,9 @@ class Proxy:
         """Resets every connection at once."""
         for channel in self.channels:
             for writer in channel.writers:
+                if not writer.transport.is_closing():
+                    end = writer.get_extra_info("socket")
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 writer.transport.abort()
 
     async def until_over(self, seconds: float) -> None:
@@ -63,6 +73,12 @@ class Proxy:
             await self._news.wait_for(
                 lambda: bool(self.channels) and len(self.channels[0].forward) >= byte_count
             )
+
+    async def until_more(self, byte_count: int, seconds: float) -> None:
+        """Waits until all connections together have carried `byte_count` bytes from now on."""
+        goal = self.forwarded_bytes + byte_count
+        async with asyncio.timeout(seconds), self._news:
+            await self._news.wait_for(lambda: self.forwarded_bytes >= goal)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Proxy]:
@@ -90,8 +106,8 @@ class Proxy:
                 channel.writers.append(far_writer)
                 self.channels.append(channel)
             await asyncio.gather(
-                self._pump(reader, far_writer, channel.forward, self._pace),
-                self._pump(far_reader, writer, channel.backward, None),
+                self._pump(reader, far_writer, channel.forward, self._pace, counts=True),
+                self._pump(far_reader, writer, channel.backward, None, counts=False),
             )
             for each in channel.writers:
                 each.close()
@@ -111,16 +127,19 @@ class Proxy:
         writer: asyncio.StreamWriter,
         kept: bytearray,
         pace: int | None,
+        *,
+        counts: bool,
     ) -> None:
         # A paced pump takes a tenth of a second's bytes at a time, so that it is smooth.
         chunk = CHUNK_BYTES if pace is None else max(1, min(CHUNK_BYTES, pace // 10))
         while data := await reader.read(chunk):
             if self._keeps:
-                async with self._news:
-                    kept += data
-                    self._news.notify_all()
+                kept += data
             writer.write(data)
             await writer.drain()
+            async with self._news:
+                self.forwarded_bytes += len(data) if counts else 0
+                self._news.notify_all()
             if pace is not None:
                 await asyncio.sleep(len(data) / pace)
         with contextlib.suppress(OSError):

@@ -159,19 +159,21 @@ def uri(address: tuple[str, int]) -> str:
 
 
 def receiving(
-    scene: Scene, place: Path, name: str = "receive"
+    scene: Scene, place: Path, name: str = "receive", *more: str
 ) -> AbstractAsyncContextManager[Command]:
     arguments = ["receive", "tcp:127.0.0.1:0", "--from-qemu", "--park", str(place)]
     if not scene.variant.precopy:
         arguments += ["--touch-threads", str(scene.variant.touch_threads)]
-    return scene.postcopy(name, *arguments)
+    return scene.postcopy(name, *arguments, *more)
 
 
-def sending(scene: Scene, place: Path, target: str) -> AbstractAsyncContextManager[Command]:
+def sending(
+    scene: Scene, place: Path, target: str, *more: str
+) -> AbstractAsyncContextManager[Command]:
     arguments = ["send", target, "--from-park", str(place)]
     arguments += [] if scene.variant.preempt else ["--no-preempt"]
     arguments += [] if scene.variant.precopy else ["--no-precopy"]
-    return scene.postcopy("send", *arguments)
+    return scene.postcopy("send", *arguments, *more)
 
 
 def relaying(scene: Scene, target: str) -> AbstractAsyncContextManager[Command]:
@@ -201,6 +203,13 @@ async def park(scene: Scene, source: Machine, place: Path) -> Outcome:
         await depart(scene, source, await command.listening_uri())
         await source.until_status("completed", seconds=MIGRATION_SECONDS)
         report = await command.succeed(MIGRATION_SECONDS)
+    return await compare_parked(scene, source, place, report, must_request)
+
+
+async def compare_parked(
+    scene: Scene, source: Machine, place: Path, report: dict[str, Any], must_request: bool
+) -> Outcome:
+    """Compares what was parked with what is in the stopped source."""
     figures = await SourceFigures.of(source)
     if must_request and figures.postcopy_requests == 0:
         raise Failure("threads touched memory that was arriving, and no page was requested")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from .blocks import BlockImage, dump_blocks
 from .checker import Verdict, check, physical_memory
-from .child import Child
+from .child import START_SECONDS, Child, spawn
 from .command import Command, running_command
 from .failure import Failure
 from .guest import FIRMWARE_TOP_BYTES, MEBIBYTE, PAGE, GuestImages, GuestParameters, assemble
@@ -37,6 +38,9 @@ MACHINES_AT_ONCE = 3
 
 LAYOUTS = ("plain", "several", "huge")
 
+# How a link ends: reset on its way, by QEMU's migrate-pause, or by `postcopy pause`.
+BREAKS = ("cut", "qemu", "ours")
+
 
 @dataclass(frozen=True)
 class Tools:
@@ -61,6 +65,8 @@ class Variant:
     """Whether a QEMU that hands its guest to us takes its time, so that pages are surely missed."""
     damage: str | None = None
     """What is done to a page, where that is the scenario."""
+    breaks: tuple[str, ...] = ()
+    """How the link ends each time, where that is the scenario."""
 
     def __post_init__(self) -> None:
         if self.layout == "huge" and self.precopy:
@@ -76,6 +82,7 @@ class Variant:
         if self.damage:
             return ", ".join([*words, self.damage])
         words += ["hold"] if self.hold else []
+        words += ["+".join(self.breaks)] if self.breaks else []
         if self.precopy:
             return ", ".join([*words, "precopy"])
         words += [f"preempt {'on' if self.preempt else 'off'}"]
@@ -159,6 +166,25 @@ class Scene:
         ) as command:
             self.children.append(command)
             yield command
+
+    def control(self, name: str) -> list[str]:
+        """Where the command that is called `name` here is told to be steered."""
+        return ["--control", str(self.folder / f"{name}.sock")]
+
+    async def steer(self, name: str, *arguments: str) -> str:
+        """Tells a running command of ours what to do or to say, which it does or refuses at once."""
+        line = [str(self.tools.postcopy), *arguments, *self.control(name)]
+        process = await spawn(line, asyncio.subprocess.PIPE)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode != 0:
+            raise Failure(f"postcopy {' '.join(arguments)}: {output.decode().strip()}")
+        return output.decode()
 
     @contextlib.asynccontextmanager
     async def _machine(self, name: str, *, incoming: bool) -> AsyncIterator[Machine]:

@@ -8,6 +8,9 @@ from .scene import Variant
 # Twice the length of a large huge page's run of pages, and still seconds to fill and to compare.
 _LARGE = 2048
 
+# Paced, so that pages are owed at every break.
+_SMALL = 128
+
 SUITE: tuple[tuple[str, Variant], ...] = (
     # First, that guest and harness are good for what they are used for.
     *(("damage_is_found", Variant(mebibytes=64, damage=kind)) for kind in KINDS),
@@ -39,4 +42,10 @@ SUITE: tuple[tuple[str, Variant], ...] = (
     ("relay", Variant(machine="q35", layout="several", preempt=True)),
     ("relay", Variant(layout="huge")),
     ("evacuate", Variant(preempt=True)),
+    # Over links that end, twice each.
+    ("recover_from_qemu", Variant(mebibytes=_SMALL, breaks=("cut", "cut"))),
+    ("recover_from_qemu", Variant(mebibytes=_SMALL, breaks=("qemu", "ours"), preempt=True)),
+    ("recover_from_qemu", Variant(mebibytes=_SMALL, breaks=("cut", "cut"), layout="huge")),
+    ("recover_to_qemu", Variant(mebibytes=_SMALL, breaks=("cut", "cut"), preempt=True)),
+    ("recover_to_qemu", Variant(mebibytes=_SMALL, breaks=("qemu", "ours"))),
 )
