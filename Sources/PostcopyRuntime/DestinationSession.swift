@@ -44,7 +44,9 @@ public final class DestinationSession: Sendable {
     @discardableResult
     public func pause() -> Bool {
         switch state.currentPhase {
-        case .listening, .loaded, .running, .streamEnded, .recovering: break
+        case .listening, .loaded, .running, .streamEnded: break
+        // A QEMU up to 7.2 stays in a recovery for ever whose link ends.
+        case .recovering: guard state.isSourceOurs else { return false }
         case .none, .setup, .advised, .discarding, .completed, .paused, .failed: return false
         }
         wish { $0.pauses = true }

@@ -62,6 +62,8 @@ extension SourceRecovery {
     func pause() -> Bool {
         let (link, isHeld) = state.withLock { state -> (SourceLink?, Bool) in
             guard state.link != nil || state.isBroken else { return (nil, false) }
+            // A QEMU up to 7.2 crashes when the link ends by which it is being recovered.
+            if state.isBroken, state.link != nil, state.peer == nil { return (nil, false) }
             state.isHeld = true
             state.recovers = nil
             return (state.link, true)

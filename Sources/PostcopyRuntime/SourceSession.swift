@@ -25,7 +25,7 @@ public final class SourceSession: Sendable {
     public func cancel() { state.wish(.cancel) }
 
     /// Ends the link once the guest has moved, for somebody to `recover` it later; nothing is tried
-    /// until then, nor in a pause that had begun before.
+    /// until then, nor in a pause that had begun before. What a QEMU is about to take up is not ended.
     /// - Returns: whether there was a link to end.
     @discardableResult
     public func pause() -> Bool { state.recovery.pause() }

@@ -142,6 +142,23 @@ extension RuntimeLaws.SourceRecoveryTests {
         #expect(destination.hellos.isEmpty)
     }
 
+    @Test("a link by which a QEMU is being recovered is not ended by hand")
+    func stockInRecovery() throws {
+        var destination = try Self.destination(isOwn: false)
+        let session = destination.source.session
+        try destination.begin(.pages(100))
+        _ = try Self.expectWaits(destination.source)
+        #expect(session.recover())
+        let main = try destination.comeBack()
+        #expect(eventually { session.progress.status == .postcopyRecover })
+        #expect(!session.pause())
+        main.socket.shutDown()
+        _ = try Self.expectWaits(destination.source)
+        #expect(session.recover())
+        try destination.resume(.never)
+        try Self.expectCompleted(destination, breaks: 1)
+    }
+
     @Test("a peer that accepts and says nothing is left for the next attempt")
     func silentPeer() throws {
         var options = Self.options()

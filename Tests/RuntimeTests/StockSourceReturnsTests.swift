@@ -91,6 +91,15 @@ extension RuntimeLaws {
             expectCompleted(try complete(on: main))
         }
 
+        @Test("a link by which it is being recovered is not ended by hand")
+        func pausedInside() throws {
+            first.socket.shutDown()
+            let main = try comeBack()
+            #expect(eventually { destination.progress.status == .postcopyRecover })
+            #expect(!destination.pause())
+            expectCompleted(try complete(on: main))
+        }
+
         @Test("the one that came last is let in")
         func twice() throws {
             #expect(destination.pause())
