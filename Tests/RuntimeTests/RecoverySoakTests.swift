@@ -112,7 +112,7 @@ private struct BreakTimes: CustomStringConvertible {
     }
 
     /// Longer than a busy machine explains: told with all that is known.
-    private static let longMilliseconds = 200.0
+    private static let longMilliseconds = 50.0
     /// What is said of a peer that is not heard: a cut is seen at once.
     private static let silences = ["silent", "brought nothing", "reads nothing"]
 
@@ -151,8 +151,9 @@ private struct BreakTimes: CustomStringConvertible {
     ) {
         let firstPage = outcome.destination.breaks.compactMap(\.firstPageAtNanoseconds)
             .first(where: span.contains)
+        // Of the link before it may be told late that it had come back.
         let linkBreak = outcome.source.breaks.first {
-            $0.resumedAtNanoseconds.map(span.contains) ?? false
+            $0.linkBackAtNanoseconds.map(span.contains) ?? false
         }
         guard let firstPage, let linkBreak, let connected = linkBreak.linkBackAtNanoseconds else {
             return
