@@ -20,6 +20,7 @@ import Testing
     func destination(seed: Int) throws {
         try inPlace { place in
             let pair = try Self.pair(in: place)
+            defer { pair.kill() }
             Self.waitAtRandom(seed)
             pair.receiver.signal(SIGKILL)
             _ = pair.receiver.end(within: 10)
@@ -55,6 +56,7 @@ import Testing
     func source(seed: Int) throws {
         try inPlace { place in
             let pair = try Self.pair(in: place)
+            defer { pair.kill() }
             Self.waitAtRandom(seed)
             pair.sender.signal(SIGKILL)
             _ = pair.sender.end(within: 10)

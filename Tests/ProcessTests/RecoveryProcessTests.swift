@@ -9,6 +9,11 @@ import Testing
     struct Pair {
         let sender: RunningCommand
         let receiver: RunningCommand
+
+        /// A test that gives up leaves nobody behind.
+        func kill() {
+            for side in [sender, receiver] { side.signal(SIGKILL) }
+        }
     }
 
     enum Side: CaseIterable { case source, destination }
@@ -53,6 +58,7 @@ import Testing
         try inPlace { place in
             let uri = transport == "tcp" ? "tcp:127.0.0.1:0" : "unix:\(place.path("socket"))"
             let pair = try Self.pair(in: place, uri: uri)
+            defer { pair.kill() }
             let (frozen, other) =
                 side == .source ? (pair.sender, pair.receiver) : (pair.receiver, pair.sender)
             _ = try #require(other.line(containing: "postcopy-active", within: 20))
@@ -78,6 +84,7 @@ import Testing
         try inPlace { place in
             let pair = try Self.pair(
                 in: place, uri: "tcp:\(TestNetwork.innerAddress):0", network: network)
+            defer { pair.kill() }
             _ = try #require(pair.sender.line(containing: "postcopy-active", within: 20))
             for time in 1...times {
                 try network.setLink(isUp: false)
