@@ -33,6 +33,8 @@ struct PauseWatch {
                     "broke: \(broken.problem); \(Self.debt(standing)); \(prospect(standing))")
                 pausedAt = broken.pausedAtNanoseconds
                 told = index + 1
+                // It may have come back and broken again between two looks.
+                isWaitTold = false
             }
             if index >= resumed, let line = Self.back(broken) {
                 lines.append(line)

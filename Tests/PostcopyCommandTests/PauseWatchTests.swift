@@ -62,6 +62,17 @@ import Testing
         #expect(watch.lines(standing, at: 300 * Self.second).isEmpty, "nothing is down")
     }
 
+    @Test("who is waited for is told of each break, also of one that came between two looks")
+    func waitsAgain() {
+        var watch = Self.watch()
+        #expect(watch.lines(Self.paused(.source, waits: true), at: Self.second).count == 2)
+        var standing = Self.paused(.source, waits: true, breaks: 2)
+        standing.recovery.breaks[0].resumedAtNanoseconds = 2 * Self.second
+        let lines = watch.lines(standing, at: 2 * Self.second)
+        #expect(lines.contains { $0.contains("waits for somebody") }, "\(lines)")
+        #expect(watch.lines(standing, at: 3 * Self.second).isEmpty)
+    }
+
     @Test("a break whose recovery broke as well came back with the next one")
     func failedRecovery() {
         var watch = Self.watch()

@@ -150,7 +150,7 @@ class Machine(Child):
         return found
 
     async def until_announced(self, wanted: str, times: int, seconds: float) -> None:
-        """Waits until QEMU has announced `wanted` so often, since states come again in a recovery."""
+        """Waits until QEMU has announced `wanted` so often: states come again in a recovery."""
 
         def is_over() -> bool:
             return self.statuses.count(wanted) >= times or "failed" in self.statuses
@@ -162,10 +162,9 @@ class Machine(Child):
     async def until_it_can_resume(self, seconds: float) -> None:
         """Waits until a source that has announced its pause has also let go of the return path.
 
-        QEMU up to 8.1 announces first. Were it resumed before, the thread that reads the return path
-        would close the new link as the old one, and the process may end by a bad address.
+        QEMU 7.2 announces first. Were it resumed before, the thread that reads the return path
+        would close the new link as the old one, and the process may crash.
         """
-
         async with asyncio.timeout(seconds):
             while not self._waits_in_lock("return path"):
                 await asyncio.sleep(0.005)

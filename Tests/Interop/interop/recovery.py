@@ -32,7 +32,7 @@ from .scene import Scene
 # at each of them.
 PACED_SECONDS = 3
 
-# Of all memory, what comes between two breaks: from next to nothing to what leaves some for the next.
+# Of all memory, what comes between two breaks at most: it leaves some for the next.
 SHARE_MAX = 0.2
 
 # Seconds until both sides have noticed, and until pages flow again, on a machine with other work.

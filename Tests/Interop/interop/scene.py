@@ -172,7 +172,7 @@ class Scene:
         return ["--control", str(self.folder / f"{name}.sock")]
 
     async def steer(self, name: str, *arguments: str) -> str:
-        """Tells a running command of ours what to do or to say, which it does or refuses at once."""
+        """Tells a running command of ours to do or to say something, which it does at once."""
         line = [str(self.tools.postcopy), *arguments, *self.control(name)]
         process = await spawn(line, asyncio.subprocess.PIPE)
         try:
