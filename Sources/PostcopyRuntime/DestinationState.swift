@@ -174,8 +174,8 @@ final class DestinationState: Sendable {
     var isSourceOurs: Bool { recovery.isAsked.load(ordering: .acquiring) }
 
     /// Whether a link that breaks between LISTEN and the commit is worth keeping the guest for. A QEMU
-    /// source may run its guest again then.
-    private var canResume: Bool { options.recovery.mode != .none && isSourceOurs }
+    /// source may run its guest again then; this one does not start before that source has resumed.
+    private var canResume: Bool { options.recovery.mode != .none }
 
     /// What the loss of a channel is to the phases.
     var linkLoss: DestinationEvent { canResume ? .linkInterrupted : .linkLost }
