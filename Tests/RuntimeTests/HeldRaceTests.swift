@@ -46,7 +46,7 @@ extension RuntimeLaws {
             try held.finish(on: second, waits: 1, breaks: 1)
         }
 
-        @Test("faults while the link is down are asked for behind RESUME, and no notice is lost")
+        @Test("faults while the link is down are asked for behind RESUME")
         func betweenPauseAndBitmap() throws {
             let gate = try Gate()
             var held = try HeldDestination { point in if point == .placed { gate.pass() } }
@@ -74,6 +74,43 @@ extension RuntimeLaws {
             for (toucher, place) in [(served, (0, 13)), (early, (1, 13)), (late, (1, 6))] {
                 try #expect(toucher.word() == held.word(place.0, place.1))
             }
+        }
+
+        @Test("the notice of a page is heard behind the end of the link that brought it")
+        func noticeBehindBreak() throws {
+            let gate = try Gate()
+            var held = try HeldDestination { point in if point == .placed { gate.pass() } }
+            let first = try held.open()
+            let start = Monotonic.now()
+            let urgent = try held.touch(1, 13)
+            try #expect(first.request() == .init(block: "high", page: 13))
+            let background = try held.touch(0, 13)
+            try #expect(first.request() == .init(block: "low", page: 13))
+            let side = HeldLink(try held.source.connect())
+            side.send(held.source.hello(0, channel: .urgent) + (try held.records(1, [13])))
+            // The thread that hears notices is held.
+            #expect(gate.holds())
+            first.send(held.section(try held.records(0, [13])))
+            #expect(atLast { held.session.progress.missingHostPages == 17 })
+            let end = Monotonic.now()
+            first.cut()
+            let second = try held.comeBack(1)
+            #expect(held.pauses())
+            // The stream's thread has nothing left to do, and is joined meanwhile.
+            #expect(second.isSilent())
+            gate.open()
+            try #expect(second.message() == .answer(.running))
+            var received = HeldDestination.received
+            received[0].insert(13)
+            received[1].insert(13)
+            try #expect(second.bitmaps() == received)
+            try held.resume(second)
+            let report = try held.finish(on: second, waits: 2, breaks: 1)
+            // A wait of which nobody hears that it is over lasts to the end of the migration.
+            let longest = try #require(report.blocktime).latency.maxNanoseconds
+            #expect(longest <= end - start)
+            try #expect(urgent.word() == held.word(1, 13))
+            try #expect(background.word() == held.word(0, 13))
         }
 
         @Test("a fault while outstanding requests are written is asked for once, behind them")

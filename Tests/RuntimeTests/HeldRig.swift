@@ -280,9 +280,10 @@ struct HeldDestination {
     /// - Parameters:
     ///   - waits: of threads for pages, all of which have ended.
     ///   - breaks: that were resumed from.
+    @discardableResult
     mutating func finish(
         on link: HeldLink, waits: UInt64, breaks: Int, line: SourceLocation = #_sourceLocation
-    ) throws {
+    ) throws -> DestinationReport {
         for (block, pages) in pages.enumerated() {
             link.send(section(try records(block, pages)))
         }
@@ -300,6 +301,7 @@ struct HeldDestination {
         #expect(report.breaks.count == breaks, sourceLocation: line)
         #expect(
             report.breaks.allSatisfy { $0.resumedAtNanoseconds != nil }, sourceLocation: line)
+        return report
     }
 
     /// The first word of a page.
