@@ -10,11 +10,11 @@ struct PauseWatch {
     let mode: RecoveryOptions.Mode
     /// How this process is named behind `postcopy recover`.
     let name: String
-    /// Breaks that were told of, and those up to which a return was.
+    /// Breaks that were told of, and those up to which a return was: of all that there were, since
+    /// `RecoveryProgress.breaks` keeps only some.
     private var told = 0
     private var resumed = 0
     private var isWaitTold = false
-    private var pausedAt: UInt64?
     private var toldAt: UInt64 = 0
 
     init(mode: RecoveryOptions.Mode, name: String) {
@@ -27,18 +27,20 @@ struct PauseWatch {
         guard mode != .none else { return [] }
         var lines: [String] = []
         let breaks = standing.recovery.breaks
-        for (index, broken) in breaks.enumerated() {
-            if index >= told {
+        // Those that are not kept are missing behind the first.
+        let missing = standing.recovery.breakCount - breaks.count
+        for (place, broken) in breaks.enumerated() {
+            let number = place == 0 ? 0 : missing + place
+            if number >= told {
                 lines.append(
                     "broke: \(broken.problem); \(Self.debt(standing)); \(prospect(standing))")
-                pausedAt = broken.pausedAtNanoseconds
-                told = index + 1
+                told = number + 1
                 // It may have come back and broken again between two looks.
                 isWaitTold = false
             }
-            if index >= resumed, let line = Self.back(broken) {
+            if number >= resumed, let line = Self.back(broken) {
                 lines.append(line)
-                resumed = index + 1
+                resumed = number + 1
             }
         }
         if standing.isPaused, standing.recovery.waitsForSomebody {
@@ -49,7 +51,7 @@ struct PauseWatch {
         } else {
             isWaitTold = false
         }
-        if !standing.isPaused { pausedAt = nil }
+        let pausedAt = standing.isPaused ? breaks.last?.pausedAtNanoseconds : nil
         if let pausedAt, lines.isEmpty, now >= toldAt + Self.reminderNanoseconds {
             lines.append(reminder(standing, downNanoseconds: now - min(now, pausedAt)))
         }

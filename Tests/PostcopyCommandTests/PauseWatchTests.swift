@@ -17,6 +17,7 @@ import Testing
                 problem: "reset by peer", heardAtNanoseconds: 1,
                 pausedAtNanoseconds: UInt64(index + 1) * second)
         }
+        recovery.breakCount = breaks
         recovery.waitsForSomebody = waits
         if side == .destination {
             recovery.missing = [
@@ -71,6 +72,32 @@ import Testing
         let lines = watch.lines(standing, at: 2 * Self.second)
         #expect(lines.contains { $0.contains("waits for somebody") }, "\(lines)")
         #expect(watch.lines(standing, at: 3 * Self.second).isEmpty)
+    }
+
+    @Test("each break and return is told once, also where only some of them are kept")
+    func endless() {
+        var watch = Self.watch()
+        var standing = Self.paused(.source, breaks: 0)
+        for number in 1...70 as ClosedRange<UInt64> {
+            let instant = number * 10 * Self.second
+            standing.recovery.note(
+                LinkBreak(
+                    problem: "break \(number);", heardAtNanoseconds: 1,
+                    pausedAtNanoseconds: instant))
+            standing.status = .postcopyPaused
+            let broke = watch.lines(standing, at: instant)
+            #expect(broke.count == 1 && broke[0].contains("break \(number);"), "\(broke)")
+            #expect(watch.lines(standing, at: instant + 1).isEmpty)
+            if number == 70 { break }
+            let last = standing.recovery.breaks.count - 1
+            standing.recovery.breaks[last].resumedAtNanoseconds = instant + Self.second
+            standing.status = .postcopyActive
+            let back = watch.lines(standing, at: instant + Self.second)
+            #expect(back.count == 1 && back[0].contains("back after 1.00 s"), "\(back)")
+        }
+        #expect(standing.recovery.breakCount == 70 && standing.recovery.breaks.count == 64)
+        let reminder = watch.lines(standing, at: 740 * Self.second)
+        #expect(reminder.count == 1 && reminder[0].contains("down for 40"), "\(reminder)")
     }
 
     @Test("a break whose recovery broke as well came back with the next one")
