@@ -25,7 +25,10 @@ final class DestinationProcess: Sendable {
     }
 
     private struct State {
+        /// Those that were said last.
         var lines: [String] = []
+        /// How many there were in all.
+        var lineCount = 0
         var isErrorClosed = false
         var report: Data?
     }
@@ -41,6 +44,8 @@ final class DestinationProcess: Sendable {
     private static let announcementNanoseconds: UInt64 = 20_000_000_000
     /// What a process needs to end that was told to.
     private static let endNanoseconds: UInt64 = 2_000_000_000
+    /// A link may break without end, and a few lines are said each time.
+    private static let linesKept = 1000
 
     /// Starts `receive` with these arguments.
     init(arguments: [String]) throws {
@@ -107,8 +112,13 @@ final class DestinationProcess: Sendable {
         }
     }
 
-    /// All that it has said so far.
-    var saidLines: [String] { state.withLock { $0.lines } }
+    /// What it has said behind the first `count` lines, as far as that is kept, and how many lines
+    /// there were in all.
+    func lines(after count: Int) -> (new: [String], count: Int) {
+        state.withLock { state in
+            (Array(state.lines.suffix(max(0, state.lineCount - count))), state.lineCount)
+        }
+    }
 
     /// Tells it that nobody comes back; it gives its guest up then, if it waits for somebody.
     func leaveAlone() { try? input.close() }
@@ -180,6 +190,14 @@ final class DestinationProcess: Sendable {
         heard.raise()
     }
 
+    private func note(_ line: String) {
+        state.withLock { state in
+            state.lineCount += 1
+            state.lines.append(line)
+            if state.lines.count > Self.linesKept { state.lines.removeFirst() }
+        }
+    }
+
     private func collectLines(_ handle: FileHandle) {
         var rest = Data()
         while true {
@@ -189,7 +207,7 @@ final class DestinationProcess: Sendable {
             rest += data
             while let newline = rest.firstIndex(of: UInt8(ascii: "\n")) {
                 let line = String(decoding: rest[rest.startIndex..<newline], as: UTF8.self)
-                state.withLock { $0.lines.append(line) }
+                note(line)
                 rest = Data(rest[rest.index(after: newline)...])
                 heard.raise()
             }

@@ -21,10 +21,10 @@ final class RunPeer: DestinationPeer, Sendable {
     var earlyEnd: String? { process.earlyEnd }
 
     var newLines: [String] {
-        let lines = process.saidLines
-        return state.withLock { state in
-            defer { state.linesTold = lines.count }
-            return Array(lines.dropFirst(state.linesTold))
+        state.withLock { state in
+            let (lines, count) = process.lines(after: state.linesTold)
+            state.linesTold = count
+            return lines
         }
     }
 
