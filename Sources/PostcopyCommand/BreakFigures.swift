@@ -26,6 +26,11 @@ struct BreakFigures: Codable, Equatable {
         }
     }
 
+    /// How many there were, also those that are not kept.
+    static func count(_ recovery: RecoveryProgress) -> Int? {
+        recovery.breakCount == 0 ? nil : recovery.breakCount
+    }
+
     /// How long no page could flow; `nil` when none ever did again.
     var downNs: UInt64? {
         guard let resumedAtNs, resumedAtNs >= pausedAtNs else { return nil }
@@ -65,28 +70,28 @@ struct CutFigures: Codable, Equatable {
             let span = cut.cutAtNs..<max(next, cut.cutAtNs + 1)
             let here = source.first { span.contains($0.pausedAtNs) }
             let there = destination.first { span.contains($0.pausedAtNs) }
-            // A recovery that breaks as well is a break of its own: the last one says when pages flow.
-            let page = destination.last { span.contains($0.pausedAtNs) }?.firstPageAtNs
+            // A link that broke again before it brought a page is back with a later break.
+            let page = destination.lazy.filter { span.contains($0.pausedAtNs) }
+                .compactMap(\.firstPageAtNs).first { $0 >= cut.healedAtNs ?? .max }
             var cut = cut
             cut.sourcePausedAfterNs = here.map { $0.pausedAtNs - cut.cutAtNs }
             cut.destinationPausedAfterNs = there.map { $0.pausedAtNs - cut.cutAtNs }
-            if let page, let healed = cut.healedAtNs, page >= healed {
-                cut.firstPageAfterNs = page - healed
-            }
+            if let page, let healed = cut.healedAtNs { cut.firstPageAfterNs = page - healed }
             return cut
         }
     }
 }
 
 extension ReportDocument {
-    /// Adds that a proxy stood between the two, and what it did.
-    mutating func add(_ breaker: LinkBreaker) {
+    /// Adds that a proxy stood between the two, what it did, and how often it was to.
+    mutating func add(_ breaker: LinkBreaker, asked: Int?) {
+        cutsAsked = asked
         channels.proxy = "\(breaker.address)"
         cuts = CutFigures.list(
             breaker.cuts, source: source?.breaks ?? [], destination: destination?.breaks ?? [])
     }
 
-    /// The JSON has them all.
+    /// The JSON has all that were kept.
     private static let breaksInTableMax = 4
 
     /// Rows for people: what each side lost and how it came back.
@@ -97,14 +102,18 @@ extension ReportDocument {
             let told = breaks.prefix(Self.breaksInTableMax).flatMap { broken in
                 ["\(name): \(broken.pieces[0])"] + broken.pieces.dropFirst()
             }
-            let rest = breaks.count - Self.breaksInTableMax
+            let rest =
+                (side?.breakCount ?? breaks.count) - min(breaks.count, Self.breaksInTableMax)
             return told + (rest > 0 ? ["\(name): \(rest) more"] : [])
         }
     }
 
     var cutPieces: [String?] {
         guard let cuts else { return [] }
-        guard !cuts.isEmpty else { return ["none: nothing was left to break"] }
+        let asked = cutsAsked ?? cuts.count
+        guard !cuts.isEmpty else {
+            return ["0 of \(asked) cuts: nothing was left to break"]
+        }
         func range(_ values: [UInt64], _ words: String) -> String? {
             guard let most = values.max() else { return nil }
             let middle = values.sorted()[values.count / 2]
@@ -113,7 +122,9 @@ extension ReportDocument {
                 : "\(words) median \(Readable.time(middle)), max \(Readable.time(most))"
         }
         return [
-            "\(cuts.count) by a proxy",
+            cuts.count < asked
+                ? "\(cuts.count) of \(asked) cuts: nothing was left for more"
+                : "\(cuts.count) by a proxy",
             range(cuts.compactMap(\.sourcePausedAfterNs), "source noticed in"),
             range(cuts.compactMap(\.destinationPausedAfterNs), "destination in"),
             range(cuts.compactMap(\.firstPageAfterNs), "first page once whole in"),

@@ -9,7 +9,9 @@ struct RecoveryChoices: ParsableArguments {
             \(Choices.text(RecoveryOptions.Mode.self)). (default: auto)
             """,
         transform: Choices.parser(RecoveryOptions.Mode.self, "recovery"))
-    var recover = RecoveryOptions.Mode.automatic
+    var recover: RecoveryOptions.Mode?
+
+    private var mode: RecoveryOptions.Mode { recover ?? .automatic }
 
     @Option(
         parsing: .unconditional,
@@ -39,19 +41,24 @@ struct RecoveryChoices: ParsableArguments {
         guard linkLimit.nanoseconds >= Self.linkLimitNanosecondsMin else {
             throw Refusal.usage("--link-limit is below 20ms: a live peer may need as long")
         }
-        guard recoverFor == nil || recover == .automatic else {
+        guard recoverFor == nil || mode == .automatic else {
             throw Refusal.usage(
-                "--recover-for is how long it comes back by itself, and --recover \(recover.rawValue)"
+                "--recover-for is how long it comes back by itself, and --recover \(mode.rawValue)"
                     + " says that it does not: give one of them")
         }
-        guard addresses.isEmpty || recover != .none else {
+        guard addresses.isEmpty || mode != .none else {
             throw Refusal.usage(
                 "--address says where a broken link is tried again, and --recover none that it is "
                     + "not: give one of them")
         }
+        if options.releasesRAM, let recover, recover != .none {
+            throw Refusal.usage(
+                "--release-ram gives pages away that --recover \(recover.rawValue) may have to send "
+                    + "again: give one of them")
+        }
         for address in addresses { try address.checkIsTarget() }
         options.linkLimitNanoseconds = linkLimit.nanoseconds
-        options.recovery.mode = recover
+        options.recovery.mode = mode
         options.recovery.addresses = addresses
         if let recoverFor { options.recovery.lastingNanoseconds = recoverFor.nanoseconds }
     }
@@ -59,7 +66,7 @@ struct RecoveryChoices: ParsableArguments {
     /// The same choices for a destination that is started from here.
     var arguments: [String] {
         [
-            "--recover", recover.rawValue, "--link-limit", "\(linkLimit.nanoseconds / 1000)us",
+            "--recover", mode.rawValue, "--link-limit", "\(linkLimit.nanoseconds / 1000)us",
         ] + (recoverFor.map { ["--recover-for", "\($0.nanoseconds / 1000)us"] } ?? [])
     }
 }
@@ -70,7 +77,8 @@ struct BreakOptions: ParsableArguments {
         parsing: .unconditional,
         help: """
             Cuts the link when the destination has as much of the memory, 0% to 99%, once the workload \
-            has moved: a proxy stands between the two then.
+            has moved: a proxy stands between the two then. Without an option that says when it \
+            moves, there is no precopy, which could leave nothing to cut.
             """,
         transform: Share.init(parsing:))
     var breakAfter: Share?

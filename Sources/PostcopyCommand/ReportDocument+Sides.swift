@@ -32,7 +32,9 @@ extension ReportDocument {
             guestStoppedAtNs: report.guestStoppedAtNanoseconds, phases: phases,
             requests: progress.requests, peakResidentBytes: Machine.peakResidentBytes,
             hugeBytesAtStart: report.hugeBytesAtStart,
-            breaks: BreakFigures.list(report.breaks), isAbandoned: report.isAbandoned ? true : nil)
+            breaks: BreakFigures.list(report.breaks),
+            breakCount: BreakFigures.count(progress.recovery),
+            isAbandoned: report.isAbandoned ? true : nil)
         self.init(
             command: command, status: report.status.rawValue, errorDesc: problem,
             totalTimeNs: report.endedAtNanoseconds - min(start, report.endedAtNanoseconds),
@@ -72,7 +74,9 @@ extension ReportDocument {
             hugeBytesAtEnd: report.memory.hugeBytesAtEnd,
             healedRanges: report.memory.healNanoseconds.map { _ in report.memory.healedRanges },
             healNs: report.memory.healNanoseconds, lockProblem: report.memory.lockProblem,
-            breaks: BreakFigures.list(report.breaks), isAbandoned: report.isAbandoned ? true : nil)
+            breaks: BreakFigures.list(report.breaks),
+            breakCount: BreakFigures.count(progress.recovery),
+            isAbandoned: report.isAbandoned ? true : nil)
         self.init(
             command: command, status: report.status.rawValue, errorDesc: report.problem,
             totalTimeNs: end - start, ram: ram,

@@ -28,6 +28,8 @@ struct ReportDocument: JSONReport, Equatable {
     var missing: [MissingFigures]?
     /// Breaks of the link that were asked for, in the order in which they came.
     var cuts: [CutFigures]?
+    /// How many were asked for: fewer come where the migration is over sooner.
+    var cutsAsked: Int?
     /// vCPUs that found lost memory when the guest was given up.
     var vcpusInLostMemory: Int?
     /// Those of the source where both sides are known.
@@ -196,8 +198,9 @@ struct SideFigures: Codable, Equatable {
     var healNs: UInt64?
     /// Why memory that was to be locked is not.
     var lockProblem: String?
-    /// Breaks of the link once the guest had moved.
+    /// Breaks of the link once the guest had moved: the first and the latest, and how many there were.
     var breaks: [BreakFigures]?
+    var breakCount: Int?
     /// Somebody gave the guest up while the link was down.
     var isAbandoned: Bool?
 }

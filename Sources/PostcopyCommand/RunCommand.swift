@@ -36,10 +36,10 @@ struct RunCommand: ParsableCommand {
         let plan = try MemoryPlan(memory)
         let specification = try workload.specification(memoryBytes: plan.lengthBytes)
         var options = try side.link.migrationOptions(preempt: !urgent.noPreempt)
-        try switchover.apply(to: &options, warmUp: timing.warmUp)
+        let cuts = try breaking.plan()
+        try switchover(cuts).apply(to: &options, warmUp: timing.warmUp)
         limits.apply(to: &options)
         try side.recovery.apply(to: &options)
-        let cuts = try breaking.plan()
         let output = try ReportOutput(report)
         try plan.checkRoom(sides: 2)
         let leftovers = Leftovers()
@@ -70,9 +70,17 @@ struct RunCommand: ParsableCommand {
             machine: machine)
         if let figures = other.document { document.add(destination: figures) }
         document.note(other.problem)
-        if let breaker = peer.breaker { document.add(breaker) }
+        if let breaker = peer.breaker { document.add(breaker, asked: cuts?.times) }
         leftovers.remove()
         try output.finish(document)
+    }
+
+    /// A link can only be cut for all to see while pages are owed.
+    private func switchover(_ cuts: BreakPlan?) -> SwitchoverOptions {
+        guard cuts != nil, switchover.isUsual else { return switchover }
+        var result = switchover
+        result.noPrecopy = true
+        return result
     }
 
     /// The destination, with somebody before it who cuts it off where that is asked for.

@@ -56,6 +56,12 @@ struct SwitchoverOptions: ParsableArguments {
     @Flag(help: "Gives the source's memory back as it is sent, once the workload has moved.")
     var releaseRam = false
 
+    /// Whether nothing was said of when the workload moves.
+    var isUsual: Bool {
+        !noPrecopy && switchAfter == nil && switchAfterRounds == nil && downtimeLimit == nil
+            && !autoConverge
+    }
+
     /// - Throws: `Refusal` for values that no precopy can have.
     func apply(to options: inout MigrationOptions, warmUp: TimeSpan) throws {
         options.releasesRAM = releaseRam

@@ -22,7 +22,7 @@ func fullReport() -> ReportDocument {
         requests: 3, zeroPages: 4, receivedBytes: 5, faultOrigin: "user only",
         peakResidentBytes: 6 << 20, hugeBytesAtStart: 1 << 20,
         hugeBytesAtEnd: 1_040_000, healedRanges: 24, healNs: 25, lockProblem: "no room",
-        breaks: [broken], isAbandoned: true)
+        breaks: [broken], breakCount: 1, isAbandoned: true)
     return ReportDocument(
         command: "run", status: "completed", errorDesc: "none", totalTimeNs: 1_000,
         downtimeNs: 300,
@@ -37,7 +37,7 @@ func fullReport() -> ReportDocument {
             pages: 256, mismatches: 0, mismatchedWords: 0, vcpuMismatches: 0, steps: 19,
             side: "destination"),
         missing: [MissingFigures(block: "workload.ram", hostPages: 1, bytes: 4096)],
-        cuts: [cut], vcpusInLostMemory: 1,
+        cuts: [cut], cutsAsked: 1, vcpusInLostMemory: 1,
         phases: phases,
         channels: ChannelFigures(uri: "tcp:a:1", transport: "tcp", preempt: true, proxy: "tcp:b:2"),
         workload: WorkloadFigures(
@@ -61,7 +61,7 @@ func fullReport() -> ReportDocument {
                 "schema", "command", "status", "error-desc", "total-time-ns", "downtime-ns",
                 "ram", "postcopy-blocktime-ns", "postcopy-vcpu-blocktime-ns",
                 "postcopy-latency-ns", "verify", "missing", "phases", "channels", "workload",
-                "workload-stalls", "machine", "source", "destination", "cuts",
+                "workload-stalls", "machine", "source", "destination", "cuts", "cuts-asked",
                 "vcpus-in-lost-memory",
             ])
         #expect(
@@ -82,7 +82,8 @@ func fullReport() -> ReportDocument {
                 "guest-stopped-at-ns", "guest-running-at-ns", "phases", "faults", "requests",
                 "zero-pages", "received-bytes", "fault-origin", "peak-resident-bytes",
                 "huge-bytes-at-start", "huge-bytes-at-end",
-                "healed-ranges", "heal-ns", "lock-problem", "breaks", "is-abandoned",
+                "healed-ranges", "heal-ns", "lock-problem", "breaks", "break-count",
+                "is-abandoned",
             ])
         #expect(keys("machine") == ["cpus", "kernel", "load-average"])
         #expect(keys("channels") == ["uri", "transport", "preempt", "proxy"])
@@ -186,6 +187,18 @@ func fullReport() -> ReportDocument {
         let shares = "source 100 %, destination 99 %, 24 rebuilt in 25 ns"
         #expect(text.contains(shares))
         #expect(text.contains("not locked"))
+    }
+
+    @Test("the table says how many breaks there were, and cuts that never came")
+    func breaksAndCuts() {
+        var report = fullReport()
+        #expect(!SummaryTable(report).text(columns: 140).contains("more"))
+        report.source?.breakCount = 91
+        report.cutsAsked = 10
+        let text = SummaryTable(report).text(columns: 140)
+        #expect(text.contains("source: 90 more") && text.contains("1 of 10 cuts"), "\(text)")
+        report.cuts = []
+        #expect(SummaryTable(report).text(columns: 140).contains("0 of 10 cuts"))
     }
 
     @Test("the status is said once")

@@ -76,6 +76,8 @@ import Testing
             Case("send tcp:a:1 --recover none --address tcp:b:1", "--address", "--recover none"),
             Case("send tcp:a:1 --address tcp:b:0", "port 0"),
             Case("run --break-for 2s", "--break-after"),
+            Case("run --release-ram --recover auto", "--release-ram", "--recover auto"),
+            Case("send unix:/a --release-ram --recover by-hand", "--recover by-hand"),
             Case("run --break-after 100%", "100%", "such as 30%"),
             Case("run --break-after 30% --break-times 0", "--break-times 0", "1000"),
             Case("run --control /nowhere/a", "--control", "/nowhere/a"),
