@@ -4,13 +4,18 @@ internal import Postcopy
 /// Asks a running migration one thing.
 enum ControlCall {
     /// It answers at once, whatever its link does; a host that swaps may need this long.
-    private static let answerNanoseconds: UInt64 = 10_000_000_000
+    static let answerNanoseconds: UInt64 = 10_000_000_000
+    /// Whoever listens has room for a few who connect at once.
+    private static let knockNanoseconds: UInt64 = 1_000_000_000
     /// More than any answer.
     private static let answerBytesMax = 1 << 20
 
     /// - Throws: `Refusal` when nobody answers at `path`.
-    static func ask(_ request: ControlRequest, at path: String) throws -> ControlAnswer {
-        guard let line = try answer(to: [UInt8](request.encodedLine()), at: path),
+    static func ask(
+        _ request: ControlRequest, at path: String,
+        withinNanoseconds limit: UInt64 = answerNanoseconds
+    ) throws -> ControlAnswer {
+        guard let line = try answer(to: [UInt8](request.encodedLine()), at: path, limit),
             let answer = try? ControlAnswer(decoding: Data(line))
         else {
             throw Refusal.environment(
@@ -19,23 +24,44 @@ enum ControlCall {
         return answer
     }
 
-    private static func answer(to request: [UInt8], at path: String) throws(Refusal) -> [UInt8]? {
+    private static func answer(
+        to request: [UInt8], at path: String, _ limit: UInt64
+    ) throws(Refusal) -> [UInt8]? {
         do throws(ChannelError) {
-            let socket = try StreamSocket.connect(to: .unix(path: path))
-            socket.limitWaits(nanoseconds: answerNanoseconds)
+            let socket = try StreamSocket.connect(
+                to: .unix(path: path), timeoutNanoseconds: limit)
+            socket.limitWaits(nanoseconds: limit)
             return answer(to: request, on: socket)
         } catch {
             throw refusal(error, path)
         }
     }
 
-    /// Whether the socket was left by a process that is gone.
-    static func isStale(_ path: String) -> Bool {
-        do throws(ChannelError) {
-            _ = try StreamSocket.connect(to: .unix(path: path))
-            return false
-        } catch { return error.cause == .kernel(.connectionRefused) }
+    /// How a control socket is found.
+    enum SocketState {
+        /// Somebody listens, though he may be stopped.
+        case open
+        /// It was left by a process that is gone.
+        case stale
+        case missing
     }
+
+    static func state(of path: String) -> SocketState {
+        do throws(ChannelError) {
+            _ = try StreamSocket.connect(
+                to: .unix(path: path), timeoutNanoseconds: knockNanoseconds)
+            return .open
+        } catch {
+            switch error.cause {
+            case .kernel(.connectionRefused): return .stale
+            case .kernel(.noEntry): return .missing
+            // Also where so many wait already that nobody else may.
+            case .kernel, .unknownHost: return .open
+            }
+        }
+    }
+
+    static func isStale(_ path: String) -> Bool { state(of: path) == .stale }
 
     private static func refusal(_ error: ChannelError, _ path: String) -> Refusal {
         switch error.cause {
@@ -43,6 +69,8 @@ enum ControlCall {
             .environment("no migration listens at \(path): it has ended, or never was there")
         case .kernel(.accessDenied):
             .environment("\(path) is of another user: ask as the user who runs the migration")
+        case .kernel(.again), .kernel(.timedOut):
+            .environment("\(path) does not answer: what listens there is stopped")
         case .kernel(let reason): .environment("\(path): \(reason)")
         case .unknownHost(let reason): .environment("\(path): \(reason)")
         }

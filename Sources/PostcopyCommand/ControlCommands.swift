@@ -6,14 +6,15 @@ internal import Postcopy
 struct PauseCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "pause",
-        abstract: "Ends the link of a migration whose workload has moved, until 'postcopy recover'."
-    )
+        abstract:
+            "Ends the link of a migration whose workload has moved, until 'postcopy recover'.",
+        discussion: "One that has paused already tries nothing by itself any more.")
 
     @OptionGroup var target: ControlTarget
 
     func run() throws {
         let answer = try target.ask(ControlRequest(.pause))
-        print("\(answer.place) ends its link")
+        print("\(answer.place) pauses until 'postcopy recover'")
     }
 }
 
@@ -37,7 +38,9 @@ struct RecoverCommand: ParsableCommand {
     func run() throws {
         let answer = try target.ask(
             ControlRequest(.recover, uris: uris.map { "\($0)" }))
-        print("\(answer.place) tries to come back")
+        print(
+            "\(answer.place) "
+                + (answer.listensAt.map { "lets its source in at \($0)" } ?? "tries to come back"))
     }
 }
 
@@ -103,6 +106,7 @@ struct StatusText {
         if untold > 0 { add("break", "and \(untold) before these") }
         for broken in answer.breaks ?? [] { add("break", broken.text) }
         add("last attempt", answer.lastRefusal)
+        add("listens at", answer.listensAt)
         if answer.waitsForSomebody == true {
             add("waits for", "'postcopy recover' or 'postcopy abandon'")
         }

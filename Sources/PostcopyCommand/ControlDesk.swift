@@ -8,10 +8,17 @@ internal import Synchronization
 /// here waits for the link.
 protocol ControlledSide: Sendable {
     var standing: Standing { get }
+    /// Where a destination waits for its source.
+    var listensAt: ChannelAddress? { get }
+    /// - Returns: whether there is no link now until somebody asks for one, or soon.
     func pause() -> Bool
     /// - Throws: `ChannelError` where a destination cannot listen.
     func recover(at addresses: [ChannelAddress]) throws -> Bool
     func abandon() -> Bool
+}
+
+extension ControlledSide {
+    var listensAt: ChannelAddress? { nil }
 }
 
 /// Answers what is asked of this process's migration, from before it exists until it has ended.
@@ -72,9 +79,7 @@ final class ControlDesk: Sendable {
         case .status: return nil
         case .pause:
             if side.pause() { return nil }
-            return status.isAfterSwitch
-                ? "there is no link to end: the migration is \(status)"
-                : "the guest has not moved (\(status)): only what has moved can be paused"
+            return Self.notPausable(status)
         case .recover:
             let addresses = try uris.map { try ChannelAddress(parsing: $0) }
             // Before a listener is made for nothing.
@@ -83,6 +88,15 @@ final class ControlDesk: Sendable {
             }
             return nil
         case .abandon: return side.abandon() ? nil : Self.notPaused(status)
+        }
+    }
+
+    private static func notPausable(_ status: MigrationStatus) -> String {
+        switch status {
+        case .postcopyRecover:
+            "a QEMU is coming back, and may not survive the end of that link: ask again when it has"
+        case _ where status.isAfterSwitch: "there is no link to end: the migration is \(status)"
+        default: "the guest has not moved (\(status)): only what has moved can be paused"
         }
     }
 
@@ -102,7 +116,10 @@ final class ControlDesk: Sendable {
         answer.isChild = facts.isChild ? true : nil
         answer.destinationPid = facts.destinationPid
         answer.destinationControl = facts.destinationControl
-        if let side = current.withLock({ $0 }) { answer.take(side.standing) }
+        if let side = current.withLock({ $0 }) {
+            answer.take(side.standing)
+            answer.listensAt = side.listensAt.map { "\($0)" }
+        }
         return answer
     }
 }
@@ -124,7 +141,14 @@ struct ControlledSource: ControlledSide {
 /// A destination that is steered.
 struct ControlledDestination: ControlledSide {
     let migration: any SteeredDestination
+    private let place: ListeningPlace
 
+    init(migration: any SteeredDestination, at address: ChannelAddress) {
+        self.migration = migration
+        place = ListeningPlace(address)
+    }
+
+    var listensAt: ChannelAddress? { place.address }
     var standing: Standing { Standing(migration.progress) }
     func pause() -> Bool { migration.pause() }
     func abandon() -> Bool { migration.abandon() }
@@ -133,10 +157,27 @@ struct ControlledDestination: ControlledSide {
         guard addresses.count <= 1 else {
             throw Refusal.usage("a destination listens at one place: give one URI, or none")
         }
-        guard let address = addresses.first else { return migration.recover(on: nil) }
+        // Where it listens it could not listen a second time.
+        guard let address = addresses.first, address != place.address else {
+            return migration.recover(on: nil)
+        }
         let listener = try Listener(at: address)
-        return migration.recover(on: listener)
+        let taken = listener.address
+        guard migration.recover(on: listener) else { return false }
+        place.move(to: taken)
+        return true
     }
+}
+
+/// Where a destination listens, which its recovery may change.
+private final class ListeningPlace: Sendable {
+    private let current: Mutex<ChannelAddress>
+
+    init(_ address: ChannelAddress) { current = Mutex(address) }
+
+    var address: ChannelAddress { current.withLock { $0 } }
+
+    func move(to address: ChannelAddress) { current.withLock { $0 = address } }
 }
 
 /// What the destinations of a workload and of a parked machine have in common.

@@ -40,6 +40,8 @@ struct ControlAnswer: JSONReport, Equatable {
     var breaks: [BreakFigures]?
     var breakCount: Int?
     var lastRefusal: String?
+    /// Where a destination waits for its source, with the port that the system chose.
+    var listensAt: String?
     var waitsForSomebody: Bool?
     /// The process of the other side, where this one started it, and where that is asked.
     var destinationPid: Int32?
@@ -97,7 +99,7 @@ extension ControlAnswer {
         status = standing.status.rawValue
         owedBytes = standing.side == .source ? standing.owedBytes : nil
         missing = MissingFigures.list(recovery.missing)
-        breakCount = recovery.breaks.count
+        breakCount = recovery.breakCount
         breaks = BreakFigures.list(Array(recovery.breaks.suffix(Self.breaksMax)))
         lastRefusal = recovery.refusal
         waitsForSomebody = recovery.waitsForSomebody

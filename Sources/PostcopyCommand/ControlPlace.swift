@@ -8,15 +8,25 @@ enum ControlPlace {
     static let folderName = "postcopy"
     private static let ending = ".sock"
 
-    /// Best first.
+    /// Names a folder that is used instead of the usual ones.
+    static let folderVariable = "POSTCOPY_CONTROL_FOLDER"
+
+    /// Best first. A login's runtime folder comes last, since it goes with the login and a migration
+    /// may not; it is looked into also where the variable is unset, as under `sudo` or `cron`.
     static func candidates(
         environment: [String: String] = ProcessInfo.processInfo.environment,
         user: UInt32 = geteuid()
     ) -> [String] {
-        let runtime = environment["XDG_RUNTIME_DIR"].flatMap { $0.hasPrefix("/") ? $0 : nil }
+        func absolute(_ name: String) -> String? {
+            environment[name].flatMap { $0.hasPrefix("/") ? $0 : nil }
+        }
+        if let chosen = absolute(folderVariable) { return [chosen] }
+        let usual = "/run/user/\(user)"
+        let runtime = absolute("XDG_RUNTIME_DIR")
         return [
-            runtime.map { "\($0)/\(folderName)" }, user == 0 ? "/run/\(folderName)" : nil,
-            "/tmp/\(folderName)-\(user)",
+            user == 0 ? "/run/\(folderName)" : nil, "/tmp/\(folderName)-\(user)",
+            runtime.map { "\($0)/\(folderName)" },
+            runtime == usual ? nil : "\(usual)/\(folderName)",
         ].compactMap(\.self)
     }
 
@@ -53,6 +63,14 @@ enum ControlPlace {
                 return (pid, "\(folder)/\(name)")
             }
         }.sorted { $0.pid < $1.pid }
+    }
+
+    /// Removes the socket of a process that is gone, if it is one.
+    static func clear(_ path: String, of pid: Int32) {
+        guard ControlCall.state(of: path) == .stale, kill(pid, 0) != 0, errno == ESRCH else {
+            return
+        }
+        try? FileManager.default.removeItem(atPath: path)
     }
 
     private static func make(_ path: String) throws {

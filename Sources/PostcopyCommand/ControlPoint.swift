@@ -7,7 +7,8 @@ struct ControlOptions: ParsableArguments {
     @Option(
         help: """
             Where 'postcopy status', pause, recover and abandon reach it: a unix socket. (default: \
-            found by the process id)
+            found by the process id, in the folder that \(ControlPlace.folderVariable) names, or \
+            one of this user's)
             """)
     var control: String?
 }

@@ -40,7 +40,13 @@ struct ControlTarget: ParsableArguments {
             return control
         }
         if let pid { return try path(of: pid) }
-        let running = Self.running()
+        let found = Self.survey()
+        let running = found.running
+        if !found.silent.isEmpty {
+            let silent = found.silent.map { "process \($0) does not answer" }
+            let list = (silent + running.map(\.answer.place)).joined(separator: "; ")
+            throw Refusal.environment("\(list): say which is meant by --pid")
+        }
         if let only = running.first, running.count == 1 { return only.path }
         guard running.isEmpty else {
             let list = running.map(\.answer.place).joined(separator: "; ")
@@ -52,14 +58,13 @@ struct ControlTarget: ParsableArguments {
 
     private func path(of pid: Int32) throws -> String {
         let found = ControlPlace.sockets().filter { $0.pid == pid }.map(\.path)
-        guard let path = found.first(where: { !ControlCall.isStale($0) }) else {
-            throw Refusal.environment(
-                found.isEmpty
-                    ? "process \(pid) is no migration of this user, or was started with --control: "
-                        + "name that"
-                    : "process \(pid) was a migration, and has ended")
-        }
-        return path
+        if let path = found.first(where: { ControlCall.state(of: $0) == .open }) { return path }
+        for path in found { ControlPlace.clear(path, of: pid) }
+        throw Refusal.environment(
+            found.isEmpty
+                ? "process \(pid) is no migration of this user: it has ended, or was started with "
+                    + "--control: name that"
+                : "process \(pid) was a migration, and has ended")
     }
 
     /// The socket of the side that is meant.
@@ -77,15 +82,37 @@ struct ControlTarget: ParsableArguments {
         return other
     }
 
-    /// Those that answer, without those that another one answers for.
-    static func running() -> [(path: String, answer: ControlAnswer)] {
-        ControlPlace.sockets().compactMap { _, path in
-            guard !ControlCall.isStale(path),
-                let answer = try? ControlCall.ask(ControlRequest(.status), at: path),
-                answer.isChild != true
-            else { return nil }
-            return (path, answer)
+    /// What is found where control sockets are.
+    struct Survey {
+        /// Those that answer, without those that another one answers for.
+        var running: [(path: String, answer: ControlAnswer)] = []
+        /// Those that listen and do not answer: they are stopped, perhaps, and may be meant.
+        var silent: [Int32] = []
+    }
+
+    /// Asks all of this user's; what was left by those that are gone is removed.
+    static func survey(
+        _ sockets: [(pid: Int32, path: String)] = ControlPlace.sockets(),
+        withinNanoseconds limit: UInt64 = ControlCall.answerNanoseconds
+    ) -> Survey {
+        var survey = Survey()
+        for (pid, path) in sockets {
+            guard ControlCall.state(of: path) == .open else {
+                ControlPlace.clear(path, of: pid)
+                continue
+            }
+            let answer = try? ControlCall.ask(
+                ControlRequest(.status), at: path, withinNanoseconds: limit)
+            if let answer {
+                survey.running.append((path, answer))
+            } else if ControlCall.state(of: path) == .open {
+                survey.silent.append(pid)
+            }
         }
+        let children = survey.running.compactMap(\.answer.destinationPid)
+        survey.silent.removeAll { children.contains($0) }
+        survey.running.removeAll { $0.answer.isChild == true }
+        return survey
     }
 }
 

@@ -40,8 +40,8 @@ struct DestinationSide {
         } catch {
             throw Refusal.environment("\(error)")
         }
-        control.desk.put(ControlledDestination(migration: migration))
         let address = listener.address
+        control.desk.put(ControlledDestination(migration: migration, at: address))
         console.note("\(Self.announcement)\(address)")
         let report = try takeOver(migration, OneUse(listener))
         console.clear()

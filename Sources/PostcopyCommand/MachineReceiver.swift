@@ -53,7 +53,7 @@ struct MachineReceiver {
         } catch {
             throw Refusal.environment("\(error)")
         }
-        control.desk.put(ControlledDestination(migration: destination))
+        control.desk.put(ControlledDestination(migration: destination, at: arrival.address))
         let report = try attend(destination, OneUse(stream))
         console.clear()
         return Outcome(
@@ -91,7 +91,8 @@ struct MachineReceiver {
     ) throws(Errno) -> DestinationReport {
         var rate = RateMeter()
         var stop = StopRequest(console: console, leftovers: leftovers, subject: "the machine")
-        var pauses = PauseWatch(mode: options.recovery.mode, name: control.name)
+        var pauses = PauseWatch(
+            mode: options.recovery.mode, name: control.name, isSourceQEMU: true)
         return try Attendance.run("pc-destination") {
             destination.run(on: stream.take())
         } attend: {

@@ -10,6 +10,8 @@ struct PauseWatch {
     let mode: RecoveryOptions.Mode
     /// How this process is named behind `postcopy recover`.
     let name: String
+    /// Whether a QEMU is expected at the other end, which comes back when somebody tells it to.
+    let isSourceQEMU: Bool
     /// Breaks that were told of, and those up to which a return was: of all that there were, since
     /// `RecoveryProgress.breaks` keeps only some.
     private var told = 0
@@ -17,9 +19,10 @@ struct PauseWatch {
     private var isWaitTold = false
     private var toldAt: UInt64 = 0
 
-    init(mode: RecoveryOptions.Mode, name: String) {
+    init(mode: RecoveryOptions.Mode, name: String, isSourceQEMU: Bool = false) {
         self.mode = mode
         self.name = name
+        self.isSourceQEMU = isSourceQEMU
     }
 
     /// What is to be said now.
@@ -93,13 +96,18 @@ struct PauseWatch {
     }
 
     private func choices(_ side: Standing.Side) -> String {
+        let giveUp = "'postcopy abandon \(name)' gives the guest up"
+        if isSourceQEMU, mode == .automatic {
+            return "'migrate' with 'resume' at the QEMU brings it back; 'postcopy recover \(name)' "
+                + "is for after a 'postcopy pause' (with a URI behind it to listen there); \(giveUp)"
+        }
         let again =
             side == .source
             ? "'postcopy recover \(name)' tries again (with the URI behind it where the destination "
                 + "has moved)"
             : "'postcopy recover \(name)' lets the source in again (with a URI behind it to listen "
                 + "there)"
-        return "\(again), 'postcopy abandon \(name)' gives the guest up"
+        return "\(again), \(giveUp)"
     }
 
     private func refusal(_ standing: Standing) -> String {

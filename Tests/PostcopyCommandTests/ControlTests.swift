@@ -24,6 +24,7 @@ private final class ToldSide: ControlledSide {
         recovery.breaks = Array(
             repeating: LinkBreak(
                 problem: "cut", heardAtNanoseconds: 1, pausedAtNanoseconds: 2), count: 20)
+        recovery.breakCount = 90
         recovery.refusal = "nobody there"
         recovery.waitsForSomebody = true
         return Standing(
@@ -31,17 +32,37 @@ private final class ToldSide: ControlledSide {
             owedBytes: 4096)
     }
 
-    func pause() -> Bool { note("pause", when: .postcopyActive) }
+    func pause() -> Bool { note("pause", when: .postcopyActive, .postcopyPaused) }
     func abandon() -> Bool { note("abandon", when: .postcopyPaused) }
     func recover(at addresses: [ChannelAddress]) throws -> Bool {
         note("recover \(addresses)", when: .postcopyPaused)
     }
 
-    private func note(_ call: String, when status: MigrationStatus) -> Bool {
+    private func note(_ call: String, when possible: MigrationStatus...) -> Bool {
         state.withLock { state in
             state.calls.append(call)
-            return state.status == status
+            return possible.contains(state.status)
         }
+    }
+}
+
+/// A destination that keeps where it was told to listen.
+private final class ToldDestination: SteeredDestination {
+    private let moves = Mutex<[ChannelAddress?]>([])
+
+    var calls: [ChannelAddress?] { moves.withLock { $0 } }
+    var progress: DestinationProgress {
+        var progress = DestinationProgress()
+        progress.status = .postcopyPaused
+        return progress
+    }
+    func pause() -> Bool { true }
+    func abandon() -> Bool { true }
+    func recover(on listener: consuming Listener?) -> Bool {
+        var address: ChannelAddress?
+        if let listener { address = listener.address }
+        moves.withLock { $0.append(address) }
+        return true
     }
 }
 
@@ -57,12 +78,12 @@ private func desk(_ side: ToldSide? = nil) -> ControlDesk {
         let answer = desk(ToldSide(.postcopyPaused)).answer(Array(#"{"command":"status"}"#.utf8))
         #expect(answer.ok && answer.status == "postcopy-paused" && answer.side == "source")
         #expect(answer.owedBytes == 4096 && answer.waitsForSomebody == true)
-        #expect(answer.breaks?.count == ControlAnswer.breaksMax && answer.breakCount == 20)
+        #expect(answer.breaks?.count == ControlAnswer.breaksMax && answer.breakCount == 90)
         #expect(answer.lastRefusal == "nobody there" && answer.pid == getpid())
         #expect(!answer.encodedLine().dropLast().contains(UInt8(ascii: "\n")))
         let text = StatusText(answer).text
         for word in [
-            "postcopy-paused", "4.00 KiB", "nobody there", "'postcopy recover'", "12 before",
+            "postcopy-paused", "4.00 KiB", "nobody there", "'postcopy recover'", "82 before",
         ] {
             #expect(text.contains(word), "\(text)")
         }
@@ -83,13 +104,36 @@ private func desk(_ side: ToldSide? = nil) -> ControlDesk {
         #expect(ask(#"{"command":"pause"}"#, .postcopyActive).0.ok)
         let notYet = ask(#"{"command":"pause"}"#, .active).0.error
         #expect(notYet?.contains("has not moved") == true)
-        let already = ask(#"{"command":"pause"}"#, .postcopyPaused).0.error
-        #expect(already?.contains("no link") == true)
+        #expect(ask(#"{"command":"pause"}"#, .postcopyPaused).0.ok, "it holds from now on")
+        let late = ask(#"{"command":"pause"}"#, .completed).0.error
+        #expect(late?.contains("no link") == true)
+        let returning = ask(#"{"command":"pause"}"#, .postcopyRecover).0.error
+        #expect(returning?.contains("coming back") == true)
         #expect(ask(#"{"command":"abandon"}"#, .postcopyPaused).0.ok)
         #expect(!ask(#"{"command":"abandon"}"#, .completed).0.ok)
         let typo = ask(#"{"command":"recover","uri":"tpc:a:1"}"#, .postcopyPaused)
         #expect(typo.0.error?.contains("tpc:a:1") == true && typo.1.isEmpty)
         #expect(!ask(#"{"command":"pause","uri":"tcp:a:1"}"#, .postcopyActive).0.ok)
+    }
+
+    @Test("a destination listens where it did when that is asked for, and says where")
+    func listening() throws {
+        let first = try ChannelAddress(parsing: "tcp:127.0.0.1:4444")
+        let side = ToldDestination()
+        let desk = ControlDesk(.init(command: "receive", side: .destination))
+        desk.put(ControlledDestination(migration: side, at: first))
+        func recover(_ uri: String) -> ControlAnswer {
+            desk.answer(Array("{\"command\":\"recover\",\"uri\":\"\(uri)\"}".utf8))
+        }
+        let same = recover("\(first)")
+        #expect(same.ok && same.listensAt == "\(first)" && side.calls == [nil])
+        let moved = recover("tcp:127.0.0.1:0")
+        let place = try #require(side.calls.last ?? nil)
+        #expect(moved.listensAt == "\(place)" && place != first, "\(moved)")
+        #expect(moved.listensAt?.hasSuffix(":0") == false)
+        #expect(recover("\(place)").ok && side.calls == [nil, place, nil])
+        let status = desk.answer(Array(#"{"command":"status"}"#.utf8))
+        #expect(StatusText(status).text.contains("\(place)"))
     }
 
     @Test(
@@ -224,6 +268,31 @@ private func desk(_ side: ToldSide? = nil) -> ControlDesk {
         }
     }
 
+    @Test("who listens and does not answer is told of; what the dead have left is removed")
+    func survey() throws {
+        try withServer { path in
+            // No process has that number.
+            let (dead, alive) = ("\(path).dead", "\(path).alive")
+            let listener = try Listener(at: .unix(path: "\(path).gone"))
+            for name in [dead, alive] {
+                try FileManager.default.linkItem(atPath: "\(path).gone", toPath: name)
+            }
+            Self.close(listener)
+            let silent = try Listener(at: .unix(path: "\(path).silent"))
+            let found = ControlTarget.survey(
+                [
+                    (1, path), (.max, dead), (getpid(), alive), (7, "\(path).silent"),
+                    (8, "\(path).none"),
+                ], withinNanoseconds: 200_000_000)
+            #expect(found.silent == [7] && found.running.map(\.path) == [path])
+            #expect(!FileManager.default.fileExists(atPath: dead))
+            #expect(FileManager.default.fileExists(atPath: alive))
+            withExtendedLifetime(silent) {}
+        }
+    }
+
+    private static func close(_ listener: consuming Listener) {}
+
     @Test("a folder that others may enter, or that is no folder, is not used")
     func folders() throws {
         let base = FileManager.default.temporaryDirectory
@@ -257,10 +326,14 @@ private func desk(_ side: ToldSide? = nil) -> ControlDesk {
     @Test("the folder is the user's own, and root's where root runs it")
     func candidates() {
         let user = ControlPlace.candidates(environment: ["XDG_RUNTIME_DIR": "/run/user/7"], user: 7)
-        #expect(user == ["/run/user/7/postcopy", "/tmp/postcopy-7"])
+        #expect(user == ["/tmp/postcopy-7", "/run/user/7/postcopy"], "logout removes the second")
+        let elsewhere = ControlPlace.candidates(environment: ["XDG_RUNTIME_DIR": "/x"], user: 7)
+        #expect(elsewhere == ["/tmp/postcopy-7", "/x/postcopy", "/run/user/7/postcopy"])
+        let chosen = ["XDG_RUNTIME_DIR": "/x", ControlPlace.folderVariable: "/y"]
+        #expect(ControlPlace.candidates(environment: chosen, user: 7) == ["/y"])
         #expect(
             ControlPlace.candidates(environment: ["XDG_RUNTIME_DIR": "here"], user: 0) == [
-                "/run/postcopy", "/tmp/postcopy-0",
+                "/run/postcopy", "/tmp/postcopy-0", "/run/user/0/postcopy",
             ])
     }
 }

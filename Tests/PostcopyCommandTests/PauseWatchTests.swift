@@ -136,6 +136,17 @@ import Testing
         #expect(watch.lines(standing, at: 102 * Self.second).count == 1, "the time is up again")
     }
 
+    @Test("a QEMU that comes back by its own word is told of, where that is enough")
+    func ofQEMU() throws {
+        let standing = Self.paused(.destination, waits: true)
+        var watch = PauseWatch(mode: .automatic, name: "--pid 7", isSourceQEMU: true)
+        let line = try #require(watch.lines(standing, at: Self.second).last)
+        #expect(line.contains("'migrate' with 'resume'") && line.contains("abandon"), "\(line)")
+        var byHand = PauseWatch(mode: .byHand, name: "--pid 7", isSourceQEMU: true)
+        let other = try #require(byHand.lines(standing, at: Self.second).last)
+        #expect(other.contains("'postcopy recover --pid 7' lets"), "\(other)")
+    }
+
     @Test("nothing is said where nothing is recovered")
     func none() {
         var watch = Self.watch(.none)

@@ -16,7 +16,10 @@ struct TestPlace {
 
     /// Control sockets have a folder beside, which whoever is killed may leave them in.
     var environment: [String: String] {
-        ["TMPDIR": folder.path, "XDG_RUNTIME_DIR": runtimeFolder, Self.marker: folder.path]
+        [
+            "TMPDIR": folder.path, "POSTCOPY_CONTROL_FOLDER": controlFolder,
+            Self.marker: folder.path,
+        ]
     }
 
     private var runtimeFolder: String { folder.path + "-runtime" }
