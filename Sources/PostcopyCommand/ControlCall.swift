@@ -61,8 +61,6 @@ enum ControlCall {
         }
     }
 
-    static func isStale(_ path: String) -> Bool { state(of: path) == .stale }
-
     private static func refusal(_ error: ChannelError, _ path: String) -> Refusal {
         switch error.cause {
         case .kernel(.connectionRefused), .kernel(.noEntry):

@@ -261,7 +261,7 @@ private func desk(_ side: ToldSide? = nil) -> ControlDesk {
     @Test("a socket left by a process that is gone is replaced, a living one is not")
     func stale() throws {
         try withServer { path in
-            #expect(!ControlCall.isStale(path))
+            #expect(ControlCall.state(of: path) == .open)
             #expect(throws: ChannelError.self) { _ = try ControlServer(at: path, desk: desk()) }
             let answer = try ControlCall.ask(ControlRequest(.status), at: path)
             #expect(answer.ok)

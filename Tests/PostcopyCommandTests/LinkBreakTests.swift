@@ -1,3 +1,4 @@
+import ArgumentParser
 import Foundation
 import Postcopy
 import Testing
@@ -31,6 +32,30 @@ import Testing
         for text in ["", "%", "100%", "-1%", "+3%", "3.5%", "a", "30 %", "99999999999999999999"] {
             #expect(throws: Share.ParseError.self) { try Share(parsing: text) }
         }
+    }
+
+    @Test("what says when the workload moves is told from what does not")
+    func usual() throws {
+        let other = try SwitchoverOptions.parse(["--release-ram"])
+        #expect(other.isUsual)
+        for words in [["--no-precopy"], ["--switch-after", "1s"], ["--downtime-limit", "1ms"]] {
+            let options = try SwitchoverOptions.parse(words)
+            #expect(!options.isUsual)
+        }
+    }
+
+    @Test("memory that is given back and a return that was asked for do not go together")
+    func released() throws {
+        var options = MigrationOptions()
+        options.releasesRAM = true
+        for mode in ["auto", "by-hand"] {
+            let choices = try RecoveryChoices.parse(["--recover", mode])
+            #expect(throws: Refusal.self) { try choices.apply(to: &options) }
+        }
+        try RecoveryChoices.parse(["--recover", "none"]).apply(to: &options)
+        #expect(options.recovery.mode == .none)
+        try RecoveryChoices.parse([]).apply(to: &options)
+        #expect(options.recovery.mode == .automatic)
     }
 
     @Test("a cut is told from the next by when a side paused")
