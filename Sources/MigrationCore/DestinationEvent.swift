@@ -32,6 +32,8 @@ public enum DestinationEvent: Hashable, Sendable {
     case bitmapAsked
     /// POSTCOPY_RESUME: pages may flow again.
     case resume
+    /// The user gave up a guest that did not start here, after its package had come.
+    case givenUp
     /// The source broke the protocol in a way that no other event says.
     case peerMisbehaved
     /// The peer kept silent for longer than it may.

@@ -4,6 +4,7 @@ public enum DestinationFailure: Hashable, Sendable, CustomStringConvertible {
     case deadlinePassed
     case peerMisbehaved
     case deviceRefused
+    case givenUp
     case outOfOrder(CommandOutOfOrder)
 
     public var description: String {
@@ -12,6 +13,7 @@ public enum DestinationFailure: Hashable, Sendable, CustomStringConvertible {
         case .deadlinePassed: "the source kept silent; the guest never ran here"
         case .peerMisbehaved: "the source broke the protocol; the guest never ran here"
         case .deviceRefused: "the device state was refused; the guest never ran here"
+        case .givenUp: "it was given up; the guest never ran here"
         case .outOfOrder(let error): "\(error); the guest never ran here"
         }
     }

@@ -27,6 +27,7 @@ extension DestinationPhase {
         case .reconnected: afterReconnected()
         case .bitmapAsked: afterBitmapAsked()
         case .resume: afterResume()
+        case .givenUp: afterGivenUp()
         case .peerMisbehaved: afterTrouble(.peerMisbehaved)
         case .deadlinePassed: afterTrouble(.deadlinePassed)
         }
@@ -207,6 +208,18 @@ extension DestinationPhase {
         case .none, .setup, .advised, .discarding, .listening, .loaded, .running, .streamEnded,
             .completed, .paused, .failed:
             refusing(.resume)
+        }
+    }
+
+    /// A source that comes back hears that the guest never ran here, and may run it again.
+    private func afterGivenUp() -> Step {
+        switch self {
+        case .listening, .recovering(.loading), .recovering(.loaded):
+            (.failed(.givenUp), .sendShut(error: Self.shutError))
+        case .paused(.loading), .paused(.loaded): (.failed(.givenUp), .closeStream)
+        case .none, .setup, .advised, .discarding, .loaded, .running, .streamEnded, .completed,
+            .paused(.running), .recovering(.running), .failed:
+            (self, .refuse)
         }
     }
 

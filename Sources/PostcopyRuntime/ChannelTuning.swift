@@ -21,17 +21,10 @@ enum ChannelTuning {
         socket.limitWaits(nanoseconds: options.silenceNanosecondsMax)
     }
 
-    /// Four times the limit of silence: only where the kernel knows better than the heartbeats that
-    /// nothing arrives, and not before a lost packet had its chances.
-    private static let limitsUnacknowledged: UInt64 = 4
-
-    /// The peer writes heartbeats to this channel from here on.
+    /// The peer writes heartbeats to this channel from here on. What the kernel knows of a host that
+    /// acknowledges nothing stays the backstop, at the limit of silence: it would also end a connection
+    /// whose reader is busy for a while, and the heartbeats judge better.
     static func expectHeartbeats(_ socket: borrowing StreamSocket, _ options: MigrationOptions) {
-        let limit = options.linkLimitNanoseconds
-        socket.limitReceives(nanoseconds: limit)
-        socket.limitUnacknowledged(
-            nanoseconds: min(
-                limit.multipliedReportingOverflow(by: limitsUnacknowledged).partialValue,
-                options.silenceNanosecondsMax))
+        socket.limitReceives(nanoseconds: options.linkLimitInForce)
     }
 }

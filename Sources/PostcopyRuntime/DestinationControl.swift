@@ -190,7 +190,7 @@ struct DestinationControl: ~Copyable {
         var poller = Poller(capacity: 1 + Door.watchedMax)
         let flag = poller.watch(state.controlFlag)
         let places = door.watch(in: &poller)
-        _ = poller.wait(timeoutNanoseconds: timeoutNanoseconds)
+        _ = poller.wait(timeoutNanoseconds: door.limit(timeoutNanoseconds))
         if poller.isReady(flag) { state.controlFlag.clear() }
         return door.take(poller, places)
     }
@@ -200,10 +200,10 @@ struct DestinationControl: ~Copyable {
 extension DestinationControl {
     /// Whom a QEMU or a source of ours finds that comes back after the end, at most for so long: until
     /// then it has tried a dozen times.
-    private static let afterEndNanosecondsMax: UInt64 = 10_000_000_000
+    private static let afterEndNanosecondsMax: UInt64 = 30_000_000_000
     private static let afterRefusalNanoseconds: UInt64 = 2_000_000_000
     /// Once it was answered it may have missed that, and asks again.
-    private static let afterAnswerNanoseconds: UInt64 = 1_000_000_000
+    private static let afterAnswerNanoseconds: UInt64 = 2_500_000_000
 
     private mutating func pause() {
         guard state.options.recovery.mode != .none else {
@@ -224,6 +224,11 @@ extension DestinationControl {
     }
 
     private mutating func resume() {
+        // The link may have broken since.
+        switch state.currentPhase {
+        case .listening, .loaded, .running, .streamEnded: break
+        case .none, .setup, .advised, .discarding, .completed, .paused, .recovering, .failed: return
+        }
         state.recovery.noteResumed()
         hand.hasRecovered = false
         if state.demand.missing.load(ordering: .relaxed) == 0 {
@@ -234,7 +239,7 @@ extension DestinationControl {
 
     /// Waits for the source of a migration whose link broke. Whoever waits for a page waits meanwhile.
     /// - Returns: `nil` when the migration has ended instead.
-    mutating func awaitSource() -> DestinationLink? {
+    mutating func awaitSource(isCancelled: borrowing Atomic<Bool>) -> DestinationLink? {
         var patience = SourcePatience(state)
         while !isDone {
             if let visitor = returning.take(), let link = consider(visitor) { return link }
@@ -243,6 +248,7 @@ extension DestinationControl {
                 if let link = consider(visitor) { return link }
             }
             if heedWishes() { patience = SourcePatience(state) }
+            if isCancelled.load(ordering: .acquiring) { state.cancel() }
             takeMessages()
         }
         outcome.endedAtNanoseconds = Monotonic.now()
@@ -317,13 +323,10 @@ extension DestinationControl {
     @discardableResult
     private mutating func heedWishes() -> Bool {
         var wishes = state.recovery.takeWishes()
-        if wishes.abandons, case .paused = state.currentPhase {
-            outcome.isAbandoned = true
-            isDone = true
-        }
+        if wishes.abandons { abandon() }
         if wishes.pauses {
-            hand.isHeld = true
             perform(state.advance(state.linkLoss, problem: "paused by hand"))
+            if case .paused = state.currentPhase { hand.isHeld = true }
         }
         guard wishes.recovers else { return false }
         hand = Hand(isHeld: false, hasRecovered: true)
@@ -331,22 +334,51 @@ extension DestinationControl {
         return true
     }
 
+    /// A guest that never ran here can still run at the source, which is told so.
+    private mutating func abandon() {
+        switch state.currentPhase {
+        case .paused(.running):
+            outcome.isAbandoned = true
+            isDone = true
+        case .recovering(.running):
+            perform(state.advance(state.linkLoss, problem: "given up by hand"))
+            outcome.isAbandoned = true
+            isDone = true
+        case .paused, .recovering:
+            outcome.isAbandoned = true
+            perform(state.advance(.givenUp, problem: "given up by hand"))
+        case .none, .setup, .advised, .discarding, .listening, .loaded, .running, .streamEnded,
+            .completed, .failed:
+            break
+        }
+    }
+
     /// Tells a source that comes back after the end how it ended. It could not know otherwise whether
     /// the guest is safe here, or may run there.
-    mutating func answerLatecomers(_ isAcknowledged: Bool) {
+    ///
+    /// - Parameter isAcknowledged: whether the source has heard of the end.
+    /// - Parameter wasHeard: whether it was there to hear of it, as far as this side knows.
+    mutating func answerLatecomers(
+        _ isAcknowledged: Bool, wasHeard: Bool, isCancelled: borrowing Atomic<Bool>
+    ) {
         let phase = state.currentPhase
         let isUnsure =
             phase.hasFailed && state.recovery.isSwitchNear.load(ordering: .acquiring)
         guard state.isSourceOurs, state.options.recovery.mode != .none, !isAcknowledged,
             phase == .completed || isUnsure
         else { return door.close() }
-        // One that was told so on the link that broke has hardly missed it.
+        // The source keeps a guest that never ran here for as long as it knocks.
         let lasting =
-            isUnsure && tellsSource ? Self.afterRefusalNanoseconds : Self.afterEndNanosecondsMax
-        var deadline = Monotonic.now() + lasting
+            wasHeard
+            ? Self.afterRefusalNanoseconds
+            : isUnsure ? state.options.recovery.lastingNanoseconds : Self.afterEndNanosecondsMax
+        let begun = Monotonic.now()
+        var deadline = begun &+ min(lasting, .max - begun)
         while true {
             let now = Monotonic.now()
-            guard now < deadline, !state.recovery.takeWishes().abandons else { return door.close() }
+            guard now < deadline, !state.recovery.takeWishes().abandons,
+                !isCancelled.load(ordering: .acquiring)
+            else { return door.close() }
             if case .hello(let hello, let arrival)? = returning.take() {
                 refuse(arrival, judge(hello).answer)
                 deadline = min(deadline, now + Self.afterAnswerNanoseconds)

@@ -34,6 +34,7 @@ final class DestinationRecovery: Sendable {
     /// Notes that pages may flow again.
     func noteResumed() {
         updateLast { $0.resumedAtNanoseconds = Monotonic.now() }
+        update { $0.missing = [] }
         awaitsPage.store(true, ordering: .relaxed)
     }
 

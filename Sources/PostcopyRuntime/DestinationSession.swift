@@ -40,14 +40,15 @@ public final class DestinationSession: Sendable {
 
     /// Ends the link once the guest has moved, for somebody to `recover` it later; no source is let in
     /// until then.
-    /// - Returns: whether there was a link to end.
+    /// - Returns: whether it is paused by that, or was already.
     @discardableResult
     public func pause() -> Bool {
+        guard state.options.recovery.mode != .none else { return false }
         switch state.currentPhase {
-        case .listening, .loaded, .running, .streamEnded: break
+        case .listening, .loaded, .running, .streamEnded, .paused: break
         // A QEMU up to 7.2 stays in a recovery for ever whose link ends.
         case .recovering: guard state.isSourceOurs else { return false }
-        case .none, .setup, .advised, .discarding, .completed, .paused, .failed: return false
+        case .none, .setup, .advised, .discarding, .completed, .failed: return false
         }
         wish { $0.pauses = true }
         return true
@@ -79,8 +80,12 @@ public final class DestinationSession: Sendable {
     }
 
     private var isPaused: Bool {
-        if case .paused = state.currentPhase { return true }
-        return false
+        switch state.currentPhase {
+        case .paused, .recovering: true
+        case .none, .setup, .advised, .discarding, .listening, .loaded, .running, .streamEnded,
+            .completed, .failed:
+            false
+        }
     }
 
     private func wish(_ change: (inout DestinationWishes) -> Void) {
@@ -161,36 +166,50 @@ public final class DestinationSession: Sendable {
             return thread.run()
         }
         var link: DestinationLink? = first
-        var isAcknowledged = false
-        var problem: Errno?
-        while let current = link, problem == nil {
-            do throws(Errno) {
-                isAcknowledged = try serve(current, &control)
-            } catch { problem = error }
-            link = control.isDone || problem != nil ? nil : control.awaitSource()
+        var ending = Ending()
+        while let current = link {
+            ending = serve(current, &control)
+            link = control.isDone ? nil : control.awaitSource(isCancelled: isCancelled)
         }
         if control.outcome.isAbandoned { giveUpGuest() }
         control.joinLoader()
         end(first)
         report.blocktime = faults.join()
-        if let problem { throw problem }
+        // The guest runs meanwhile, and its memory is seen to afterwards.
+        control.answerLatecomers(
+            ending.isAcknowledged, wasHeard: ending.wasHeard, isCancelled: isCancelled)
         conclude(&report, control.outcome)
-        control.answerLatecomers(isAcknowledged)
     }
 
-    /// Serves one link until it breaks or the migration ends; answers whether the source has heard of
-    /// the end.
+    /// What a source knows of the end.
+    private struct Ending {
+        /// It has said so.
+        var isAcknowledged = false
+        /// It was there to hear of it, as far as this side knows, and was not listened to any more.
+        var wasHeard = false
+    }
+
+    /// Serves one link until it breaks or the migration ends.
     private func serve(
         _ link: DestinationLink, _ control: inout DestinationControl
-    ) throws(Errno) -> Bool {
+    ) -> Ending {
         let state = state
-        let stream = try JoinableThread<Void>(name: "pc-stream") {
-            var thread = StreamThread(state: state, link: link)
-            thread.run()
+        let stream: JoinableThread<Void>?
+        do throws(Errno) {
+            stream = try JoinableThread<Void>(name: "pc-stream") {
+                var thread = StreamThread(state: state, link: link)
+                thread.run()
+            }
+        } catch {
+            stream = nil
+            link.streamEnded.raise()
+            state.report(state.linkLoss, problem: "no thread to read the stream: \(error)")
         }
         control.run(link, isCancelled: isCancelled)
+        var ending = Ending()
         // The source closes once it has the last word, and that word must not be cut off.
         let limit = control.linger(Self.closingNanosecondsMax)
+        ending.wasHeard = limit > 0 && link.streamEnded.wait(timeoutNanoseconds: 0)
         _ = link.streamEnded.wait(timeoutNanoseconds: limit)
         if control.isDone {
             // A stream that broke the protocol ended before the source was told so.
@@ -199,12 +218,13 @@ public final class DestinationSession: Sendable {
             _ = state.lastWordSent.wait(timeoutNanoseconds: limit)
         }
         link.main.socket.shutDown()
-        stream.join()
+        stream?.join()
         link.isDown.store(true, ordering: .releasing)
         state.faultFlag.raise()
         // What it placed of this link's pages is noted by then.
         if !control.isDone { link.isLeft.wait() }
-        return link.isAcknowledged.load(ordering: .acquiring)
+        ending.isAcknowledged = link.isAcknowledged.load(ordering: .acquiring)
+        return ending
     }
 
     private func end(_ link: DestinationLink) {

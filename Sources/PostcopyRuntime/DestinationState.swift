@@ -200,10 +200,15 @@ final class DestinationState: Sendable {
     /// Gives up a guest that does not run here yet; afterwards it has no effect.
     func cancel() {
         let action: DestinationAction? = phase.withLock { phase in
-            guard !phase.current.mayRunGuestHere else { return nil }
-            return phase.apply(.peerMisbehaved, problem: "cancelled", at: nil)
+            switch phase.current {
+            case .none, .setup, .advised, .discarding, .listening:
+                phase.apply(.peerMisbehaved, problem: "cancelled", at: nil)
+            case .paused(.loading), .paused(.loaded), .recovering(.loading), .recovering(.loaded):
+                phase.apply(.givenUp, problem: "cancelled", at: nil)
+            case .loaded, .running, .streamEnded, .completed, .paused, .recovering, .failed: nil
+            }
         }
-        guard let action, action != .none else { return }
+        guard let action else { return }
         endFaults()
         control.post(.perform(action))
     }
@@ -242,8 +247,13 @@ final class DestinationState: Sendable {
     func poisonMissing() throws(Errno) {
         for (index, ram) in list.sent {
             var page = HostPageIndex(rawValue: 0)
-            while let run = demand.received[index.rawValue].nextMissing(from: page) {
-                try uffd.poison(run, of: ram)
+            // What lies behind the used length is not registered, and nobody's.
+            let end = HostPageIndex(rawValue: ram.usedHostPages)
+            while page < end,
+                let run = demand.received[index.rawValue].nextMissing(from: page),
+                run.lowerBound < end
+            {
+                try uffd.poison(run.lowerBound..<min(run.upperBound, end), of: ram)
                 page = run.upperBound
             }
         }
@@ -300,7 +310,7 @@ extension DestinationEvent {
         case .bitmapAsked: .receivedBitmap
         case .resume: .resume
         case .deviceLoaded, .deviceRefused, .allPagesPlaced, .linkLost, .linkInterrupted,
-            .reconnected, .peerMisbehaved, .deadlinePassed:
+            .reconnected, .givenUp, .peerMisbehaved, .deadlinePassed:
             nil
         }
     }

@@ -7,6 +7,10 @@ struct Door: ~Copyable, Sendable {
     private var listener: Listener?
     private var candidates: [Candidate] = []
     private let options: MigrationOptions
+    /// Until when nobody is accepted: with no descriptor left the listener would stay ready for ever.
+    private var restsUntilNanoseconds: UInt64?
+
+    private static let restNanoseconds: UInt64 = 100_000_000
 
     /// Somebody whose first bytes say who he is.
     enum Visitor {
@@ -60,14 +64,23 @@ struct Door: ~Copyable, Sendable {
     /// How many descriptors `watch` adds at most.
     static let watchedMax = 1 + candidatesMax
 
-    func watch(in poller: inout Poller) -> Places {
+    mutating func watch(in poller: inout Poller) -> Places {
+        if let until = restsUntilNanoseconds, Monotonic.now() >= until {
+            restsUntilNanoseconds = nil
+        }
         let place: Int?
         switch listener {
-        case .some(let listener): place = poller.watch(listener)
-        case .none: place = nil
+        case .some(let listener) where restsUntilNanoseconds == nil:
+            place = poller.watch(listener)
+        default: place = nil
         }
         return Places(
             listener: place, candidates: candidates.map { poller.watch($0.socket.socket) })
+    }
+
+    /// How long a wait for visitors may be.
+    func limit(_ nanoseconds: UInt64) -> UInt64 {
+        restsUntilNanoseconds == nil ? nanoseconds : min(nanoseconds, Self.restNanoseconds)
     }
 
     /// Takes what has come, of connections and of first words.
@@ -89,8 +102,11 @@ struct Door: ~Copyable, Sendable {
     }
 
     private mutating func accept() {
-        // With no descriptor left the listener would stay ready for ever.
-        guard let socket = accepted() else { return makeRoom() }
+        guard let socket = accepted() else {
+            if !candidates.isEmpty { candidates.removeFirst() }
+            restsUntilNanoseconds = Monotonic.now() + Self.restNanoseconds
+            return
+        }
         ChannelTuning.prepare(socket.socket, options)
         if candidates.count == Self.candidatesMax { candidates.removeFirst() }
         candidates.append(Candidate(socket: socket))
@@ -103,9 +119,6 @@ struct Door: ~Copyable, Sendable {
         }
     }
 
-    private mutating func makeRoom() {
-        if candidates.isEmpty { listener = nil } else { candidates.removeFirst() }
-    }
 }
 
 /// A connection and what was read of it from its first byte on, but for a hello.

@@ -19,6 +19,8 @@ struct FaultThread: ~Copyable {
     private var blocktime = Blocktime(vcpuThreads: [])
     private var knowsVCPUs = false
     private var readsFaults = true
+    /// Faults in pages that are here, whose threads the kernel could not wake for want of memory.
+    private var unsettled: [FaultEvent] = []
     /// Return-path bytes that go out in one write.
     private var outgoing: [UInt8] = []
     private var beat: Heartbeat
@@ -65,7 +67,9 @@ struct FaultThread: ~Copyable {
         channels = UrgentChannels(state: state)
         placer = PagePlacer(state: state, channel: .urgent)
         encoder = ReturnPathEncoder(blocks: state.geometries)
-        beat = Heartbeat(limitNanoseconds: state.options.linkLimitNanoseconds)
+        beat = Heartbeat(
+            limitNanoseconds: state.options.linkLimitInForce,
+            intervalNanoseconds: state.options.beatNanoseconds)
     }
 
     /// Serves until it is told to end, and answers the blocktime it saw.
@@ -74,7 +78,9 @@ struct FaultThread: ~Copyable {
         var waits = Waits(state: state, channels, readsFaults: readsFaults)
         var isEnding = false
         while !isEnding {
-            _ = waits.poller.wait(timeoutNanoseconds: keepsAlive ? beat.intervalNanoseconds : .max)
+            let isTimed = keepsAlive || !unsettled.isEmpty
+            _ = waits.poller.wait(timeoutNanoseconds: isTimed ? beat.intervalNanoseconds : .max)
+            settleAgain()
             // Asked before the outbox is emptied: what was posted before is still sent.
             isEnding = state.isEnding.load(ordering: .acquiring)
             let hasMail = waits.poller.isReady(waits.flag) || isEnding
@@ -124,7 +130,7 @@ struct FaultThread: ~Copyable {
         talk = .recovering(link)
         channels = UrgentChannels(state: state)
         // What came of a huge page on the old link comes again.
-        placer = PagePlacer(state: state, channel: .urgent)
+        placer = PagePlacer(state: state, channel: .urgent, isResumed: true)
         encoder = ReturnPathEncoder(
             blocks: state.geometries,
             offered: state.isSourceOurs ? .ours(forVersion: Extensions.version) : nil)
@@ -140,18 +146,17 @@ struct FaultThread: ~Copyable {
         var trouble: PlacingError?
         do {
             _ = try state.uffd.readEvents { event in
-                guard trouble == nil, let page = state.hostPage(at: event.address) else { return }
+                guard let page = state.hostPage(at: event.address) else { return }
                 do throws(PlacingError) { try answer(event, page, at: now) } catch {
                     trouble = error
+                    unsettled.append(event)
                 }
             }
         } catch {
             throw Trouble(
                 event: .linkLost, problem: "reading page faults: \(error)", losesFaults: true)
         }
-        if let trouble {
-            throw Trouble(event: .linkLost, problem: trouble.description, losesFaults: true)
-        }
+        if let trouble { throw Trouble(event: state.linkLoss, problem: trouble.description) }
         try sendOutgoing()
     }
 
@@ -166,6 +171,16 @@ struct FaultThread: ~Copyable {
         case .wait: break
         case .present:
             try placer.settleFault(in: page, at: event.address)
+            close(page, at: Monotonic.now())
+        }
+    }
+
+    private mutating func settleAgain() {
+        for event in unsettled {
+            guard let page = state.hostPage(at: event.address),
+                (try? placer.settleFault(in: page, at: event.address)) != nil
+            else { return }
+            unsettled.removeFirst()
             close(page, at: Monotonic.now())
         }
     }
@@ -201,8 +216,9 @@ struct FaultThread: ~Copyable {
     }
 
     private mutating func takeMail() {
-        state.outbox.drain(into: &mail.outgoing)
-        for item in mail.outgoing where talk.link != nil {
+        // What was posted for a link that is on its way here waits for it.
+        if talk.link != nil { state.outbox.drain(into: &mail.outgoing) }
+        for item in mail.outgoing {
             switch item {
             case .message(let message): encoder.append(message, to: &outgoing)
             case .receivedBitmap(let block):
@@ -278,7 +294,8 @@ struct FaultThread: ~Copyable {
             try sendOutgoing()
         }
         guard let channel = channels.chosen, channels.contains(channel),
-            now > channel.heardAtNanoseconds + beat.limitNanoseconds
+            now > channel.heardAtNanoseconds,
+            now - channel.heardAtNanoseconds > beat.limitNanoseconds
         else { return }
         // It may have been heard since it was looked at.
         try takeUrgentPages(from: channel)
@@ -336,14 +353,13 @@ struct FaultThread: ~Copyable {
 struct Heartbeat: Sendable {
     /// How long the channel may bring nothing.
     let limitNanoseconds: UInt64
+    let intervalNanoseconds: UInt64
     private var writtenAtNanoseconds: UInt64 = 0
 
-    /// Three of them may be late or lost before the reader gives the link up.
-    private static let beatsPerLimit: UInt64 = 4
-
-    init(limitNanoseconds: UInt64) { self.limitNanoseconds = limitNanoseconds }
-
-    var intervalNanoseconds: UInt64 { max(1, limitNanoseconds / Self.beatsPerLimit) }
+    init(limitNanoseconds: UInt64, intervalNanoseconds: UInt64) {
+        self.limitNanoseconds = limitNanoseconds
+        self.intervalNanoseconds = intervalNanoseconds
+    }
 
     mutating func note(writtenAt instant: UInt64) { writtenAtNanoseconds = instant }
 

@@ -3,7 +3,7 @@ internal import LinuxKernel
 /// Whether a link between two ends of ours is up, as the thread at its return path sees it, and when
 /// that thread must show that it is. Instants in monotonic nanoseconds.
 struct LinkPulse {
-    private let limitNanoseconds: UInt64
+    private(set) var limitNanoseconds: UInt64
     private let beatNanoseconds: UInt64
     var heardAt: UInt64 = 0
     /// When the urgent channel was last written.
@@ -12,7 +12,7 @@ struct LinkPulse {
     private var beats = false
 
     init(state: SourceState) {
-        limitNanoseconds = state.options.linkLimitNanoseconds
+        limitNanoseconds = state.options.linkLimitInForce
         beatNanoseconds = state.beatNanoseconds
     }
 
@@ -21,6 +21,9 @@ struct LinkPulse {
         heardAt = now
         isWatching = true
     }
+
+    /// How long silence may last from here on.
+    mutating func limit(to nanoseconds: UInt64) { limitNanoseconds = nanoseconds }
 
     /// From here on the urgent channel must not be silent.
     mutating func beginBeat(at now: UInt64) {

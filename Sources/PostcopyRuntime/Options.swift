@@ -14,12 +14,30 @@ public struct MigrationOptions: Sendable {
     public var silenceNanosecondsMax: UInt64 = 10_000_000_000
 
     /// How long a channel between two ends of this library may bring nothing once the guest moves;
-    /// then the link has broken. Each end writes four times as often. A quarter of a second is as long
-    /// as a guest may stall unnoticed, and longer than TCP takes to send a lost packet again.
-    public var linkLimitNanoseconds: UInt64 = 250_000_000
+    /// then the link has broken. Each end writes four times as often, and at least every 62 ms: a limit
+    /// below the default is for both ends. A quarter of a second is as long as a guest may stall
+    /// unnoticed, and longer than TCP takes to send a lost packet again.
+    public var linkLimitNanoseconds = Self.linkLimitNanosecondsDefault
+    private static let linkLimitNanosecondsDefault: UInt64 = 250_000_000
 
     /// What follows when the link breaks once the guest may have moved.
     public var recovery = RecoveryOptions()
+
+    /// After how long without a word this side ends a link: where nothing takes it up again, not before
+    /// all patience is over.
+    var linkLimitInForce: UInt64 {
+        recovery.mode == .none || releasesRAM
+            ? max(linkLimitNanoseconds, silenceNanosecondsMax) : linkLimitNanoseconds
+    }
+
+    /// Taking a link up needs answers: a round trip, and a connection whose first packet may be lost.
+    var handshakeNanosecondsMax: UInt64 { max(linkLimitInForce, 2_000_000_000) }
+
+    /// How often a channel shows that this side lives, whatever it asks of the other, which may be less
+    /// patient.
+    var beatNanoseconds: UInt64 {
+        max(1_000_000, min(linkLimitNanoseconds, Self.linkLimitNanosecondsDefault) / 4)
+    }
 
     /// Bytes per second on the main channel until the guest is stopped; `nil` is no limit, 0 is
     /// refused. The source's to say, as QEMU's `max-bandwidth` is.

@@ -37,6 +37,9 @@ struct PagePlacer: ~Copyable {
     private let state: DestinationState
     private let channel: Channel
     private let runPagesMax: Int
+    /// Whether pages may be there that are not known for received: the kernel took a part of what was
+    /// placed together, when its memory ran out on an earlier link.
+    private let isResumed: Bool
     private var staging: StagingArea
     private var assembly: HostPageAssembly
     private var run: Run?
@@ -53,9 +56,10 @@ struct PagePlacer: ~Copyable {
         var end: UInt64 { start.rawValue + lengthBytes }
     }
 
-    init(state: DestinationState, channel: Channel) {
+    init(state: DestinationState, channel: Channel, isResumed: Bool = false) {
         self.state = state
         self.channel = channel
+        self.isResumed = isResumed
         // Somebody waits for an urgent page: it gathers nothing.
         runPagesMax = channel == .urgent ? 1 : ChannelTuning.backgroundPages
         let largest = state.geometries.map(\.hostPage.bytes).max() ?? PageSize.target.bytes
@@ -162,7 +166,7 @@ struct PagePlacer: ~Copyable {
         } catch {
             throw .kernel(error, block: ram.geometry.name, offset: start)
         }
-        guard placement.alreadyPresentPages == 0 else {
+        guard placement.alreadyPresentPages == 0 || isResumed else {
             throw .secondCopy(block: ram.geometry.name, offset: start)
         }
         let first = ram.geometry.hostPage(containing: start)

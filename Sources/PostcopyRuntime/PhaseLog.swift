@@ -7,11 +7,15 @@ struct PhaseLog {
     /// What went wrong first; later trouble is as a rule only its echo.
     private(set) var problem: String?
 
+    /// Of the first and of the latest ones: a link may break without end.
+    private static let changesKept = 64
+
     var status: MigrationStatus { changes.last?.status ?? .none }
 
     mutating func enter(_ status: MigrationStatus) {
         guard status != self.status else { return }
         changes.append(StatusChange(status: status, atNanoseconds: Monotonic.now()))
+        if changes.count > 2 * Self.changesKept { changes.remove(at: Self.changesKept) }
     }
 
     mutating func note(_ problem: String) {

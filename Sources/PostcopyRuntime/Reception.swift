@@ -99,7 +99,7 @@ public final class Reception: Sendable {
             var poller = Poller(capacity: 1 + Door.watchedMax)
             poller.watch(flag)
             let places = door.watch(in: &poller)
-            _ = poller.wait(timeoutNanoseconds: .max)
+            _ = poller.wait(timeoutNanoseconds: door.limit(.max))
             for visitor in door.take(poller, places) {
                 switch visitor {
                 case .migration(let arrival), .other(let arrival), .bitmapRequest(let arrival):

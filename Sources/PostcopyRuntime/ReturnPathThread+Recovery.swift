@@ -86,6 +86,7 @@ extension ReturnPathThread {
             link.asksToResume.load(ordering: .acquiring)
         else { throw misplaced("RESUME_ACK") }
         recovery.step = .flows
+        pulse.limit(to: state.options.linkLimitInForce)
         // The outstanding requests are next in the stream.
         state.mayServe.store(true, ordering: .releasing)
         // Only a QEMU whose guest runs can be resumed, and it says so once at the most.
@@ -100,7 +101,7 @@ extension ReturnPathThread {
     }
 
     func silence() -> Trouble {
-        let limit = state.options.linkLimitNanoseconds / 1_000_000
+        let limit = pulse.limitNanoseconds / 1_000_000
         return Trouble(event: .linkLost, problem: "the destination was silent for \(limit) ms")
     }
 }

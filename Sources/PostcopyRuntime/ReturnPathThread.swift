@@ -39,6 +39,7 @@ struct ReturnPathThread: ~Copyable {
         guard link.isResumption else { return }
         decoder.expectsBitmaps()
         recovery.begin(on: state)
+        pulse.limit(to: state.options.handshakeNanosecondsMax)
         if peer != nil { watch(from: Monotonic.now()) }
     }
 
@@ -284,7 +285,6 @@ struct ReturnPathThread: ~Copyable {
         guard urgent == nil, let found = link.urgent else { return }
         urgent = found
         guard let peer = recovery.peer else { return }
-        found.socket.limitUnacknowledged(nanoseconds: state.unacknowledgedNanosecondsMax)
         pulse.beginBeat(at: Monotonic.now())
         guard !link.isResumption else { return }
         let hello = ChannelHello(token: peer.token, channel: .urgent, attempt: link.number)

@@ -22,6 +22,28 @@ struct Comeback {
     /// Attempts in a row that were refused because nobody listens.
     var refusedInRow = 0
     var watch = UnreadWatch()
+    /// How the last link came back: one that broke again at once is waited for longer.
+    private var last: (schedule: RecoverySchedule, resumedAtNanoseconds: UInt64)?
+
+    init(addresses: [ChannelAddress]) { self.addresses = addresses }
+
+    /// A link that lasts as long is no sign that the next one breaks too.
+    private static let lastingNanosecondsMin: UInt64 = 1_000_000_000
+
+    /// Pages flow again.
+    mutating func end(at now: UInt64) {
+        isTrying = false
+        last = schedule.map { ($0, now) }
+        schedule = nil
+    }
+
+    /// The link broke; goes on with the waits of the last break where that was just now.
+    mutating func begin(_ fresh: RecoverySchedule, at now: UInt64) {
+        schedule = fresh
+        guard var last, now - last.resumedAtNanoseconds < Self.lastingNanosecondsMin else { return }
+        last.schedule.failed(at: now)
+        schedule = last.schedule
+    }
 
     var dueNanoseconds: UInt64? { attemptsLeft == 0 ? nil : schedule?.nextAttemptNanoseconds }
 }
@@ -67,10 +89,8 @@ extension SourceControl {
 
     /// From here on the link carries the guest.
     func beginPostcopy() {
-        _ = state.recovery.adopt(link)
         guard state.recovery.peer != nil else { return }
         state.keepBeat()
-        link.main.limitUnacknowledged(nanoseconds: state.unacknowledgedNanosecondsMax)
     }
 
     /// Takes note of a link that broke or came back.
@@ -94,13 +114,13 @@ extension SourceControl {
                 pausedAtNanoseconds: now))
         comeback.refusedInRow = 0
         comeback.attemptsLeft = nil
-        comeback.schedule = isAutomatic ? schedule(from: now) : nil
+        comeback.schedule = nil
+        if isAutomatic { comeback.begin(schedule(from: now), at: now) }
     }
 
     private mutating func noteResumed() {
         let now = Monotonic.now()
-        comeback.isTrying = false
-        comeback.schedule = nil
+        comeback.end(at: now)
         log.forgetProblem()
         state.recovery.noteLink(backAtNanoseconds: comeback.connectedAtNanoseconds)
         state.recovery.noteResumed(atNanoseconds: now)
@@ -225,7 +245,6 @@ extension SourceControl {
 extension SourceControl {
     mutating func comeBack() {
         if let peer = state.recovery.peer {
-            link.main.limitUnacknowledged(nanoseconds: state.unacknowledgedNanosecondsMax)
             guard mayGoOn(peer) else { return }
         }
         apply(.reconnected)
@@ -262,7 +281,7 @@ extension SourceControl {
     }
 
     private mutating func awaitWelcome() -> RecoveryAnswer? {
-        let limit = state.options.linkLimitNanoseconds
+        let limit = state.options.handshakeNanosecondsMax
         let start = Monotonic.now()
         while true {
             let welcome = link.welcome.withLock { $0 }
@@ -282,7 +301,7 @@ extension SourceControl {
     /// Why a destination refuses: it may say so in front of its answer or behind it.
     private func reason(behind answer: RecoveryAnswer) -> String? {
         if answer == .waiting || answer == .running { return nil }
-        let limit = state.options.linkLimitNanoseconds
+        let limit = state.options.linkLimitInForce
         if link.welcome.withLock({ $0.reason == nil }) {
             _ = link.returnPathEnded.wait(timeoutNanoseconds: limit)
         }
@@ -321,7 +340,9 @@ extension SourceControl {
         guard link.isWatched.load(ordering: .relaxed), now > heard,
             now - heard >= state.beatNanoseconds
         else { return }
-        let limit = state.options.linkLimitNanoseconds
+        let isTakenUp = phase.status == .postcopyRecover || phase.status == .postcopyPaused
+        let limit =
+            isTakenUp ? state.options.handshakeNanosecondsMax : state.options.linkLimitInForce
         let isSilent = comeback.watch.isSilent(
             link,
             heardAtNanoseconds: { counters.heardAtNanoseconds.load(ordering: .relaxed) },

@@ -144,6 +144,8 @@ struct SourceControl: ~Copyable {
         case .sendPackage:
             beginPostcopy()
             try sendPackage()
+            // A package that was cut off by hand would be worth nothing.
+            _ = state.recovery.adopt(link)
             apply(.packageSent)
         case .streamPages: startSender()
         case .sendEnd: try sendEnd()
@@ -257,7 +259,7 @@ struct SourceControl: ~Copyable {
         stopSender()
         let patience =
             mayKnock
-            ? min(Self.lastWordsNanosecondsMax, state.options.linkLimitNanoseconds)
+            ? min(Self.lastWordsNanosecondsMax, state.options.linkLimitInForce)
             : Self.lastWordsNanosecondsMax
         _ = link.returnPathEnded.wait(timeoutNanoseconds: patience)
     }

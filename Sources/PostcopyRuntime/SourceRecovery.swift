@@ -70,7 +70,7 @@ extension SourceRecovery {
         }
         link?.end()
         if isHeld { flag.raise() }
-        return link != nil
+        return isHeld
     }
 
     func recover(at addresses: [ChannelAddress]) -> Bool {

@@ -26,7 +26,7 @@ public final class SourceSession: Sendable {
 
     /// Ends the link once the guest has moved, for somebody to `recover` it later; nothing is tried
     /// until then, nor in a pause that had begun before. What a QEMU is about to take up is not ended.
-    /// - Returns: whether there was a link to end.
+    /// - Returns: whether it is paused by that, or was already.
     @discardableResult
     public func pause() -> Bool { state.recovery.pause() }
 

@@ -110,19 +110,11 @@ final class SourceState: Sendable {
     private static let pingNanosecondsMax: UInt64 = 250_000_000
 
     /// How often either end writes on each channel once the guest moves, between two of ours.
-    var beatNanoseconds: UInt64 { max(Self.beatNanosecondsMin, options.linkLimitNanoseconds / 4) }
-    /// More often nobody can tell a link that has broken from a thread that did not run.
-    private static let beatNanosecondsMin: UInt64 = 1_000_000
+    var beatNanoseconds: UInt64 { options.beatNanoseconds }
 
     /// From here on the destination judges the link by its silence.
     func keepBeat() {
         pingInterval.store(min(pingNanoseconds, beatNanoseconds), ordering: .relaxed)
-    }
-
-    /// How long a host may leave unacknowledged what was sent to it, between two ends of ours: a
-    /// backstop for when nobody is there to judge.
-    var unacknowledgedNanosecondsMax: UInt64 {
-        min(4 * min(options.linkLimitNanoseconds, .max / 4), options.silenceNanosecondsMax)
     }
 
     /// Reports what happened on a link: nothing, once there is another.

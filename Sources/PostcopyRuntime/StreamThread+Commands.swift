@@ -77,6 +77,7 @@ extension StreamThread {
                 "the source broke the protocol: it discarded pages and ended without sending them")
         }
         guard state.advance(.listen, at: itemPosition) == .startListening else { throw .over }
+        state.ramSection.store(decoder.ramSection ?? 0, ordering: .releasing)
         for (index, ram) in state.list.sent {
             let all =
                 HostPageIndex(rawValue: 0)..<HostPageIndex(rawValue: ram.usedHostPages)

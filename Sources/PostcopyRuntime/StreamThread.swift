@@ -54,7 +54,7 @@ struct StreamThread: ~Copyable {
         self.state = state
         self.link = link
         opening = link.opening
-        placer = PagePlacer(state: state, channel: .background)
+        placer = PagePlacer(state: state, channel: .background, isResumed: link.isResumed)
         isReturnPathOpen = link.isResumed
         guard !link.isResumed else {
             decoder = StreamDecoder(
@@ -76,7 +76,9 @@ struct StreamThread: ~Copyable {
     /// Reads until the source closes, and reports what ended it.
     mutating func run() {
         preferShortSlices()
-        if link.isResumed { expectHeartbeats() }
+        if link.isResumed {
+            link.main.socket.limitReceives(nanoseconds: state.options.handshakeNanosecondsMax)
+        }
         do throws(StreamTrouble) { try read() } catch { report(error) }
         link.streamEnded.raise()
     }
@@ -207,7 +209,8 @@ struct StreamThread: ~Copyable {
             }
             let answer = state.recovery.answer(toPing: value)
             if state.isSourceOurs { decoder.noteExtensions() }
-            guard state.outbox.offer(.message(answer)) else {
+            // One of ours pings to show that it lives, also while a long bitmap goes out.
+            guard state.outbox.offer(.message(answer)) || state.isSourceOurs else {
                 throw .refused("the source sends PINGs faster than it takes the answers")
             }
         case .postcopyAdvise(let summary, let targetPage):
@@ -229,7 +232,10 @@ struct StreamThread: ~Copyable {
             }
         case .postcopyResume:
             let action = state.advance(.resume, at: position)
-            if action == .resumePages { state.outbox.post(.resume) }
+            if action == .resumePages {
+                expectHeartbeats()
+                state.outbox.post(.resume)
+            }
             try leave(action)
         case .hello:
             throw .refused("the source broke the protocol: a second hello, at byte \(position)")

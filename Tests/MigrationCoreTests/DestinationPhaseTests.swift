@@ -24,7 +24,7 @@ struct DestinationPhaseTests {
         (.resume, .resume),
     ]
     static let reports: [DestinationEvent] = [
-        .deviceLoaded, .deviceRefused, .allPagesPlaced, .reconnected,
+        .deviceLoaded, .deviceRefused, .allPagesPlaced, .reconnected, .givenUp,
     ]
     static let events: [DestinationEvent] =
         commands.map(\.event) + reports + [
@@ -75,6 +75,10 @@ struct DestinationPhaseTests {
             (.recovering(.loading), .deviceLoaded, .recovering(.loaded), .none),
             (.paused(.loading), .deviceRefused, .failed(.deviceRefused), .closeStream),
             (.recovering(.loading), .deviceRefused, .failed(.deviceRefused), .sendShut(error: 1)),
+            (.paused(.loading), .givenUp, .failed(.givenUp), .closeStream),
+            (.paused(.loaded), .givenUp, .failed(.givenUp), .closeStream),
+            (.recovering(.loading), .givenUp, .failed(.givenUp), .sendShut(error: 1)),
+            (.recovering(.loaded), .givenUp, .failed(.givenUp), .sendShut(error: 1)),
             (.recovering(.loading), .resume, .listening(.arriving), .resumePages),
             (.recovering(.loaded), .resume, .loaded(.arriving), .resumePages),
             (.recovering(.running), .resume, .running(allPagesPlaced: false), .resumePages),
@@ -127,6 +131,7 @@ struct DestinationPhaseTests {
             return (.loaded(progress), .allowCommit)
         case .deviceRefused where phase.name == .listening:
             return trouble(in: phase, .deviceRefused)
+        case .givenUp where phase.name == .listening: return trouble(in: phase, .givenUp)
         case .allPagesPlaced where phase.name == .listening || phase.name == .loaded:
             return (phase, .none)
         default: return (phase, .refuse)
@@ -203,7 +208,7 @@ struct DestinationPhaseTests {
         }
         #expect(failure.description == "RUN came in phase 'advised'; the guest never ran here")
         for other: DestinationFailure in [
-            .linkLost, .deadlinePassed, .peerMisbehaved, .deviceRefused,
+            .linkLost, .deadlinePassed, .peerMisbehaved, .deviceRefused, .givenUp,
         ] {
             #expect(other.description.hasSuffix("the guest never ran here"))
         }

@@ -204,7 +204,7 @@ extension RuntimeLaws {
                 #expect(held.pauses())
                 knocking?.send(held.source.hello(1))
             }
-            #expect(isHeld == (noticing == .handFirst || noticing == .sourceBack))
+            #expect(isHeld == (noticing != .breakAndSource))
             gate.open()
             var attempt: UInt32 = 1
             if isHeld {

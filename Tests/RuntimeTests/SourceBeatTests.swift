@@ -29,7 +29,9 @@ extension RuntimeLaws.SourceRecoveryTests {
         let urgent = options.preempt ? try destination.source.accept() : nil
         let counter = try PageCounter(destination.source.guest)
         let reading = try Bounded("main") { counter.readMain(main) }
-        #expect(counter.packageCame.wait(timeoutNanoseconds: 5_000_000_000))
+        #expect(
+            counter.packageCame.wait(timeoutNanoseconds: 5_000_000_000),
+            "the source is \(destination.source.session.progress)")
         return (main, urgent, counter, reading)
     }
 
@@ -81,7 +83,9 @@ extension RuntimeLaws.SourceRecoveryTests {
                 start: 100 << 12, length: 4096, "low"))
         var reader = RawReader()
         let bytes = reader.read(ChannelHello.wireBytes, from: urgent.socket)
-        let hello = try #require(try ChannelHello.decode(bytes.span))
+        let hello = try #require(
+            try ChannelHello.decode(bytes.span),
+            "\(bytes.count) bytes: \(destination.source.session.progress)")
         #expect(hello == ChannelHello(token: destination.token, channel: .urgent, attempt: 0))
         // The word, the name and the page.
         _ = reader.read(8 + 4 + 4096, from: urgent.socket)
