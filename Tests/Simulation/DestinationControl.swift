@@ -17,7 +17,8 @@ final class DestinationControl: Worker {
         var bytes = ByteQueue()
     }
 
-    private static let heldMax = 8
+    // As many as the product's door holds (`Door`); `SimulationTests` compares them.
+    static let heldMax = 8
 
     init(_ world: World, _ token: MigrationToken) {
         gate = RecoveryGate(token: token)

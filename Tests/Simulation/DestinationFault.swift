@@ -154,7 +154,6 @@ final class DestinationFault: Worker {
             if case .extensions = message { flags.offers = true }
             outgoing.edit { encoder.append(message, to: &$0) }
         case .bitmap(let block):
-            state.checkReceived()
             outgoing.edit {
                 encoder.appendReceivedBitmap(
                     of: block, state.demand.received[block.rawValue], to: &$0)

@@ -238,7 +238,10 @@ final class DestinationStream: Worker {
 
     private func takeBack(_ discard: DiscardRanges, _ link: DestinationLink) {
         let action = state.advance(.discard(ranges: UInt16(discard.ranges.count)))
-        guard action == .dropRanges else { return leave(action, link) }
+        guard action == .dropRanges else {
+            world.parts.source.lateDiscard?.touch()
+            return leave(action, link)
+        }
         let geometry = state.blocks[discard.block.rawValue]
         for range in discard.ranges {
             let first = geometry.hostPage(containing: range.start)

@@ -188,6 +188,20 @@ final class GuestModel {
         }
     }
 
+    /// Received implies placed, of every page, from LISTEN on: before it memory is written like any other.
+    func check(_ received: [ReceivedBitmap]) {
+        for block in present.indices {
+            var page = HostPageIndex(rawValue: 0)
+            while let run = received[block].nextPlaced(from: page) {
+                for number in run.lowerBound.rawValue..<run.upperBound.rawValue
+                where !present[block][number] {
+                    world.fail("received implies placed", "ram\(block) host page \(number)")
+                }
+                page = run.upperBound
+            }
+        }
+    }
+
     /// Both sides say that all is there.
     func compare() {
         guard runsAtDestination, !runsAtSource else {

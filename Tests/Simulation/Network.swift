@@ -48,6 +48,8 @@ final class Pipe {
     private(set) var unheardSince: Int?
     private(set) var isCut = false
     private var lastArrival = 0
+    /// Until when nothing arrives, and what made it so.
+    private var stall: (until: Int, by: Trouble?) = (0, nil)
     /// The sender's end, once it has closed.
     var endsAt: Int?
     weak var reader: Worker?
@@ -76,7 +78,9 @@ final class Pipe {
         }
         unread.append(bytes.prefix(count))
         writtenCount += count
-        lastArrival = max(lastArrival, world.now + world.delay())
+        let soonest = world.now + world.delay()
+        if soonest < stall.until { stall.by?.touch() }
+        lastArrival = max(lastArrival, soonest)
         arrivals.append((writtenCount, lastArrival))
         if let reader { world.wake(reader, at: lastArrival) }
         return count
@@ -113,7 +117,9 @@ final class Pipe {
 
     func end() {
         guard endsAt == nil, !isCut else { return }
-        let at = max(lastArrival, world.now + world.delay())
+        let soonest = world.now + world.delay()
+        if soonest < stall.until { stall.by?.touch() }
+        let at = max(lastArrival, soonest)
         endsAt = at
         if let reader { world.wake(reader, at: at) }
     }
@@ -130,12 +136,20 @@ final class Pipe {
         if kept < onWay { unheardSince = world.now }
     }
 
-    func stall(until instant: Int) {
-        lastArrival = max(lastArrival, instant)
-        for index in nextArrival..<arrivals.count where arrivals[index].at > world.now {
-            arrivals[index].at = max(arrivals[index].at, instant)
+    func stall(until instant: Int, _ trouble: Trouble?) {
+        if lastArrival < instant {
+            lastArrival = instant
+            stall = (instant, trouble)
         }
-        if let endsAt, endsAt > world.now { self.endsAt = max(endsAt, instant) }
+        for index in nextArrival..<arrivals.count
+        where arrivals[index].at > world.now && arrivals[index].at < instant {
+            arrivals[index].at = instant
+            trouble?.touch()
+        }
+        if let endsAt, endsAt > world.now, endsAt < instant {
+            self.endsAt = instant
+            trouble?.touch()
+        }
         if let reader { world.wake(reader, at: instant) }
     }
 }

@@ -49,7 +49,10 @@ final class Door {
         let connection = Connection(world, isSource: isSource)
         if isSource {
             connections.append(connection)
-            if let delay = nextDelay.take() { connection.pipes[0].stall(until: world.now + delay) }
+            // The cut before it is the fault that counts.
+            if let delay = nextDelay.take() {
+                connection.pipes[0].stall(until: world.now + delay, nil)
+            }
         }
         _ = Errand(world, .nobody, at: arrival) { [self] in
             arrivals.append(connection)
@@ -61,11 +64,36 @@ final class Door {
     }
 }
 
+/// One fault that was brought. It counts from when something came otherwise by it, and once.
+final class Trouble {
+    private let world: World
+    private let kind: Fault.Kind
+    private var hasTouched = false
+
+    init(_ world: World, _ kind: Fault.Kind) {
+        self.world = world
+        self.kind = kind
+    }
+
+    /// Something is late, lost or refused that would not be without it.
+    func touch() {
+        guard !hasTouched else { return }
+        hasTouched = true
+        world.note("fault", "\(kind) tells")
+        world.tally.faults["\(kind)", default: 0] += 1
+        // Who is turned away at the door is no trouble to a migration.
+        guard kind != .stranger else { return }
+        world.parts.saboteur.hasTouched = true
+        if world.parts.source.isRecovering { world.tally.insideRecovery += 1 }
+    }
+}
+
 /// Brings what goes wrong.
 final class Saboteur {
     private let world: World
     private var pending: [Fault]
-    private var hasBegun = false
+    /// Whether this migration had a fault that it felt.
+    fileprivate(set) var hasTouched = false
 
     init(_ world: World) {
         self.world = world
@@ -86,7 +114,7 @@ final class Saboteur {
     }
 
     /// No migration goes through untroubled.
-    func beginAtLast() { if !hasBegun { bring(.cut) } }
+    func beginAtLast() { if !hasTouched { bring(.cut) } }
 
     private func bring(_ kind: Fault.Kind) {
         guard world.now < Time.healed else { return }
@@ -102,41 +130,49 @@ final class Saboteur {
             return
         }
         guard kind != .stranger || mayCome else { return beginAtLast() }
-        hasBegun = true
         world.note("fault", "\(kind)")
-        world.tally.faults["\(kind)", default: 0] += 1
-        if world.parts.source.isRecovering, kind != .stranger { world.tally.insideRecovery += 1 }
+        act(kind, Trouble(world, kind))
+    }
+
+    private func act(_ kind: Fault.Kind, _ trouble: Trouble) {
         switch kind {
-        case .cut: for connection in live { cut(connection, deafness: 0) }
-        case .cutOne: cut(live[world.draw(live.count)], deafness: 0)
-        case .halfOpen:
-            let deafness = 1 + world.draw(3)
-            for connection in live { cut(connection, deafness: deafness) }
+        case .cut: cut(live, deafness: 0, trouble)
+        case .cutOne: cut([live[world.draw(live.count)]], deafness: 0, trouble)
+        case .halfOpen: cut(live, deafness: 1 + world.draw(3), trouble)
         case .stall:
             let connection = live[world.draw(live.count)]
             connection.pipes[world.draw(2)].stall(
-                until: world.now + world.draw(600 * Time.millisecond))
+                until: world.now + Time.millisecond + world.draw(600 * Time.millisecond), trouble)
         case .cutAndRefuse:
             let door = world.parts.destination.door!
             door.refusesUntil = world.now + world.draw(2 * Time.second)
             door.isSilent = world.draw(2) == 0
-            for connection in live { cut(connection, deafness: 0) }
+            cut(live, deafness: 0, trouble)
         case .cutThenLate:
             let door = world.parts.destination.door!
             door.nextDelay = Time.linkLimit + world.draw(Time.second)
-            for connection in live { cut(connection, deafness: 0) }
+            cut(live, deafness: 0, trouble)
         case .freeze:
-            world.frozenUntil[world.draw(2)] =
-                world.now + world.draw(700 * Time.millisecond)
-        case .stranger: Stranger.knock(world)
+            world.freeze(
+                world.draw(2),
+                until: world.now + Time.millisecond + world.draw(700 * Time.millisecond), trouble)
+        case .stranger: Stranger.knock(world, trouble)
         case .rogueDiscard:
-            world.parts.source.sender.isRogue = world.parts.source.phase.status != .active
+            guard world.parts.source.phase.status != .active else { return }
+            world.parts.source.sender.rogue = trouble
         }
     }
 
     private var live: [Connection] { world.parts.destination.door.live }
 
     /// - Parameter deafness: bit by bit, which ends hear nothing of it.
+    private func cut(_ connections: [Connection], deafness: Int, _ trouble: Trouble) {
+        for connection in connections {
+            trouble.touch()
+            cut(connection, deafness: deafness)
+        }
+    }
+
     private func cut(_ connection: Connection, deafness: Int) {
         let heard: [Int?] = (0...1).map { end in
             if deafness & (1 << end) != 0 { return nil }
@@ -148,10 +184,11 @@ final class Saboteur {
 
 /// Somebody who connects and is no part of the migration, or is a late echo of it.
 enum Stranger {
-    static func knock(_ world: World) {
+    static func knock(_ world: World, _ trouble: Trouble) {
         let worker = Visitor(world)
         world.parts.destination.door.connect(isSource: false, worker: worker) { socket in
             guard let socket else { return }
+            trouble.touch()
             var bytes = opening(world)
             let count = socket.write(bytes[...]) ?? 0
             bytes.removeFirst(count)

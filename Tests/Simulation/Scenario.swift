@@ -1,3 +1,4 @@
+import MigrationCore
 import PageModel
 import TestSupport
 
@@ -48,7 +49,8 @@ struct Scenario {
         let fastest = [5, 50, 500, 5_000][random.below(4)] * Time.microsecond
         delay = fastest...(fastest * (1 + random.below(4)))
         restMax = [0, 200, 2_000, 10_000][random.below(4)] * Time.microsecond
-        queueCapacity = 1 + random.below(4)
+        // The last is what the product takes.
+        queueCapacity = [1, 2, 3, 4, PageRequestQueue.capacityDefault][random.below(5)]
         faults = Self.faults(limits, &random)
         token = (random.next(), random.next())
         addressCount = 1 + random.below(2)

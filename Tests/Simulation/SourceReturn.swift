@@ -246,5 +246,9 @@ final class SourceReturn: Worker {
         for page in first..<first + count {
             asked.append(HostPage(block: block, page: HostPageIndex(rawValue: page)))
         }
+        // The next message is read when this one is served: the list is never longer than one request.
+        if asked.count > count {
+            world.fail("bounded queues stay bounded", "\(asked.count) pages of \(count) asked for")
+        }
     }
 }

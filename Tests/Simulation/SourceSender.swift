@@ -10,7 +10,7 @@ final class SourceSender: Worker {
     private var isInSection = false
     private var reportsEnd = false
     /// The source is to say what it may not say any more.
-    var isRogue = false
+    var rogue: Trouble?
 
     init(_ world: World) { super.init(world, "send", .source) }
 
@@ -68,9 +68,8 @@ final class SourceSender: Worker {
     }
 
     private func takeWork(_ link: SourceLink) -> Bool {
-        if isRogue {
-            isRogue = false
-            discardTooLate()
+        if let rogue = rogue.take() {
+            discardTooLate(rogue)
             return true
         }
         if link.urgent == nil, let page = state.queue.pop() {
@@ -87,7 +86,8 @@ final class SourceSender: Worker {
         return claimed != nil
     }
 
-    private func discardTooLate() {
+    private func discardTooLate(_ trouble: Trouble) {
+        state.lateDiscard = trouble
         let block = BlockIndex(rawValue: world.draw(state.blocks.count))
         let geometry = state.blocks[block.rawValue]
         let page = HostPageIndex(rawValue: world.draw(geometry.hostPageCount))

@@ -16,8 +16,10 @@ final class SourceSide {
     let dirty: [DirtyBitmap]
     let sent: [PageBitmap]
     let owed: OwedPages
-    var queue: PageRequestQueue
+    var queue: WatchedQueue
     var scanHint: HostPage?
+    /// The discard that was said too late, and that the destination is to refuse.
+    var lateDiscard: Trouble?
     /// The page records of each channel; a new link begins with neither block named.
     var mainEncoder: RAMRecordEncoder
     var urgentEncoder: RAMRecordEncoder
@@ -29,6 +31,7 @@ final class SourceSide {
     private(set) var sender: SourceSender!
     private(set) var returnPath: SourceReturn!
 
+    /// The bound of the product's mailbox (`SourceState`), which `SimulationTests` compares.
     static let mailMax = 64
     static let section: UInt32 = 2
 
@@ -39,7 +42,7 @@ final class SourceSide {
         dirty = blocks.map { DirtyBitmap(block: $0, allDirty: true) }
         sent = blocks.map { PageBitmap(pageCount: $0.targetPageCount, allSet: false) }
         owed = OwedPages(dirty, remaining: 0)
-        queue = PageRequestQueue(capacity: world.scenario.queueCapacity)
+        queue = WatchedQueue(world, capacity: world.scenario.queueCapacity)
         mainEncoder = RAMRecordEncoder(blocks: blocks)
         urgentEncoder = RAMRecordEncoder(blocks: blocks)
         control = SourceControl(world)

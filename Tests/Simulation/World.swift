@@ -47,8 +47,8 @@ final class World {
     private(set) var violation: Violation?
     private(set) var trace: Trace
     var tally = Tally()
-    /// Until when each side stands still.
-    var frozenUntil = [0, 0, 0]
+    /// Until when each side stands still, and what made it so.
+    private var frozen: [(until: Int, by: Trouble?)] = [(0, nil), (0, nil), (0, nil)]
     var parts: Parts!
 
     /// What the workers are to each other.
@@ -57,6 +57,12 @@ final class World {
         let source: SourceSide
         let destination: DestinationSide
         let saboteur: Saboteur
+
+        /// What holds after every step.
+        func check() {
+            guest.check()
+            guest.check(destination.demand.received)
+        }
     }
 
     init(seed: UInt64, limits: Limits, traces: Bool) {
@@ -111,6 +117,10 @@ final class World {
         if trace.isOn { trace.add(now, who, what()) }
     }
 
+    func freeze(_ side: Int, until instant: Int, _ trouble: Trouble) {
+        if frozen[side].until < instant { frozen[side] = (instant, trouble) }
+    }
+
     func reached(_ moment: Moment) {
         note("moment", "\(moment)")
         parts.saboteur.reached(moment)
@@ -125,14 +135,15 @@ final class World {
             guard entry.at == worker.dueAt else { continue }
             now = entry.at
             worker.dueAt = .max
-            let frozen = frozenUntil[worker.side.rawValue]
-            guard frozen <= now else {
-                wake(worker, at: frozen + random.below(50 * Time.microsecond))
+            let frozen = frozen[worker.side.rawValue]
+            guard frozen.until <= now else {
+                frozen.by?.touch()
+                wake(worker, at: frozen.until + random.below(50 * Time.microsecond))
                 continue
             }
             worker.step()
             steps += 1
-            parts.guest.check()
+            parts.check()
             if parts.source.hasEnded && parts.destination.hasEnded { return conclude() }
             if now > Time.ended || steps > Self.stepsMax { return judgeDelay() }
         }
@@ -155,7 +166,10 @@ final class World {
 
     private func conclude() {
         tally.migrations += 1
-        if tally.faults.isEmpty { tally.withoutFault += 1 }
+        if !parts.saboteur.hasTouched {
+            tally.withoutFault += 1
+            fail("no migration goes untroubled", "none of its faults touched anything")
+        }
         let (source, destination) = (parts.source.phase, parts.destination.phase)
         switch source {
         case .completed:
