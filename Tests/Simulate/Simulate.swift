@@ -21,6 +21,7 @@ struct Simulate {
                     + "       [--blocks N] [--pages N] [--vcpus N] [--faults N]")
             exit(64)
         }
+        LastWords.install()
         let start = clock.now
         exit(command.seed == nil ? await command.runAll(clock, start) : command.runOne())
     }
@@ -49,7 +50,8 @@ struct Simulate {
 
     /// Tells one seed from its first event to its last.
     private func runOne() -> Int32 {
-        let outcome = Simulator.run(seed ?? 0, limits: limits, traces: true)
+        let outcome = Simulator.run(
+            seed ?? 0, limits: limits, traces: true, announcing: LastWords.began)
         for line in outcome.trace { print(line) }
         guard outcome.violation != nil else {
             print("seed \(outcome.seed) breaks no law")
@@ -60,7 +62,8 @@ struct Simulate {
     }
 
     private func runAll(_ clock: ContinuousClock, _ start: ContinuousClock.Instant) async -> Int32 {
-        let campaign = Campaign(seeds: first..<first + seeds, limits: limits)
+        let campaign = Campaign(
+            seeds: first..<first + seeds, limits: limits, announcing: LastWords.began)
         let (seeds, isTerse) = (seeds, isTerse)
         let told = Atomic<UInt64>(0)
         let state = await campaign.run(workers: workers) { state in
@@ -84,7 +87,9 @@ struct Simulate {
             print("\(failure.violation?.law ?? "") | \(failure.seed)")
         } else {
             print("seed \(failure.seed) failed; making it smaller")
-            for line in Report.failure(Simulator.shrink(failure)) { print(line) }
+            for line in Report.failure(
+                Simulator.shrink(failure, announcing: LastWords.began))
+            { print(line) }
         }
         return 1
     }

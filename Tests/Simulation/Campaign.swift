@@ -13,12 +13,17 @@ public final class Campaign: Sendable {
 
     private let seeds: Range<UInt64>
     private let limits: Limits
+    private let announcing: Simulator.Announcement
     private let next: Atomic<UInt64>
     private let state = Mutex(State())
 
     private static let chunk: UInt64 = 250
 
-    public init(seeds: Range<UInt64>, limits: Limits = .full) {
+    public init(
+        seeds: Range<UInt64>, limits: Limits = .full,
+        announcing: @escaping Simulator.Announcement = { _, _ in }
+    ) {
+        self.announcing = announcing
         self.seeds = seeds
         self.limits = limits
         next = Atomic(seeds.lowerBound)
@@ -43,7 +48,7 @@ public final class Campaign: Sendable {
             let chunk = first..<min(first + Self.chunk, seeds.upperBound)
             for seed in chunk {
                 guard seed < limit else { break }
-                let outcome = Simulator.run(seed, limits: limits)
+                let outcome = Simulator.run(seed, limits: limits, announcing: announcing)
                 tally.add(outcome.tally)
                 guard outcome.violation != nil else { continue }
                 failure = outcome

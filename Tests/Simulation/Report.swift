@@ -1,3 +1,13 @@
+/// The bounds of the product's mailboxes and door as the simulator has them, under the product's names.
+public enum Bounds {
+    public static let source = ["controlCapacity": SourceSide.mailMax]
+    public static let destination = [
+        "outboxCapacity": DestinationSide.outboxBase, "controlCapacity": DestinationSide.mailMax,
+        "noticeCapacity": DestinationSide.noticesMax,
+    ]
+    public static let door = ["candidatesMax": DestinationControl.heldMax]
+}
+
 /// What a person reads about a campaign.
 public enum Report {
     public static func summary(_ tally: Tally, seconds: Double) -> [String] {

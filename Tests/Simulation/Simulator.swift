@@ -11,9 +11,14 @@ public enum Simulator {
         public let trace: [String]
     }
 
+    /// Called by the thread that is to run a seed, before it does: what a trap leaves nobody to say.
+    public typealias Announcement = @Sendable (UInt64, Limits) -> Void
+
     public static func run(
-        _ seed: UInt64, limits: Limits = .full, traces: Bool = false
+        _ seed: UInt64, limits: Limits = .full, traces: Bool = false,
+        announcing: Announcement = { _, _ in }
     ) -> Outcome {
+        announcing(seed, limits)
         let world = World(seed: seed, limits: limits, traces: traces)
         world.run()
         defer { world.end() }
@@ -23,20 +28,22 @@ public enum Simulator {
     }
 
     /// The smallest case found in which the same law is broken.
-    public static func shrink(_ outcome: Outcome) -> Outcome {
+    public static func shrink(
+        _ outcome: Outcome, announcing: Announcement = { _, _ in }
+    ) -> Outcome {
         var best = outcome
         var isSmaller = true
         while isSmaller {
             isSmaller = false
             for limits in best.limits.smaller {
-                let next = run(best.seed, limits: limits)
+                let next = run(best.seed, limits: limits, announcing: announcing)
                 guard next.violation?.law == outcome.violation?.law else { continue }
                 best = next
                 isSmaller = true
                 break
             }
         }
-        return run(best.seed, limits: best.limits, traces: true)
+        return run(best.seed, limits: best.limits, traces: true, announcing: announcing)
     }
 }
 

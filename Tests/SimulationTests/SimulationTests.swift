@@ -1,3 +1,4 @@
+import Foundation
 import Simulation
 import Testing
 
@@ -28,6 +29,24 @@ struct SimulationTests {
         #expect(first.trace.count > 3)
         let other = Simulator.run(seed + 5, traces: true)
         #expect(first.trace != other.trace)
+    }
+
+    @Test(
+        "the bounds that the simulator judges by are the product's, which it cannot reach",
+        arguments: [
+            ("SourceState", Bounds.source), ("DestinationState", Bounds.destination),
+            ("Door", Bounds.door),
+        ])
+    func bounds(file: String, bounds: [String: Int]) throws {
+        let top = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..")
+        let text = try String(
+            contentsOf: top.appending(path: "Sources/PostcopyRuntime/\(file).swift"),
+            encoding: .utf8)
+        let lines = text.replacing("_", with: "").split(separator: "\n")
+        for (name, value) in bounds {
+            let said = lines.filter { $0.contains("static let \(name) = ") }
+            #expect(said.count == 1 && said.allSatisfy { $0.hasSuffix(" = \(value)") }, "\(name)")
+        }
     }
 
     @Test("with less of everything a seed still migrates, down to one page and one fault")
