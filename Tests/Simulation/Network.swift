@@ -47,6 +47,7 @@ final class Pipe {
     /// Since when bytes are on their way that nobody acknowledges.
     private(set) var unheardSince: Int?
     private(set) var isCut = false
+    private var cutBy: Trouble?
     private var lastArrival = 0
     /// Until when nothing arrives, and what made it so.
     private var stall: (until: Int, by: Trouble?) = (0, nil)
@@ -73,6 +74,7 @@ final class Pipe {
         guard count > 0 else { return 0 }
         guard !isCut else {
             vanished += count
+            cutBy?.touch()
             unheardSince = unheardSince ?? world.now
             return count
         }
@@ -125,15 +127,18 @@ final class Pipe {
     }
 
     /// Loses what is on its way, from some byte on, and all that is written from now on.
-    func cut() {
+    func cut(by trouble: Trouble) {
         guard !isCut else { return }
         isCut = true
+        cutBy = trouble
         if let endsAt, endsAt > world.now { self.endsAt = nil }
         let here = max(0, arrived - readCount)
         let onWay = unread.count - here
         let kept = onWay > 0 ? world.draw(onWay + 1) : 0
         unread.truncate(to: here + kept)
-        if kept < onWay { unheardSince = world.now }
+        guard kept < onWay else { return }
+        unheardSince = world.now
+        trouble.touch()
     }
 
     func stall(until instant: Int, _ trouble: Trouble?) {
@@ -160,6 +165,8 @@ final class Connection {
     let pipes: [Pipe]
     /// When each end hears of the break; `nil`: not by itself.
     var breaksAt: [Int?] = [nil, nil]
+    /// What cut it.
+    private(set) var cutBy: Trouble?
     var isClosed = [false, false]
     /// Whether the migration's own source opened it.
     let isSource: Bool
@@ -173,8 +180,9 @@ final class Connection {
     var isDone: Bool { isClosed[0] && isClosed[1] }
 
     /// - Parameter heard: when each end hears of it.
-    func cut(heard: [Int?]) {
-        for pipe in pipes { pipe.cut() }
+    func cut(by trouble: Trouble, heard: [Int?]) {
+        cutBy = trouble
+        for pipe in pipes { pipe.cut(by: trouble) }
         for end in 0...1 {
             guard let at = heard[end] else { continue }
             breaksAt[end] = min(breaksAt[end] ?? .max, at)
@@ -198,7 +206,10 @@ struct Socket {
         guard !connection.isClosed[end] else { return .failed }
         let pipe = connection.pipes[1 - end]
         if pipe.read(into: &target, countMax: countMax) > 0 { return .bytes }
-        if isBroken { return .failed }
+        if isBroken {
+            connection.cutBy?.touch()
+            return .failed
+        }
         if let at = connection.breaksAt[end], let reader = pipe.reader {
             connection.world.wake(reader, at: at)
         }
@@ -212,7 +223,11 @@ struct Socket {
 
     /// How many bytes were taken; `nil` once the connection is broken.
     func write(_ bytes: ArraySlice<UInt8>) -> Int? {
-        guard !connection.isClosed[end], !isBroken else { return nil }
+        guard !connection.isClosed[end] else { return nil }
+        guard !isBroken else {
+            connection.cutBy?.touch()
+            return nil
+        }
         if connection.isClosed[1 - end], connection.breaksAt[end] == nil {
             // The peer answers by a reset, if that gets through.
             let pipe = connection.pipes[end]

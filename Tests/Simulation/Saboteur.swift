@@ -167,18 +167,15 @@ final class Saboteur {
 
     /// - Parameter deafness: bit by bit, which ends hear nothing of it.
     private func cut(_ connections: [Connection], deafness: Int, _ trouble: Trouble) {
-        for connection in connections {
-            trouble.touch()
-            cut(connection, deafness: deafness)
-        }
+        for connection in connections { cut(connection, deafness: deafness, trouble) }
     }
 
-    private func cut(_ connection: Connection, deafness: Int) {
+    private func cut(_ connection: Connection, deafness: Int, _ trouble: Trouble) {
         let heard: [Int?] = (0...1).map { end in
             if deafness & (1 << end) != 0 { return nil }
             return world.now + world.draw(3 * Time.millisecond)
         }
-        connection.cut(heard: heard)
+        connection.cut(by: trouble, heard: heard)
     }
 }
 

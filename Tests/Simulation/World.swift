@@ -153,6 +153,7 @@ final class World {
     /// Takes the circles of references apart.
     func end() {
         workers = []
+        frozen = []
         parts = nil
     }
 
