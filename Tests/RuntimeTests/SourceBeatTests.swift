@@ -25,13 +25,15 @@ extension RuntimeLaws.SourceRecoveryTests {
         _ destination: inout RecoveringDestination, _ options: MigrationOptions
     ) throws -> (main: SocketBox, urgent: SocketBox?, counter: PageCounter, Bounded<Void>) {
         let main = try destination.source.accept()
-        main.send(Answers.pong(1) + destination.offered() + Answers.pong(2))
-        let urgent = options.preempt ? try destination.source.accept() : nil
         let counter = try PageCounter(destination.source.guest)
         let reading = try Bounded("main") { counter.readMain(main) }
+        // What it can is answered to a source that has asked.
+        #expect(eventually { counter.pings.load(ordering: .relaxed) >= 2 })
+        main.send(Answers.pong(1) + destination.offered() + Answers.pong(2))
+        let urgent = options.preempt ? try destination.source.accept() : nil
         #expect(
             counter.packageCame.wait(timeoutNanoseconds: 5_000_000_000),
-            "the source is \(destination.source.session.progress)")
+            "the source is \(destination.source.session.progress.status)")
         return (main, urgent, counter, reading)
     }
 
@@ -83,9 +85,7 @@ extension RuntimeLaws.SourceRecoveryTests {
                 start: 100 << 12, length: 4096, "low"))
         var reader = RawReader()
         let bytes = reader.read(ChannelHello.wireBytes, from: urgent.socket)
-        let hello = try #require(
-            try ChannelHello.decode(bytes.span),
-            "\(bytes.count) bytes: \(destination.source.session.progress)")
+        let hello = try #require(try ChannelHello.decode(bytes.span))
         #expect(hello == ChannelHello(token: destination.token, channel: .urgent, attempt: 0))
         // The word, the name and the page.
         _ = reader.read(8 + 4 + 4096, from: urgent.socket)
