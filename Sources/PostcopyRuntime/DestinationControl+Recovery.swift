@@ -37,7 +37,6 @@ extension DestinationControl {
         case .listening, .loaded, .running, .streamEnded: break
         case .none, .setup, .advised, .discarding, .completed, .paused, .recovering, .failed: return
         }
-        state.recovery.noteResumed()
         hand.hasRecovered = false
         if state.demand.missing.load(ordering: .relaxed) == 0 {
             perform(state.advance(.allPagesPlaced))
@@ -108,6 +107,7 @@ extension DestinationControl {
         if answer == .stranger || answer == .busy {
             state.recovery.update { $0.refusal = "a source was turned away: \(reason)" }
         }
+        if answer == .neverRan || answer == .completed { hasToldEnd = true }
         arrival.refuse(answer, reason: reason)
     }
 
@@ -177,9 +177,11 @@ extension DestinationControl {
         else { return door.close() }
         // The source keeps a guest that never ran here for as long as it knocks.
         let lasting =
-            wasHeard
-            ? Self.afterRefusalNanoseconds
-            : isUnsure ? state.options.recovery.lastingNanoseconds : Self.afterEndNanosecondsMax
+            hasToldEnd
+            ? Self.afterAnswerNanoseconds
+            : wasHeard
+                ? Self.afterRefusalNanoseconds
+                : isUnsure ? state.options.recovery.lastingNanoseconds : Self.afterEndNanosecondsMax
         let begun = Monotonic.now()
         var deadline = begun &+ min(lasting, .max - begun)
         while true {

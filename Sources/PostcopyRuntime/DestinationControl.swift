@@ -14,6 +14,8 @@ struct DestinationControl: ~Copyable {
     var isDone = false
     var isBroken = false
     var tellsSource = false
+    /// Whether a source that came back has heard how it ended.
+    var hasToldEnd = false
     /// Loads the devices meanwhile: they may need pages, and the link may break and come back.
     private var loader: JoinableThread<Void>?
     /// What the package asked to be answered once the guest is committed.
@@ -170,6 +172,10 @@ struct DestinationControl: ~Copyable {
             // It is judged again, for good, once the old link has ended.
             switch verdict(on: hello) {
             case .refuse(let answer): refuse(arrival, answer)
+            // The package may be whole in what is not read yet, and would be lost with the old link: that
+            // ends by itself, where the source has left it.
+            case .endOldLink where state.currentPhase.isBeforeSwitch:
+                arrival.refuse(.busy, reason: "the first link is still being read")
             case .welcome, .endOldLink:
                 returning = visitor
                 perform(

@@ -233,6 +233,7 @@ struct StreamThread: ~Copyable {
         case .postcopyResume:
             let action = state.advance(.resume, at: position)
             if action == .resumePages {
+                state.recovery.noteResumed()
                 expectHeartbeats()
                 state.outbox.post(.resume)
             }
