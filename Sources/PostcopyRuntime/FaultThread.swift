@@ -81,10 +81,14 @@ struct FaultThread: ~Copyable {
             let isTimed = keepsAlive || !unsettled.isEmpty
             _ = waits.poller.wait(timeoutNanoseconds: isTimed ? beat.intervalNanoseconds : .max)
             settleAgain()
-            // Asked before the outbox is emptied: what was posted before is still sent.
+            let isRaised = waits.poller.isReady(waits.flag)
+            if isRaised { state.faultFlag.clear() }
+            // Asked once the flag is lowered, or it would be lowered for this; and before the outbox is
+            // emptied: what was posted before is still sent.
             isEnding = state.isEnding.load(ordering: .acquiring)
-            let hasMail = waits.poller.isReady(waits.flag) || isEnding
-            do throws(Trouble) { try serve(waits, hasMail: hasMail) } catch { giveUp(error) }
+            do throws(Trouble) { try serve(waits, hasMail: isRaised || isEnding) } catch {
+                giveUp(error)
+            }
             if !waits.areFor(channels, readsFaults: readsFaults) {
                 waits = Waits(state: state, channels, readsFaults: readsFaults)
             }
@@ -95,7 +99,6 @@ struct FaultThread: ~Copyable {
 
     private mutating func serve(_ waits: Waits, hasMail: Bool) throws(Trouble) {
         if hasMail {
-            state.faultFlag.clear()
             changeLink()
             takeMail()
             try sendOutgoing()
