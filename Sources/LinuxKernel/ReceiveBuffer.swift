@@ -60,6 +60,11 @@ public struct ReceiveBuffer: ~Copyable, @unchecked Sendable {
         return try unsafe body(held.assumingMemoryBound(to: UInt8.self).span)
     }
 
+    /// A copy of the bytes held.
+    public var bytes: [UInt8] {
+        unsafe Array(UnsafeRawBufferPointer(rebasing: storage[start..<end]))
+    }
+
     /// Drops the first `byteCount` bytes held.
     public mutating func consume(_ byteCount: Int) {
         precondition(byteCount >= 0 && byteCount <= count)

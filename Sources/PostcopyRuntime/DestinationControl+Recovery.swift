@@ -6,11 +6,12 @@ internal import Synchronization
 
 // What follows when a link has broken.
 extension DestinationControl {
-    /// Whom a QEMU or a source of ours finds that comes back after the end, at most for so long: until
-    /// then it has tried a dozen times.
+    /// How long a source that missed the last word finds somebody: it has knocked dozens of times by
+    /// then.
     private static let afterEndNanosecondsMax: UInt64 = 30_000_000_000
+    /// One that was told so on a link that was whole comes back, if ever, at once.
     private static let afterRefusalNanoseconds: UInt64 = 2_000_000_000
-    /// Once it was answered it may have missed that, and asks again.
+    /// One that was answered may have missed that, and asks again: twice its longest wait.
     private static let afterAnswerNanoseconds: UInt64 = 2_500_000_000
 
     mutating func pause() {
@@ -175,13 +176,7 @@ extension DestinationControl {
         guard state.isSourceOurs, state.options.recovery.mode != .none, !isAcknowledged,
             phase == .completed || isUnsure
         else { return door.close() }
-        // The source keeps a guest that never ran here for as long as it knocks.
-        let lasting =
-            hasToldEnd
-            ? Self.afterAnswerNanoseconds
-            : wasHeard
-                ? Self.afterRefusalNanoseconds
-                : isUnsure ? state.options.recovery.lastingNanoseconds : Self.afterEndNanosecondsMax
+        let lasting = latecomersNanoseconds(wasHeard: wasHeard)
         let begun = Monotonic.now()
         var deadline = begun &+ min(lasting, .max - begun)
         while true {
@@ -197,6 +192,15 @@ extension DestinationControl {
                 if case .hello = visitor { returning = visitor }
             }
         }
+    }
+
+    /// How long a source may still come that does not know how it ended.
+    private func latecomersNanoseconds(wasHeard: Bool) -> UInt64 {
+        if hasToldEnd { return Self.afterAnswerNanoseconds }
+        if wasHeard { return Self.afterRefusalNanoseconds }
+        // It keeps a guest that never ran here for as long as it knocks.
+        return state.currentPhase.hasFailed
+            ? state.options.recovery.lastingNanoseconds : Self.afterEndNanosecondsMax
     }
 }
 

@@ -243,7 +243,8 @@ final class DestinationState: Sendable {
 
     /// Makes every missing page one whose content is lost for good: whoever waits for one, or touches
     /// one later, gets a memory error.
-    /// - Throws: where the kernel has no such thing; then nothing has changed.
+    /// - Throws: where the kernel has no such thing, or no memory for it; what is left reads as zeros once
+    ///   faults have ended.
     func poisonMissing() throws(Errno) {
         for (index, ram) in list.sent {
             var page = HostPageIndex(rawValue: 0)

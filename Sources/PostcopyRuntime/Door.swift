@@ -160,9 +160,7 @@ extension Door.Candidate {
             guard let received = try buffer.fill(from: socket.socket, wait: false) else { return }
             hasEnded = received == 0
         } catch { hasEnded = true }
-        buffer.withBytes { heard in
-            for index in heard.indices { bytes.append(heard[index]) }
-        }
+        bytes += buffer.bytes
     }
 
     private var wantedBytes: Int {

@@ -69,15 +69,9 @@ public final class Reception: Sendable {
                 continue
             }
             guard introduction.pageSizeSummary != nil else { throw .postcopyOff }
-            let opening = buffer.withBytes { bytes in
-                var copy: [UInt8] = []
-                copy.reserveCapacity(bytes.count)
-                for index in bytes.indices { copy.append(bytes[index]) }
-                return copy
-            }
             return IncomingStream(
                 introduction: introduction, door: door,
-                main: Arrival(main.socket, opening: opening))
+                main: Arrival(main.socket, opening: buffer.bytes))
         }
     }
 

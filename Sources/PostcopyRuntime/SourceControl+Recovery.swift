@@ -48,30 +48,6 @@ struct Comeback {
     var dueNanoseconds: UInt64? { attemptsLeft == 0 ? nil : schedule?.nextAttemptNanoseconds }
 }
 
-/// What lies in a link's return path while the thread that reads it waits in a write.
-struct UnreadWatch {
-    private var link: UInt32 = 0
-    private var unreadBytes = 0
-    private var grewAtNanoseconds: UInt64 = 0
-    private var silentLooks = 0
-
-    /// Looks again; answers whether nothing has come for as long as the limit. Once is not enough: this
-    /// thread may see the socket empty and not yet that the other one has read it.
-    mutating func isSilent(
-        _ link: SourceLink, heardAtNanoseconds: () -> UInt64, at now: UInt64, limit: UInt64
-    ) -> Bool {
-        let unread = link.main.unreadBytes
-        let heard = heardAtNanoseconds()
-        if link.number != self.link || heard > grewAtNanoseconds { unreadBytes = 0 }
-        self.link = link.number
-        if unread > unreadBytes { grewAtNanoseconds = now }
-        unreadBytes = unread
-        let last = max(heard, grewAtNanoseconds)
-        silentLooks = now > last && now - last >= limit ? silentLooks + 1 : 0
-        return silentLooks > 1
-    }
-}
-
 extension SourceControl {
     /// A host that is there answers within this time; others are tried again.
     static let reconnectNanosecondsMax: UInt64 = 1_000_000_000
@@ -244,9 +220,7 @@ extension SourceControl {
 // On a link that continues an earlier one.
 extension SourceControl {
     mutating func comeBack() {
-        if let peer = state.recovery.peer {
-            guard mayGoOn(peer) else { return }
-        }
+        if let peer = state.recovery.peer, !mayGoOn(peer) { return }
         apply(.reconnected)
         follow()
     }
@@ -343,10 +317,12 @@ extension SourceControl {
         let isTakenUp = phase.status == .postcopyRecover || phase.status == .postcopyPaused
         let limit =
             isTakenUp ? state.options.handshakeNanosecondsMax : state.options.linkLimitInForce
+        // In this order: what is read in between has been heard.
+        let unread = link.main.unreadBytes
         let isSilent = comeback.watch.isSilent(
-            link,
-            heardAtNanoseconds: { counters.heardAtNanoseconds.load(ordering: .relaxed) },
-            at: now, limit: limit)
+            link: link.number, unreadBytes: unread,
+            heardAtNanoseconds: counters.heardAtNanoseconds.load(ordering: .relaxed), at: now,
+            limitNanoseconds: limit)
         guard isSilent else { return }
         apply(.linkLost, problem: "the destination was silent for \(limit / 1_000_000) ms")
     }

@@ -216,6 +216,9 @@ struct Socket {
         return pipe.hasEnded ? .ended : .nothing
     }
 
+    /// What has come and was not read.
+    var unreadBytes: Int { connection.pipes[1 - end].readable }
+
     var isReadable: Bool {
         let pipe = connection.pipes[1 - end]
         return pipe.readable > 0 || pipe.hasEnded || isBroken
@@ -240,7 +243,7 @@ struct Socket {
         let pipe = connection.pipes[end]
         if let since = pipe.unheardSince {
             // The kernel gives up (`TCP_USER_TIMEOUT`).
-            let at = since + 4 * Time.linkLimit
+            let at = since + Time.silenceLimit
             connection.breaksAt[end] = min(at, connection.breaksAt[end] ?? at)
         }
         if let at = connection.breaksAt[end], let writer = pipe.writer {

@@ -23,6 +23,7 @@ final class SourceControl: Worker {
     var waitsForUrgent = false
     var isReady = false
     var discardEncoder = DiscardEncoder()
+    private var unread = UnreadWatch()
 
     init(_ world: World) { super.init(world, "source", .source) }
 
@@ -172,16 +173,33 @@ final class SourceControl: Worker {
         }
     }
 
-    /// Shows a destination that judges the main channel that a source lives which has nothing to say.
+    /// Judges a destination for a return path that waits in a write, and shows one that judges the main
+    /// channel that a source lives which has nothing to say.
     private func watch(_ link: SourceLink) {
+        var due = world.now + Time.beat
         switch state.phase {
         case .postcopyDevice(allPagesSent: true), .recovering:
-            let due = link.wroteMainAt + Time.beat
-            guard world.now >= due else { return goOn(at: due) }
-            send(.ping(PingValue.returnPathOpened.rawValue))
-            goOn()
-        default: break
+            let ping = link.wroteMainAt + Time.beat
+            guard world.now < ping else {
+                send(.ping(PingValue.returnPathOpened.rawValue))
+                return goOn()
+            }
+            due = ping
+        case .postcopyDevice, .postcopyActive, .completing: break
+        default: return
         }
+        guard isSilent(link) else { return goOn(at: due) }
+        apply(.linkLost, "the destination is silent, and nobody listens")
+        goOn()
+    }
+
+    private func isSilent(_ link: SourceLink) -> Bool {
+        let heard = state.returnPath.heardAt
+        guard !link.returnHasEnded, world.now - heard >= Time.beat else { return false }
+        return unread.isSilent(
+            link: link.attempt, unreadBytes: link.main.unreadBytes,
+            heardAtNanoseconds: UInt64(heard), at: UInt64(world.now),
+            limitNanoseconds: UInt64(Time.linkLimit))
     }
 
     func send(_ command: Command) {

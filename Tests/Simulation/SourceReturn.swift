@@ -11,7 +11,7 @@ final class SourceReturn: Worker {
     private var claimed: HostPage?
     /// The rest of a request, or one that found the queue full.
     private var asked: [HostPage] = []
-    private var heardAt = 0
+    private(set) var heardAt = 0
     private var wroteUrgentAt = 0
     private var hasHelloed = false
     private var intake: BitmapIntake?
@@ -142,11 +142,11 @@ final class SourceReturn: Worker {
         urgentOut.consume(count)
         if count > 0 { wroteUrgentAt = world.now }
         if urgentOut.isEmpty { return goOn() }
-        // A channel whose peer has gone takes nothing, and its break is heard elsewhere.
-        if world.now - wroteUrgentAt >= 4 * Time.linkLimit {
+        // A peer that has gone takes nothing: the control thread, which does not wait here, judges it.
+        if world.now - wroteUrgentAt >= Time.silenceLimit {
             return fail(link, .linkLost, "the urgent channel takes nothing")
         }
-        goOn(at: min(wroteUrgentAt + 4 * Time.linkLimit, world.now + Time.beat))
+        goOn(at: world.now + Time.beat)
     }
 
     private func encode(_ page: HostPage, _ link: SourceLink) {

@@ -49,6 +49,11 @@ struct SimulationTests {
         }
     }
 
+    @Test("a source whose threads all wait in writes hears that its destination has gone")
+    func nobodyListens() {
+        #expect(Simulator.run(883_539).violation == nil)
+    }
+
     @Test("with less of everything a seed still migrates, down to one page and one fault")
     func small() {
         let limits = Limits(blocks: 1, pages: 1, vcpus: 1, faults: 1)
