@@ -48,14 +48,14 @@ extension DestinationControl {
     /// Waits for the source of a migration whose link broke. Whoever waits for a page waits meanwhile.
     /// - Returns: `nil` when the migration has ended instead.
     mutating func awaitSource(isCancelled: borrowing Atomic<Bool>) -> DestinationLink? {
-        var patience = SourcePatience(state)
+        var patience = SourcePatience(state, isHeld: hand.isHeld)
         while !isDone {
             if let visitor = returning.take(), let link = consider(visitor) { return link }
             patience.look(state)
             for visitor in awaitVisitors(timeoutNanoseconds: patience.leftNanoseconds) {
                 if let link = consider(visitor) { return link }
             }
-            if heedWishes() { patience = SourcePatience(state) }
+            if heedWishes() { patience = SourcePatience(state, isHeld: hand.isHeld) }
             if isCancelled.load(ordering: .acquiring) { state.cancel() }
             takeMessages()
         }
@@ -128,16 +128,17 @@ extension DestinationControl {
         return link
     }
 
-    /// Does what the user wished; answers whether sources are to be expected anew.
+    /// Does what the user wished; answers whether sources are to be expected otherwise than before.
     @discardableResult
     mutating func heedWishes() -> Bool {
         var wishes = state.recovery.takeWishes()
+        let wasHeld = hand.isHeld
         if wishes.abandons { abandon() }
         if wishes.pauses {
             perform(state.advance(state.linkLoss, problem: "paused by hand"))
             if case .paused = state.currentPhase { hand.isHeld = true }
         }
-        guard wishes.recovers else { return false }
+        guard wishes.recovers else { return hand.isHeld != wasHeld }
         hand = Hand(isHeld: false, hasRecovered: true)
         if let listener = wishes.listener.take() { door.move(to: listener) }
         return true

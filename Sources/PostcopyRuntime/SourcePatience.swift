@@ -1,13 +1,13 @@
 internal import LinuxKernel
 
 /// Until when a destination that has paused expects the source by itself. A QEMU comes when somebody
-/// tells it to.
+/// tells it to, and one that was paused by hand lets nobody in.
 struct SourcePatience {
     private let deadlineNanoseconds: UInt64?
 
-    init(_ state: DestinationState) {
+    init(_ state: DestinationState, isHeld: Bool) {
         let options = state.options.recovery
-        let comesByItself = options.mode == .automatic && state.isSourceOurs
+        let comesByItself = options.mode == .automatic && state.isSourceOurs && !isHeld
         let now = Monotonic.now()
         deadlineNanoseconds =
             comesByItself ? now &+ min(options.lastingNanoseconds, .max - now) : now

@@ -211,6 +211,7 @@ extension RuntimeLaws {
                 let refused = try knocking ?? held.knock(1)
                 try #expect(refused.message().text == "the destination was paused by hand")
                 try #expect(refused.message() == .answer(.busy))
+                #expect(atLast { held.session.progress.recovery.waitsForSomebody })
                 attempt = 2
                 #expect(atLast { held.session.recover() })
             }
