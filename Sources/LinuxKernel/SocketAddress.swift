@@ -44,11 +44,22 @@ struct SocketAddress {
 
     /// The address that `descriptor` is bound to.
     init?(boundTo descriptor: Int32) {
+        unsafe self.init { unsafe getsockname(descriptor, $0, $1) }
+    }
+
+    /// The address that `descriptor` is connected to.
+    init?(peerOf descriptor: Int32) {
+        unsafe self.init { unsafe getpeername(descriptor, $0, $1) }
+    }
+
+    @unsafe private init?(
+        _ ask: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32
+    ) {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
         let status = unsafe withUnsafeMutablePointer(to: &storage) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                unsafe getsockname(descriptor, $0, &length)
+                unsafe ask($0, &length)
             }
         }
         guard status == 0 else { return nil }
@@ -91,6 +102,19 @@ struct SocketAddress {
             // sin_port and sin6_port lie at the same place.
             return UInt16(bigEndian: unsafe bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self))
         }
+    }
+
+    /// The same in digits, as nobody need resolve it; `nil` for other families than TCP's.
+    var digits: ChannelAddress? {
+        guard let port else { return nil }
+        var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+        let status = unsafe withPointer { address, length in
+            unsafe getnameinfo(
+                address, length, &host, socklen_t(host.count), nil, 0, NI_NUMERICHOST)
+        }
+        guard status == 0 else { return nil }
+        let text = host.prefix { $0 != 0 }.map(UInt8.init(bitPattern:))
+        return .tcp(host: String(decoding: text, as: UTF8.self), port: port)
     }
 
     /// Lends the address to a system call and answers its result.

@@ -39,6 +39,9 @@ public struct StreamSocket: ~Copyable, Sendable {
         throw ChannelError(operation: .connect, address: address, cause: .kernel(last))
     }
 
+    /// Where the peer is, in digits; `nil` for a unix socket, and for a peer that has gone.
+    public var peerAddress: ChannelAddress? { SocketAddress(peerOf: descriptor.raw)?.digits }
+
     /// A signal that was handled ends the call and not the attempt: asking again waits for that one.
     private static func connect(_ raw: Int32, to candidate: SocketAddress) -> Bool {
         while unsafe candidate.withPointer({ unsafe Glibc::connect(raw, $0, $1) }) != 0 {

@@ -122,3 +122,15 @@ extension DestinationPhase.StreamProgress {
         }
     }
 }
+
+extension DestinationPhase {
+    /// Whether the source still has the guest, and may say that it keeps it.
+    public var isBeforeSwitch: Bool {
+        switch self {
+        case .none, .setup, .advised, .discarding: true
+        case .listening, .loaded, .running, .streamEnded, .completed, .paused, .recovering,
+            .failed:
+            false
+        }
+    }
+}

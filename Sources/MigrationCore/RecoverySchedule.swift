@@ -36,6 +36,12 @@ public struct RecoverySchedule: Hashable, Sendable {
         return attempts % addressCount
     }
 
+    /// Begins with the wait that an earlier schedule had come to, as if an attempt had failed.
+    public mutating func resume(from earlier: RecoverySchedule, at now: UInt64) {
+        waitNanoseconds = earlier.waitNanoseconds
+        failed(at: now)
+    }
+
     /// Notes that the attempt failed.
     public mutating func failed(at now: UInt64) {
         guard attempts % addressCount == 0 else {

@@ -71,8 +71,10 @@ struct DestinationSide {
             let progress = migration.progress
             stop.heed {
                 migration.cancel()
-                if progress.status.isAfterSwitch {
-                    console.note(control.adviceOnStopHere(progress.status, "guest"))
+                // A guest that never ran here is given up by that.
+                let status = migration.progress.status
+                if status.isAfterSwitch {
+                    console.note(control.adviceOnStopHere(status, "guest"))
                 }
             }
             let standing = Standing(progress)

@@ -120,7 +120,9 @@ private final class BreakerWork: Sendable {
             guard end == nil else { return near.resetWhenClosed() }
             lines.append(ForwardedLine(near, try StreamSocket.connect(to: target)))
         } catch {
-            // Whoever connected finds that nobody is there.
+            // Whoever connected finds that nobody is there. One that could not be accepted is still
+            // there, and a descriptor may be free in a moment.
+            Monotonic.sleep(untilNanoseconds: Monotonic.now() + 10_000_000)
         }
     }
 }

@@ -99,8 +99,10 @@ struct MachineReceiver {
             let progress = destination.progress
             stop.heed {
                 destination.cancel()
-                if progress.status.isAfterSwitch {
-                    console.note(control.adviceOnStopHere(progress.status, "machine"))
+                // A guest that never ran here is given up by that.
+                let status = destination.progress.status
+                if status.isAfterSwitch {
+                    console.note(control.adviceOnStopHere(status, "machine"))
                 }
             }
             for line in pauses.lines(Standing(progress), at: Monotonic.now()) {

@@ -17,6 +17,7 @@ struct PauseWatch {
     private var told = 0
     private var resumed = 0
     private var isWaitTold = false
+    private var isFarewellTold = false
     private var toldAt: UInt64 = 0
 
     init(mode: RecoveryOptions.Mode, name: String, isSourceQEMU: Bool = false) {
@@ -54,6 +55,10 @@ struct PauseWatch {
         } else {
             isWaitTold = false
         }
+        if let farewell = standing.recovery.farewell, !isFarewellTold {
+            lines.append(Self.text(farewell, at: now))
+            isFarewellTold = true
+        }
         let pausedAt = standing.isPaused ? breaks.last?.pausedAtNanoseconds : nil
         if let pausedAt, lines.isEmpty, now >= toldAt + Self.reminderNanoseconds {
             lines.append(reminder(standing, downNanoseconds: now - min(now, pausedAt)))
@@ -68,6 +73,12 @@ struct PauseWatch {
             ? "waits for somebody: \(choices(standing.side))" : prospect(standing)
         let down = Readable.time(downNanoseconds)
         return "down for \(down); \(Self.debt(standing)); \(ways)\(refusal(standing))"
+    }
+
+    private static func text(_ farewell: Farewell, at now: UInt64) -> String {
+        let left = farewell.untilNanoseconds - min(now, farewell.untilNanoseconds)
+        return "failed: \(farewell.problem); the guest never ran here, which its source is told should "
+            + "it come back within \(Readable.time(left)); interrupt to end now"
     }
 
     private static func back(_ broken: LinkBreak) -> String? {

@@ -85,21 +85,24 @@ extension DestinationControl {
         }
     }
 
+    /// Whether somebody has paused it, and it is paused still: one that has ended tells how.
+    private var isHeld: Bool { hand.isHeld && state.currentPhase.status == .postcopyPaused }
+
     func verdict(on hello: ChannelHello) -> RecoveryGate.Verdict {
-        if hand.isHeld { return .refuse(hello.token == gate.token ? .busy : .stranger) }
+        if isHeld { return .refuse(hello.token == gate.token ? .busy : .stranger) }
         return gate.verdict(on: hello, in: state.currentPhase)
     }
 
     /// As `verdict`; whoever is welcome is let in at once.
     mutating func judge(_ hello: ChannelHello) -> RecoveryGate.Verdict {
-        guard !hand.isHeld else { return verdict(on: hello) }
+        guard !isHeld else { return verdict(on: hello) }
         return gate.judge(hello, in: state.currentPhase)
     }
 
     mutating func refuse(_ arrival: Arrival, _ answer: RecoveryAnswer) {
         let reason =
             switch answer {
-            case .busy where hand.isHeld: "the destination was paused by hand"
+            case .busy where isHeld: "the destination was paused by hand"
             case .busy: "a later link of the same migration was let in"
             case .stranger: "the migration here is not this source's"
             case .neverRan: state.log.problem ?? "the guest never ran here"
@@ -139,7 +142,8 @@ extension DestinationControl {
             if case .paused = state.currentPhase { hand.isHeld = true }
         }
         guard wishes.recovers else { return hand.isHeld != wasHeld }
-        hand = Hand(isHeld: false, hasRecovered: true)
+        // A link that came back meanwhile needs no leave, nor does the next one have it.
+        hand = Hand(isHeld: false, hasRecovered: state.currentPhase.status == .postcopyPaused)
         if let listener = wishes.listener.take() { door.move(to: listener) }
         return true
     }
@@ -180,28 +184,37 @@ extension DestinationControl {
         let lasting = latecomersNanoseconds(wasHeard: wasHeard)
         let begun = Monotonic.now()
         var deadline = begun &+ min(lasting, .max - begun)
+        if isUnsure {
+            // What gave the guest up must not also keep that from its source; once more ends the wait.
+            isCancelled.store(false, ordering: .relaxed)
+            let farewell = Farewell(
+                problem: state.log.problem ?? "the link broke", untilNanoseconds: deadline)
+            state.recovery.update { $0.farewell = farewell }
+        }
+        defer { state.recovery.update { $0.farewell = nil } }
+        var visitors = returning.take().map { [$0] } ?? []
         while true {
+            for case .hello(let hello, let arrival) in visitors {
+                let answer = judge(hello).answer
+                refuse(arrival, answer)
+                guard answer != .stranger else { continue }
+                deadline = min(deadline, Monotonic.now() + Self.afterAnswerNanoseconds)
+            }
             let now = Monotonic.now()
             guard now < deadline, !state.recovery.takeWishes().abandons,
                 !isCancelled.load(ordering: .acquiring)
             else { return door.close() }
-            if case .hello(let hello, let arrival)? = returning.take() {
-                refuse(arrival, judge(hello).answer)
-                deadline = min(deadline, now + Self.afterAnswerNanoseconds)
-            }
-            for visitor in awaitVisitors(timeoutNanoseconds: deadline - now) {
-                if case .hello = visitor { returning = visitor }
-            }
+            visitors = awaitVisitors(timeoutNanoseconds: deadline - now)
         }
     }
 
     /// How long a source may still come that does not know how it ended.
     private func latecomersNanoseconds(wasHeard: Bool) -> UInt64 {
         if hasToldEnd { return Self.afterAnswerNanoseconds }
-        if wasHeard { return Self.afterRefusalNanoseconds }
+        guard state.currentPhase.hasFailed else { return Self.afterEndNanosecondsMax }
         // It keeps a guest that never ran here for as long as it knocks.
-        return state.currentPhase.hasFailed
-            ? state.options.recovery.lastingNanoseconds : Self.afterEndNanosecondsMax
+        return wasHeard
+            ? Self.afterRefusalNanoseconds : state.options.recovery.lastingNanoseconds
     }
 }
 

@@ -50,7 +50,10 @@ public final class DestinationSession: Sendable {
         case .recovering: guard state.isSourceOurs else { return false }
         case .none, .setup, .advised, .discarding, .completed, .failed: return false
         }
-        wish { $0.pauses = true }
+        wish { wishes in
+            wishes.pauses = true
+            wishes.recovers = false
+        }
         return true
     }
 
@@ -175,7 +178,9 @@ public final class DestinationSession: Sendable {
         control.joinLoader()
         end(first)
         report.blocktime = faults.join()
-        // The guest runs meanwhile, and its memory is seen to afterwards.
+        // Nobody answers faults any more: a page that came as zero and was never touched is the guest's.
+        if state.currentPhase == .completed { state.endFaults() }
+        // The guest runs meanwhile, and its huge pages are seen to afterwards.
         control.answerLatecomers(
             ending.isAcknowledged, wasHeard: ending.wasHeard, isCancelled: isCancelled)
         conclude(&report, control.outcome)
@@ -257,7 +262,6 @@ public final class DestinationSession: Sendable {
         report.breaks = state.recovery.current.breaks
         if report.status == .completed {
             report.problem = nil
-            state.endFaults()
             return restoreMemory(&report.memory)
         }
         if report.guestRunsHere, !report.isAbandoned {

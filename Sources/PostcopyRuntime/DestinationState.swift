@@ -66,8 +66,6 @@ final class DestinationState: Sendable {
     private let nextLink = Mutex<DestinationLink?>(nil)
     /// The id of the section `ram`, from LISTEN on.
     let ramSection = Atomic<UInt32>(0)
-    /// Whether LISTEN came: from here on a source that knows heartbeats sends them.
-    let hasListened = Atomic(false)
     /// Tells the fault thread to end once its outbox is empty.
     let isEnding = Atomic(false)
     /// Raised when the fault thread has written all it will write.
@@ -279,16 +277,6 @@ extension DestinationPhase {
         return false
     }
 
-    /// Whether the source still has the guest, and may say that it keeps it.
-    var isBeforeSwitch: Bool {
-        switch self {
-        case .none, .setup, .advised, .discarding: true
-        case .listening, .loaded, .running, .streamEnded, .completed, .paused, .recovering,
-            .failed:
-            false
-        }
-    }
-
     /// Whether the migration has ended and not well.
     var isTrouble: Bool {
         if case .paused = self { return true }
@@ -323,6 +311,8 @@ final class DestinationCounters: Sendable {
     let backgroundPages = Atomic<UInt64>(0)
     let urgentPages = Atomic<UInt64>(0)
     let zeroPages = Atomic<UInt64>(0)
+    /// Target pages that the urgent channel brought, also those of a host page that is not whole yet.
+    let urgentTargetPages = Atomic<UInt64>(0)
     let requests = Atomic<UInt64>(0)
     let faults = Atomic<UInt64>(0)
     let otherMigrations = Atomic<UInt64>(0)

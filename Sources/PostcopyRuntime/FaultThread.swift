@@ -130,6 +130,8 @@ struct FaultThread: ~Copyable {
             link.isLeft.raise()
         }
         guard case .alone = talk, let link = state.takeLink() else { return }
+        // It may have gone before this thread woke for it, and nobody says so twice.
+        guard !link.isDown.load(ordering: .acquiring) else { return link.isLeft.raise() }
         talk = .recovering(link)
         channels = UrgentChannels(state: state)
         // What came of a huge page on the old link comes again.
@@ -278,12 +280,12 @@ struct FaultThread: ~Copyable {
         }
     }
 
-    /// Whether heartbeats go to a source that knows them, once the guest may have moved.
+    /// Whether heartbeats go to a source that knows them, once the guest may move at any moment.
     private var keepsAlive: Bool {
         switch talk {
         case .alone, .broken: false
         case .recovering: state.isSourceOurs
-        case .open: state.isSourceOurs && state.hasListened.load(ordering: .relaxed)
+        case .open: state.isSourceOurs && state.recovery.isSwitchNear.load(ordering: .relaxed)
         }
     }
 

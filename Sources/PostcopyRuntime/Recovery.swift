@@ -36,6 +36,8 @@ public struct RecoveryProgress: Equatable, Sendable {
     public var waitsForSomebody = false
     /// Destination, while paused: what is missing.
     public var missing: [MissingPages] = []
+    /// Destination, once it has failed: for whom it stays.
+    public var farewell: Farewell?
 
     public init() {}
 
@@ -51,6 +53,20 @@ public struct RecoveryProgress: Equatable, Sendable {
         breaks.append(linkBreak)
         if breaks.count > Self.breaksKept { breaks.remove(at: 1) }
         return true
+    }
+}
+
+/// A guest never ran at its destination, and its source may not know: that is told to it should it come
+/// back, so that the guest goes on there.
+public struct Farewell: Equatable, Sendable {
+    /// Why it never ran.
+    public let problem: String
+    /// On the monotonic clock of the host.
+    public let untilNanoseconds: UInt64
+
+    public init(problem: String, untilNanoseconds: UInt64) {
+        self.problem = problem
+        self.untilNanoseconds = untilNanoseconds
     }
 }
 

@@ -98,10 +98,6 @@ struct ReturnPathThread: ~Copyable {
         }
         pulse.heardAt = Monotonic.now()
         state.counters.heardAtNanoseconds.store(pulse.heardAt, ordering: .relaxed)
-        // Before its first word behind the package it may not know that it has begun.
-        if !pulse.isWatching, recovery.peer != nil, state.mayServe.load(ordering: .relaxed) {
-            watch(from: pulse.heardAt)
-        }
     }
 
     private mutating func watch(from now: UInt64) {
@@ -143,6 +139,7 @@ struct ReturnPathThread: ~Copyable {
         case .extensions(let offer):
             recovery.learn(offer)
             if let peer = recovery.peer { state.recovery.learn(peer) }
+            try greet()
         case .refusalReason(let text): link.welcome.withLock { $0.reason = text }
         case .requestPages(let block, let start, let length):
             guard state.mayServe.load(ordering: .acquiring) else {
@@ -270,8 +267,11 @@ struct ReturnPathThread: ~Copyable {
             arrivals.removeAll(keepingCapacity: true)
             try flush()
         }
-        // What comes back says hello at once, and beats from then on.
-        if link.isResumption, link.hasUrgent { adoptUrgent() }
+        // A destination shows from the last PING before the package on that it lives.
+        if !pulse.isWatching, recovery.peer != nil, state.mayServe.load(ordering: .acquiring) {
+            watch(from: Monotonic.now())
+        }
+        try greet()
         guard link.endsUrgent.exchange(false, ordering: .acquiring), link.hasUrgent else { return }
         adoptUrgent()
         writer.append { RAMRecordEncoder.appendEndOfSection(to: &$0) }
@@ -279,8 +279,14 @@ struct ReturnPathThread: ~Copyable {
         try flush()
     }
 
-    /// The first link's says hello with its first page: when it was connected the token may not have
-    /// been there.
+    /// An urgent channel says at once whose it is, and beats from then on: the destination turns the
+    /// oldest of too many silent visitors away. Before the token is there, nobody can say anything.
+    private mutating func greet() throws(Trouble) {
+        guard urgent == nil, recovery.peer != nil, link.hasUrgent else { return }
+        adoptUrgent()
+        _ = try writeOut()
+    }
+
     private mutating func adoptUrgent() {
         guard urgent == nil, let found = link.urgent else { return }
         urgent = found

@@ -46,6 +46,7 @@ extension SourceControl {
         let package = DevicePackage.encode(devices: state.guest.saveDevices())
         // From the first byte on the destination may ask: its devices may touch memory.
         state.mayServe.store(true, ordering: .releasing)
+        state.returnPathFlag.raise()
         let blocks = state.geometries
         var bytes: [UInt8] = []
         StreamEncoder.appendPackage(package, to: &bytes)

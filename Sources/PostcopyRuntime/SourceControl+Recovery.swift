@@ -40,9 +40,8 @@ struct Comeback {
     /// The link broke; goes on with the waits of the last break where that was just now.
     mutating func begin(_ fresh: RecoverySchedule, at now: UInt64) {
         schedule = fresh
-        guard var last, now - last.resumedAtNanoseconds < Self.lastingNanosecondsMin else { return }
-        last.schedule.failed(at: now)
-        schedule = last.schedule
+        guard let last, now - last.resumedAtNanoseconds < Self.lastingNanosecondsMin else { return }
+        schedule?.resume(from: last.schedule, at: now)
     }
 
     var dueNanoseconds: UInt64? { attemptsLeft == 0 ? nil : schedule?.nextAttemptNanoseconds }
@@ -198,7 +197,7 @@ extension SourceControl {
         guard state.recovery.adopt(link) else { return nil }
         state.counters.heardAtNanoseconds.store(
             comeback.connectedAtNanoseconds, ordering: .relaxed)
-        begin(on: link, at: address)
+        begin(on: link, at: link.main.peerAddress ?? address)
         return link
     }
 

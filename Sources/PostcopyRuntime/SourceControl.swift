@@ -186,6 +186,7 @@ struct SourceControl: ~Copyable {
             ChannelTuning.prepare(socket, state.options)
             try sayHello(on: socket)
             link.deliver(urgent: socket)
+            state.returnPathFlag.raise()
         } catch {
             apply(.linkLost, problem: "the urgent channel: \(error)")
         }

@@ -90,8 +90,9 @@ public final class SourceSession: Sendable {
         report.hugeBytesAtStart = GuestRAM.hugeBytes(of: state.blocks)
         do {
             let link = try SourceLink(main: try connect(to: address))
+            // Whoever comes back must not depend on a name that nobody resolves just then.
             var control = SourceControl(
-                state: state, link: link, address: address,
+                state: state, link: link, address: link.main.peerAddress ?? address,
                 announce: { [self] now in note(now, announce) })
             try serve(link, &control) { control in control.run() }
             while control.mayComeBack, let link = control.nextLink() {

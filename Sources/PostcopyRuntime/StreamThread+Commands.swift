@@ -94,7 +94,6 @@ extension StreamThread {
     /// From here on a source of ours is never silent for long.
     func expectHeartbeats() {
         guard state.isSourceOurs else { return }
-        state.hasListened.store(true, ordering: .relaxed)
         ChannelTuning.expectHeartbeats(link.main.socket, state.options)
     }
 

@@ -40,9 +40,10 @@ struct StreamThread: ~Copyable {
     /// Target pages that were filled with something, by block: a zero that comes later must clear them.
     let filled: [PageBitmap]
     var hasEnded = false
-    /// Pages that were missing when the stream was last heard after its end.
-    private var missingBefore = Int.max
+    /// What the urgent channel had brought when it was last looked at after the stream's end.
+    private var urgentBefore: UInt64 = 0
     private var isReturnPathOpen: Bool
+    private var bitmapsAsked: Set<BlockIndex> = []
     /// Where the item that is being obeyed begins.
     var itemPosition: UInt64 = 0
 
@@ -142,14 +143,18 @@ struct StreamThread: ~Copyable {
     var missingPages: Int { state.demand.missing.load(ordering: .relaxed) }
 
     /// Silence after the end of the stream: pages that are missing must be coming on the urgent
-    /// channel. With none missing the source owes nothing more.
+    /// channel, be it piece by piece. With none missing the source owes nothing more.
     private mutating func checkPagesAfterEnd(_ error: Errno) throws(StreamTrouble) {
         guard error == .again else { throw .link(error) }
-        let missing = missingPages
-        guard missing == 0 || missing < missingBefore else {
+        let (missing, urgent) = (missingPages, urgentTargetPages)
+        guard missing == 0 || urgent > urgentBefore else {
             throw .owing("the source ended its stream and still owes \(missing) pages")
         }
-        missingBefore = missing
+        urgentBefore = urgent
+    }
+
+    private var urgentTargetPages: UInt64 {
+        state.counters.urgentTargetPages.load(ordering: .relaxed)
     }
 
     private mutating func decode(_ bytes: Span<UInt8>) throws(StreamTrouble) -> Int {
@@ -187,7 +192,7 @@ struct StreamThread: ~Copyable {
                 throw .wire(WireError(kind: .truncated(reading: .ramRecord), position: position))
             }
             hasEnded = true
-            missingBefore = missingPages
+            urgentBefore = urgentTargetPages
             try advance(.endOfStream)
         case .deviceTail(let range): try takeTail(bytes, range, at: position)
         // A source of ours has nothing else to say once it was told that all is well.
@@ -227,8 +232,13 @@ struct StreamThread: ~Copyable {
         case .receivedBitmap(let block):
             let action = state.advance(.bitmapAsked, at: position)
             guard action == .sendBitmap else { return try leave(action) }
-            guard state.outbox.offer(.receivedBitmap(block)) else {
-                throw .refused("the source asks for more bitmaps than there are blocks")
+            // A bit for each page of a host's memory: not as often as somebody likes.
+            guard bitmapsAsked.insert(block).inserted,
+                state.outbox.offer(.receivedBitmap(block))
+            else {
+                throw .refused(
+                    "the source broke the protocol: it asks twice for the bitmap of one block, at "
+                        + "byte \(position)")
             }
         case .postcopyResume:
             let action = state.advance(.resume, at: position)

@@ -91,9 +91,11 @@ extension FaultThread {
             channels.choose(channel, on: talk.link)
             switch step {
             case .placed(let placed):
+                state.counters.urgentTargetPages.add(1, ordering: .relaxed)
                 state.settle(placed)
                 close(placed)
-            case .kept, .needMoreBytes: break
+            case .kept: state.counters.urgentTargetPages.add(1, ordering: .relaxed)
+            case .needMoreBytes: break
             case .ended: return false
             }
         }

@@ -20,4 +20,28 @@ struct RecoveryBackOffTests {
         let milliseconds: [UInt64] = [0, 10, 20, 40, 80, 160, 320, 640, 1_000, 1_000]
         #expect(steps == milliseconds.map { $0 * 1_000_000 })
     }
+
+    @Test("a link that breaks again at once is waited for longer, and for as long as any")
+    func flapping() throws {
+        let (second, lasting) = (1_000_000_000 as UInt64, 300_000_000_000 as UInt64)
+        var first = RecoverySchedule(addressCount: 1, from: 0, lastingNanoseconds: lasting)
+        var now: UInt64 = 0
+        for _ in 0..<5 {
+            now = try #require(first.nextAttemptNanoseconds)
+            _ = first.begin()
+            first.failed(at: now)
+        }
+        now = 299 * second
+        var next = RecoverySchedule(addressCount: 1, from: now, lastingNanoseconds: lasting)
+        next.resume(from: first, at: now)
+        #expect(next.stepNanoseconds == 2 * first.stepNanoseconds)
+        #expect(next.nextAttemptNanoseconds == now + next.stepNanoseconds)
+        var last = now
+        while let due = next.nextAttemptNanoseconds {
+            last = due
+            _ = next.begin()
+            next.failed(at: due)
+        }
+        #expect(last > now + lasting - 2 * second)
+    }
 }

@@ -147,6 +147,21 @@ import Testing
         #expect(other.contains("'postcopy recover --pid 7' lets"), "\(other)")
     }
 
+    @Test("whose guest never ran, and who tells that to its source, says so once")
+    func farewell() throws {
+        var watch = Self.watch()
+        var standing = Standing(
+            side: .destination, status: .failed, recovery: RecoveryProgress(), owedBytes: 0)
+        #expect(watch.lines(standing, at: Self.second).isEmpty)
+        standing.recovery.farewell = Farewell(
+            problem: "reset by peer", untilNanoseconds: 41 * Self.second)
+        let line = try #require(watch.lines(standing, at: Self.second).first)
+        for word in ["reset by peer", "never ran", "40", "interrupt"] {
+            #expect(line.contains(word), "\(line)")
+        }
+        #expect(watch.lines(standing, at: 50 * Self.second).isEmpty)
+    }
+
     @Test("nothing is said where nothing is recovered")
     func none() {
         var watch = Self.watch(.none)

@@ -12,7 +12,14 @@ import Testing
     private static let noticeSeconds = 10.0
 
     /// When the other one was killed, as far as the survivor tells.
-    private enum Moment: String { case before, between, after }
+    private enum Moment: String {
+        case before, between, after
+        /// The destination knows that its guest will not run, and stays for a source that may not.
+        case atSwitch
+    }
+
+    /// What it says then.
+    private static let farewell = "never ran here"
 
     @Test(
         "a destination that is killed leaves a source that says what only it has",
@@ -33,7 +40,7 @@ import Testing
             }
             let ended = sender.end(within: 30)
             switch moment {
-            case .before:
+            case .before, .atSwitch:
                 #expect(ended.status == 1, "\(note): \(ended)")
                 #expect(ended.json["status"] as? String == "failed", "\(note): \(ended)")
                 #expect(ended.number("verify", "mismatches") == 0, "\(note): \(ended)")
@@ -65,9 +72,10 @@ import Testing
             let moment = try #require(Self.moment(of: receiver, "postcopy: failed"), note)
             print("source killed, seed \(seed): \(moment.rawValue)")
             if moment == .between { try Self.end(receiver, seed, in: place, subject: "the guest") }
+            if moment == .atSwitch { receiver.signal(SIGINT) }
             let ended = receiver.end(within: 30)
             switch moment {
-            case .before:
+            case .before, .atSwitch:
                 #expect(ended.status == 1, "\(note): \(ended)")
                 #expect(ended.errorLines.last?.hasPrefix("postcopy: failed: ") == true, note)
             case .between:
@@ -102,10 +110,12 @@ import Testing
     private static func moment(of survivor: RunningCommand, _ failure: String) -> Moment? {
         guard
             let line = survivor.line(
-                containingAny: [failure, "postcopy-paused", "every page is here", "completed"],
-                within: noticeSeconds)
+                containingAny: [
+                    failure, farewell, "postcopy-paused", "every page is here", "completed",
+                ], within: noticeSeconds)
         else { return survivor.isOpen ? nil : .after }
         if line.contains(failure) { return .before }
+        if line.contains(farewell) { return .atSwitch }
         return line.contains("postcopy-paused") ? .between : .after
     }
 

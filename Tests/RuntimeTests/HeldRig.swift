@@ -218,7 +218,7 @@ struct HeldDestination {
         source = try RecoveringSource(to: destination)
     }
 
-    mutating func open(upTo word: [UInt8] = Answers.pong(0x42)) throws -> HeldLink {
+    mutating func open(upTo word: [UInt8]? = nil) throws -> HeldLink {
         HeldLink(try source.open(upTo: word))
     }
 

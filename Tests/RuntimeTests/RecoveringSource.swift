@@ -55,9 +55,10 @@ struct RecoveringSource {
     }
 
     /// The first link up to what the destination says behind the package.
-    /// - Parameter word: what is waited for of that.
+    /// - Parameter word: what is waited for of that; by itself what a guest that runs there says, or
+    ///   the first answer where not all of it is sent.
     mutating func open(
-        share: Double = 1, upTo word: [UInt8] = Answers.pong(0x42)
+        share: Double = 1, upTo word: [UInt8]? = nil
     ) throws -> SocketBox {
         let main = try connect()
         let question = SourceScript.commands([.ping(Extensions.question)], [])
@@ -67,8 +68,9 @@ struct RecoveringSource {
         bytes.insert(contentsOf: question, at: place)
         main.send(Array(bytes.prefix(Int(Double(bytes.count) * share))))
         var reader = RawReader()
-        let said = reader.read(upTo: share < 1 ? Answers.pong(1) : word, from: main.socket)
-        if share == 1 { try learn(Message.all(of: said)) }
+        let usual = Answers.pong(share < 1 ? 1 : 0x42)
+        let said = reader.read(upTo: word ?? usual, from: main.socket)
+        if share == 1 || word != nil { try learn(Message.all(of: said)) }
         return main
     }
 

@@ -127,11 +127,66 @@ extension RuntimeLaws {
             try source.begin()
             let (main, _) = try source.comeBack(1)
             _ = try source.finish(on: main, acknowledges: false)
+            // Nobody answers faults any more, and pages that came as zero were never touched.
+            let memory = source.destination.guest.memory
+            let toucher = try Bounded("toucher") {
+                memory.reduce(0) { sum, ram in
+                    (0..<ram.geometry.targetPageCount).reduce(sum) {
+                        $0 &+ ram.loadWord(at: UInt64($1) << 12)
+                    }
+                }
+            }
+            #expect(toucher.output() != nil)
+            #expect(source.destination.current?.progress.status == .completed)
             #expect(try source.knock(source.hello(2, token: .random())).last == .answer(.stranger))
             #expect(try source.knock(source.hello(2)).last == .answer(.completed))
             #expect(try source.knock(source.hello(3)).last == .answer(.completed))
             try source.expectCompleted()
             #expect(throws: ChannelError.self) { try source.connect() }
+        }
+
+        @Test("one that was paused by hand and given up before its guest ran says that it never did")
+        func heldAndGivenUp() throws {
+            let gate = try Gate()
+            var held = try HeldDestination(whileLoading: { gate.pass() })
+            let first = try held.open(upTo: Answers.pong(2))
+            #expect(gate.holds())
+            #expect(held.session.pause())
+            #expect(held.pauses())
+            first.cut()
+            let early = try held.knock(1)
+            try #expect(early.message().text == "the destination was paused by hand")
+            try #expect(early.message() == .answer(.busy))
+            #expect(held.session.abandon())
+            #expect(atLast { held.session.progress.status == .failed })
+            gate.open()
+            let late = try held.knock(2)
+            while try late.message() != .answer(.neverRan) {}
+            try #expect(#require(held.source.destination.report(), "hangs").status == .failed)
+        }
+
+        @Test("a link that broke at the switch is over, which the source is told should it come back")
+        func brokeAtSwitch() throws {
+            var source = try RecoveringSource()
+            // All but the end of the package.
+            let main = try source.open(share: 0.999, upTo: Answers.pong(2))
+            main.socket.shutDown()
+            let session = try #require(source.destination.current)
+            #expect(eventually { session.progress.recovery.farewell != nil })
+            #expect(session.progress.status == .failed)
+            #expect(session.progress.recovery.farewell?.problem.isEmpty == false)
+            for _ in 0..<3 {
+                let said = try source.knock(source.hello(1, token: .random()))
+                #expect(said.last == .answer(.stranger))
+            }
+            // A stranger does not shorten what the source is given.
+            let until = try #require(session.progress.recovery.farewell?.untilNanoseconds)
+            #expect(until > Monotonic.now() + 60_000_000_000)
+            #expect(try source.knock(source.hello(1)).last == .answer(.neverRan))
+            source.destination.cancel()
+            let report = try #require(source.destination.report(), "hangs")
+            #expect(report.status == .failed && !report.guestRunsHere)
+            #expect(session.progress.recovery.farewell == nil)
         }
 
         @Test("a link that broke before the guest could move is over")

@@ -180,19 +180,24 @@ final class DestinationControl: Worker {
             perform(state.advance(.reconnected))
             open(visitor.socket, attempt: hello.attempt, [], answer)
             return .taken
+        // The package may be whole in what is not read yet.
+        case .endOldLink where state.phase.isBeforeSwitch: return refuse(visitor, .busy)
         case .endOldLink:
             world.note("destination", "a newer link ends the old one")
             state.report(.linkInterrupted, "the source came back")
             return .wait
-        case .refuse(let answer):
-            if answer == .busy, visitor.socket.connection.isSource { world.tally.lateHellos += 1 }
-            var encoder = ReturnPathEncoder(
-                blocks: state.blocks, offered: [.refusalReason, .recovery])
-            var bytes: [UInt8] = []
-            encoder.append(.recoveryAnswer(answer), to: &bytes)
-            _ = visitor.socket.write(bytes[...])
-            return .close
+        case .refuse(let answer): return refuse(visitor, answer)
         }
+    }
+
+    private func refuse(_ visitor: Visitor, _ answer: RecoveryAnswer) -> Judgement {
+        if answer == .busy, visitor.socket.connection.isSource { world.tally.lateHellos += 1 }
+        var encoder = ReturnPathEncoder(
+            blocks: state.blocks, offered: [.refusalReason, .recovery])
+        var bytes: [UInt8] = []
+        encoder.append(.recoveryAnswer(answer), to: &bytes)
+        _ = visitor.socket.write(bytes[...])
+        return .close
     }
 
     /// Judges the gate that let somebody in.

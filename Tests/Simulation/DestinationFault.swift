@@ -267,6 +267,7 @@ final class DestinationFault: Worker {
     }
 
     private func add(_ version: UInt64, _ block: BlockIndex, _ offset: RAMOffset) {
+        state.urgentTargetPages += 1
         do throws(AssemblyError) {
             let outcome = try assembly.add(targetPageInBlock: offset, of: block)
             if case .complete(let page, _) = outcome, !state.admits(page) {

@@ -24,6 +24,8 @@ final class DestinationSide {
     var link: DestinationLink?
     private(set) var mail: [Mail] = []
     private(set) var outbox: [Outgoing] = []
+    /// What the urgent channel brought, also of host pages that are not whole yet.
+    var urgentTargetPages = 0
     private(set) var notices: [(block: BlockIndex, pages: Range<HostPageIndex>)] = []
     private(set) var fault: DestinationFault!
     private(set) var stream: DestinationStream!

@@ -13,7 +13,7 @@ final class DestinationStream: Worker {
     private var placed: Placer.Run?
     private var heardAt = 0
     private var hasEnded = false
-    private var missingBefore = Int.max
+    private var urgentBefore = 0
     private var fillsMemory = true
     /// RESUME changed the phase, and the other threads do not know yet.
     private var isResuming = false
@@ -115,14 +115,16 @@ final class DestinationStream: Worker {
     }
 
     private func rest(_ link: DestinationLink) {
-        let limit = fillsMemory ? Time.silenceLimit : Time.linkLimit
+        let limit =
+            link.attempt > 0 && !link.mayRequest
+            ? Time.handshakeLimit : fillsMemory ? Time.silenceLimit : Time.linkLimit
         guard world.now - heardAt >= limit else { return goOn(at: heardAt + limit) }
         guard hasEnded else { return fail(link, .linkInterrupted, "the source is silent") }
         let missing = state.demand.missing.load(ordering: .relaxed)
-        guard missing == 0 || missing < missingBefore else {
+        guard missing == 0 || state.urgentTargetPages > urgentBefore else {
             return fail(link, .linkInterrupted, "the source owes \(missing) pages")
         }
-        missingBefore = missing
+        urgentBefore = state.urgentTargetPages
         heardAt = world.now
         goOn(at: heardAt + limit)
     }
@@ -151,7 +153,7 @@ final class DestinationStream: Worker {
                 settle(run)
             }
             hasEnded = true
-            missingBefore = state.demand.missing.load(ordering: .relaxed)
+            urgentBefore = state.urgentTargetPages
             advance(.endOfStream, link)
         case .sectionStart, .sectionResumed, .blockListed, .blockList, .sectionEnd, .trailing,
             .deviceTail:

@@ -98,6 +98,8 @@ enum Time {
     /// How long a peer may be silent once the guest moves.
     static let linkLimit = 250 * millisecond
     static let beat = linkLimit / 4
+    /// The same while a link is taken up.
+    static let handshakeLimit = 2 * second
     /// The same before the guest moves.
     static let silenceLimit = 10 * second
     /// From here on nothing goes wrong any more.

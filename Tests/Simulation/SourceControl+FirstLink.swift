@@ -47,6 +47,7 @@ extension SourceControl {
             guard let socket else { return apply(.linkLost, "no urgent channel") }
             socket.listen(reader: nil, writer: state.returnPath)
             link.urgent = socket
+            state.returnPath.greet(link)
             goOn()
         }
     }

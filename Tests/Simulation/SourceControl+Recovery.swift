@@ -63,7 +63,7 @@ extension SourceControl {
             state.returnPath.begin(link, offered: [.refusalReason, .recovery])
             let hello = ChannelHello(token: token, channel: .main, attempt: number)
             write { hello.append(to: &$0) }
-            job = .awaitAnswer(until: world.now + Time.linkLimit)
+            job = .awaitAnswer(until: world.now + Time.handshakeLimit)
             goOn()
         }
     }

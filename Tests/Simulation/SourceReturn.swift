@@ -102,7 +102,9 @@ final class SourceReturn: Worker {
         let watches =
             state.phase.status == .postcopyDevice
             || state.phase.status == .postcopyActive || link.isResumed
-        let limit = watches ? Time.linkLimit : Time.silenceLimit
+        let limit =
+            link.isResumed && !link.isAcknowledged
+            ? Time.handshakeLimit : watches ? Time.linkLimit : Time.silenceLimit
         if world.now - heardAt >= limit {
             return fail(link, .linkLost, "the destination is silent")
         }
@@ -119,9 +121,9 @@ final class SourceReturn: Worker {
 
     // MARK: - The urgent channel
 
-    /// On a link that comes back the urgent channel says at once whose it is.
+    /// The urgent channel says whose it is as soon as it can.
     func greet(_ link: SourceLink) {
-        guard link.urgent != nil else { return }
+        guard link.urgent != nil, !hasHelloed, state.token != nil else { return }
         wroteUrgentAt = world.now
         helloUrgent(link)
         goOn()
@@ -205,7 +207,9 @@ final class SourceReturn: Worker {
         case .shut(let error): state.report(.shut(error: error), "SHUT \(error)")
         case .requestPages(let block, let start, let length):
             takeRequest(block, start, length, link)
-        case .extensions(let offer): state.token = offer.token
+        case .extensions(let offer):
+            state.token = offer.token
+            greet(link)
         case .recoveryAnswer(let answer): state.post(.answer(answer))
         case .resumeAcknowledged:
             link.isAcknowledged = true
