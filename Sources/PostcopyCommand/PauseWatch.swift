@@ -77,7 +77,8 @@ struct PauseWatch {
 
     private static func text(_ farewell: Farewell, at now: UInt64) -> String {
         let left = farewell.untilNanoseconds - min(now, farewell.untilNanoseconds)
-        return "failed: \(farewell.problem); the guest never ran here, which its source is told should "
+        return
+            "failed: \(farewell.problem); the guest never ran here, which its source is told should "
             + "it come back within \(Readable.time(left)); interrupt to end now"
     }
 

@@ -54,7 +54,7 @@ extension FaultThread {
         do throws(Trouble) {
             guard try !placeWhatCame(on: channel) else { return }
             let isComplete = state.demand.missing.load(ordering: .relaxed) == 0
-            guard (channel.hasEnded && placer.isIdle) || isComplete else {
+            guard (channel.hasEnded && placer.isIdle) || isComplete || isGoneEarly(channel) else {
                 throw Trouble(
                     event: state.urgentLoss, problem: "the source closed the urgent channel")
             }
@@ -66,6 +66,12 @@ extension FaultThread {
         channels.remove(channel)
     }
 
+    /// Whether nothing was asked on it yet: what the main channel still brings decides whether the
+    /// guest moves.
+    private func isGoneEarly(_ channel: UrgentChannel) -> Bool {
+        !channel.hasEnded && placer.isIdle && state.currentPhase.isBeforeSwitch
+    }
+
     /// Places all that is there; `false` once the channel's end was read.
     private mutating func placeWhatCame(on channel: UrgentChannel) throws(Trouble) -> Bool {
         // What was read before it was known for what it is.
@@ -73,6 +79,7 @@ extension FaultThread {
         while true {
             let received: Int?
             do { received = try channel.fill() } catch {
+                if isGoneEarly(channel) { return false }
                 throw Trouble(
                     event: state.urgentLoss, problem: "the urgent channel failed: \(error)")
             }

@@ -57,7 +57,9 @@ import Testing
             #expect(relayed.number("relay", "held-bytes") == 64 << 20)
             #expect(relayed.number("relay", "attempts") == 1)
             let free = try #require(relayed.number("relay", "source-free-at-ns"))
-            #expect(try #require(relayed.number("relay", "handed-on-at-ns")) > free)
+            let handedOn = try #require(relayed.number("relay", "handed-on-at-ns"))
+            // Without a hold the last page may be at its last host before this one has looked up.
+            #expect(!relay.contains("--hold") || handedOn > free)
             // What the workload asked its last host for and was not there yet was asked of the first.
             let asked = try #require(relayed.number("destination", "requests"))
             #expect(relay.contains("--hold") ? asked == 0 : asked > 0, "\(relayed)")

@@ -145,7 +145,8 @@ extension RuntimeLaws {
             #expect(throws: ChannelError.self) { try source.connect() }
         }
 
-        @Test("one that was paused by hand and given up before its guest ran says that it never did")
+        @Test(
+            "one that was paused by hand and given up before its guest ran says that it never did")
         func heldAndGivenUp() throws {
             let gate = try Gate()
             var held = try HeldDestination(whileLoading: { gate.pass() })
@@ -165,7 +166,8 @@ extension RuntimeLaws {
             try #expect(#require(held.source.destination.report(), "hangs").status == .failed)
         }
 
-        @Test("a link that broke at the switch is over, which the source is told should it come back")
+        @Test(
+            "a link that broke at the switch is over, which the source is told should it come back")
         func brokeAtSwitch() throws {
             var source = try RecoveringSource()
             // All but the end of the package.
