@@ -111,16 +111,7 @@ extension RuntimeLaws.ScriptedSourceTests {
         let guest = try PatternGuest(
             blocks: [(name: "huge", pages: 2, backing: .hugetlb)], vcpuCount: 1)
         let geometries = guest.memory.map(\.geometry)
-        var bytes: [UInt8] = []
-        StreamEncoder.appendHead(machineType: guest.machineType, to: &bytes)
-        bytes += SourceScript.commands(
-            [
-                .openReturnPath,
-                .postcopyAdvise(pageSizeSummary: 0x200000, targetPageBytes: 4096),
-            ], geometries)
-        StreamEncoder.appendSectionStart(id: 1, to: &bytes)
-        StreamEncoder.appendBlockList(geometries.listed, to: &bytes)
-        StreamEncoder.appendSectionEnd(id: 1, to: &bytes)
+        var bytes = Self.opening(guest.machineType, geometries)
         bytes += SourceScript.package([1, 2, 3])
         StreamEncoder.appendSectionResumed(id: 1, last: false, to: &bytes)
         var encoder = RAMRecordEncoder(blocks: geometries)
@@ -135,5 +126,56 @@ extension RuntimeLaws.ScriptedSourceTests {
         #expect(report.status == .postcopyPaused || report.status == .failed)
         #expect(report.problem?.contains("is unfinished") == true, "\(report.problem ?? "")")
         #expect(report.missing.map(\.hostPages) == [2])
+    }
+
+    @Test("a huge page that comes slower than silence may last comes, and so it is waited for")
+    func slowHugePage() throws {
+        let guest = try PatternGuest(
+            memory: guestMemory([(name: "huge", pages: 1, backing: .hugetlb)], hugeIn: .anonymous),
+            vcpuCount: 1)
+        guest.expect(only: [])
+        let geometries = guest.memory.map(\.geometry)
+        let destination = try DestinationUnderTest(
+            guest, options: testOptions(silenceMilliseconds: 1_000), vcpus: true)
+        let main = SocketBox(try StreamSocket.connect(to: destination.address))
+        let urgent = SocketBox(try StreamSocket.connect(to: destination.address))
+        main.send(Self.opening(guest.machineType, geometries) + SourceScript.package([1, 2, 3]))
+        var reader = RawReader()
+        _ = reader.readCommit(from: main.socket)
+        var end: [UInt8] = []
+        StreamEncoder.appendSectionResumed(id: 1, last: true, to: &end)
+        StreamEncoder.appendSectionEnd(id: 1, to: &end)
+        StreamEncoder.appendEndOfStream(to: &end)
+        main.send(end)
+        var encoder = RAMRecordEncoder(blocks: geometries)
+        // Three times as long as silence may last, in pieces of 200 ms.
+        for piece in 0..<16 {
+            var bytes: [UInt8] = []
+            for page in piece * 32..<(piece + 1) * 32 {
+                encoder.appendZeroPage(
+                    block: BlockIndex(rawValue: 0), offset: RAMOffset(rawValue: UInt64(page) << 12),
+                    to: &bytes)
+            }
+            urgent.send(bytes)
+            Monotonic.sleep(untilNanoseconds: Monotonic.now() + 200_000_000)
+        }
+        _ = reader.readSuccess(from: main.socket)
+        main.socket.shutDown()
+        let report = try #require(destination.report())
+        #expect(report.status == .completed, "\(report.problem ?? "")")
+        #expect(report.breaks.isEmpty)
+    }
+
+    /// Up to the package, of a guest that had sent nothing by then.
+    private static func opening(_ machineType: String, _ blocks: [BlockGeometry]) -> [UInt8] {
+        var bytes: [UInt8] = []
+        StreamEncoder.appendHead(machineType: machineType, to: &bytes)
+        bytes += SourceScript.commands(
+            [.openReturnPath, .postcopyAdvise(pageSizeSummary: 0x200000, targetPageBytes: 4096)],
+            blocks)
+        StreamEncoder.appendSectionStart(id: 1, to: &bytes)
+        StreamEncoder.appendBlockList(blocks.listed, to: &bytes)
+        StreamEncoder.appendSectionEnd(id: 1, to: &bytes)
+        return bytes
     }
 }
