@@ -64,6 +64,10 @@ let package = Package(
             ], swiftSettings: house),
         .executableTarget(
             name: "embed", dependencies: ["Postcopy"], path: "examples/embed", swiftSettings: house),
+        .target(name: "KVMGuest", path: "examples/kvm/guest"),
+        .executableTarget(
+            name: "kvm", dependencies: ["Postcopy", "KVMGuest"], path: "examples/kvm",
+            exclude: ["guest"], swiftSettings: house),
         .executableTarget(
             name: "PostcopyBench",
             dependencies: [

@@ -112,6 +112,29 @@ int pc_kvm_set_flat_mode(int vcpu)
     return answered(ioctl(vcpu, KVM_SET_SREGS, &state));
 }
 
+int pc_kvm_set_user_mode(int vcpu, uint64_t page_table)
+{
+    struct kvm_sregs state;
+    if (ioctl(vcpu, KVM_GET_SREGS, &state) < 0)
+        return -errno;
+    struct kvm_segment data = {
+        .limit = 0xffffffff, .selector = 0x2b, .present = 1, .type = 3, .s = 1, .db = 1, .g = 1,
+        .dpl = 3,
+    };
+    struct kvm_segment code = data;
+    code.selector = 0x33;
+    code.type = 11;
+    code.db = 0;
+    code.l = 1;
+    state.cs = code;
+    state.ds = state.es = state.fs = state.gs = state.ss = data;
+    state.cr0 |= 1 | 1u << 31; /* protection, paging */
+    state.cr3 = page_table;
+    state.cr4 |= 1 << 5;            /* PAE */
+    state.efer |= 1 << 8 | 1 << 10; /* long mode, enabled and active */
+    return answered(ioctl(vcpu, KVM_SET_SREGS, &state));
+}
+
 int pc_kvm_get_registers(int vcpu, uint64_t *registers)
 {
     return answered(ioctl(vcpu, KVM_GET_REGS, registers));
@@ -121,10 +144,37 @@ int pc_kvm_set_registers(int vcpu, const uint64_t *registers)
 {
     return answered(ioctl(vcpu, KVM_SET_REGS, registers));
 }
+
+static const struct {
+    int length;
+    unsigned long get, set;
+} parts[PC_KVM_PART_COUNT] = {
+    [PC_KVM_SPECIAL_REGISTERS] = {sizeof(struct kvm_sregs), KVM_GET_SREGS, KVM_SET_SREGS},
+    [PC_KVM_FLOATING_POINT] = {sizeof(struct kvm_fpu), KVM_GET_FPU, KVM_SET_FPU},
+    [PC_KVM_EVENTS] = {sizeof(struct kvm_vcpu_events), KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS},
+};
+
+int pc_kvm_part_length(enum pc_kvm_part part) { return parts[part].length; }
+
+int pc_kvm_get_part(int vcpu, enum pc_kvm_part part, void *bytes)
+{
+    return answered(ioctl(vcpu, parts[part].get, bytes));
+}
+
+int pc_kvm_set_part(int vcpu, enum pc_kvm_part part, const void *bytes)
+{
+    return answered(ioctl(vcpu, parts[part].set, bytes));
+}
 #else
 int pc_kvm_set_flat_mode(int vcpu)
 {
     (void)vcpu;
+    return -ENOSYS;
+}
+
+int pc_kvm_set_user_mode(int vcpu, uint64_t page_table)
+{
+    (void)vcpu, (void)page_table;
     return -ENOSYS;
 }
 
@@ -137,6 +187,24 @@ int pc_kvm_get_registers(int vcpu, uint64_t *registers)
 int pc_kvm_set_registers(int vcpu, const uint64_t *registers)
 {
     (void)vcpu, (void)registers;
+    return -ENOSYS;
+}
+
+int pc_kvm_part_length(enum pc_kvm_part part)
+{
+    (void)part;
+    return -ENOSYS;
+}
+
+int pc_kvm_get_part(int vcpu, enum pc_kvm_part part, void *bytes)
+{
+    (void)vcpu, (void)part, (void)bytes;
+    return -ENOSYS;
+}
+
+int pc_kvm_set_part(int vcpu, enum pc_kvm_part part, const void *bytes)
+{
+    (void)vcpu, (void)part, (void)bytes;
     return -ENOSYS;
 }
 #endif

@@ -66,9 +66,29 @@ int pc_kvm_create_vcpu(int machine, uint32_t id);
  * -errno. */
 int pc_kvm_set_flat_mode(int vcpu);
 
+/* Lets the vCPU run 64-bit code in user mode, over the page table (of four levels) at a guest address.
+ * Returns 0, or -errno. */
+int pc_kvm_set_user_mode(int vcpu, uint64_t page_table);
+
 /* `registers` holds PC_KVM_REGISTER_COUNT words. Each returns 0, or -errno. */
 int pc_kvm_get_registers(int vcpu, uint64_t *registers);
 int pc_kvm_set_registers(int vcpu, const uint64_t *registers);
+
+/* What a vCPU has beside its general registers, each a structure of the kernel's. */
+enum pc_kvm_part {
+    PC_KVM_SPECIAL_REGISTERS, /* struct kvm_sregs: segments, tables, control registers */
+    PC_KVM_FLOATING_POINT,    /* struct kvm_fpu: x87 and SSE */
+    PC_KVM_EVENTS,            /* struct kvm_vcpu_events: exceptions and interrupts on their way */
+    PC_KVM_PART_COUNT,
+};
+
+/* Returns how many bytes a part has, or -ENOSYS on another processor. */
+int pc_kvm_part_length(enum pc_kvm_part part);
+
+/* `bytes` holds as many as `pc_kvm_part_length` says. Each returns 0, or -errno: EINVAL for state that
+ * no vCPU can have. Events must be set last: setting general registers forgets them. */
+int pc_kvm_get_part(int vcpu, enum pc_kvm_part part, void *bytes);
+int pc_kvm_set_part(int vcpu, enum pc_kvm_part part, const void *bytes);
 
 /* Runs the guest until it leaves; `shared` is the vCPU's mapped state. Returns 0, or -errno: EINTR
  * when a signal came or `pc_kvm_set_immediate_exit` asked for it. */

@@ -23,10 +23,13 @@ public enum VCPURegister: Int, CaseIterable, Sendable {
 
 /// What the general registers hold.
 public struct VCPURegisters: Equatable, Sendable {
-    fileprivate var words = [UInt64](repeating: 0, count: VCPURegister.allCases.count)
+    var words = [UInt64](repeating: 0, count: VCPURegister.allCases.count)
 
     /// All zero, but for the flag that is always set.
     public init() { self[.rflags] = 2 }
+
+    /// In `rflags`: user mode may use ports (`IOPL` 3).
+    public static let portPrivilege: UInt64 = 3 << 12
 
     public subscript(register: VCPURegister) -> UInt64 {
         get { words[register.rawValue] }
@@ -38,7 +41,7 @@ public struct VCPURegisters: Equatable, Sendable {
 ///
 /// Threads: one calls `run` and uses the registers; any may call `stop`.
 public struct KVMVCPU: ~Copyable, Sendable {
-    private let descriptor: FileDescriptor
+    let descriptor: FileDescriptor
     private let shared: SharedState
     /// The thread inside `run`, 0 for none. Sequentially consistent: `run` says here that it runs and
     /// has the kernel look whether to stop; `stop` asks to stop and looks here. One sees the other.
@@ -56,7 +59,12 @@ public struct KVMVCPU: ~Copyable, Sendable {
     static func catchStopSignal() { signal(stopSignal) { _ in } }
 
     /// Runs the guest until it leaves. An instruction that made it leave is completed by the next
-    /// `run`, unless the instruction pointer was changed.
+    /// `run`, unless the instruction pointer was changed: only once that has answered `.interrupted`
+    /// do registers and memory say where the guest stands.
+    ///
+    /// While the guest waits for a missing page its thread sleeps in here, and is told apart by
+    /// userfaultfd as any other thread. `stop` brings it back where the kernel lets a signal end that
+    /// wait (Linux 6.2; before, only the page does).
     public func run() throws(Errno) -> VCPUExit {
         // A thread may block it, as `JoinableThread` does.
         SignalMask.unblock([Self.stopSignal])
@@ -91,6 +99,19 @@ public struct KVMVCPU: ~Copyable, Sendable {
 
     public func setRegisters(_ registers: VCPURegisters) throws(Errno) {
         try Errno.check(unsafe pc_kvm_set_registers(descriptor.raw, registers.words))
+    }
+}
+
+/// Modes other than the flat one that a vCPU is made in.
+extension KVMVCPU {
+    /// Has the vCPU run 64-bit code in user mode, over the page table of four levels at
+    /// `pageTableAddress` of the guest: what every kind of KVM runs at full speed, also where one lies
+    /// in the other without help of the processor. Port instructions need I/O privilege in the flags
+    /// (`VCPURegisters.portPrivilege`).
+    ///
+    /// - Throws: `ENOSYS` on another processor than x86_64.
+    public func setUserMode(pageTableAddress: UInt64) throws(Errno) {
+        try Errno.check(pc_kvm_set_user_mode(descriptor.raw, pageTableAddress))
     }
 }
 

@@ -1,0 +1,121 @@
+# The guest: 64-bit code in user mode with rights to ports, the same for every vCPU. It has no stack, no
+# interrupts and no counters in memory: its registers say all there is to know.
+#
+# A vCPU goes through the pages that are its own, again and again. In round r (from 0 on) it expects in
+# each word the word's address + r * GROWTH, complains of what differs, and leaves the address +
+# (r + 1) * GROWTH. Memory is zero at first. After each round it says how it went.
+#
+# Set by the machine:                           Kept by the guest:
+# %r8  number of this vCPU                      %rbp pages done since the beginning
+# %r9  number of vCPUs                          %r14 words that were not as it had left them
+# %r10 pages of its own
+# %r11 from one of these that it works on to the next, coprime to %r10
+# %r12 bytes that are worked on in the low block
+# %r13 turns of an idle loop behind each page
+
+#include "guest.h"
+
+        .section .rodata
+        .globl  guest_image_start, guest_image_end
+        .balign 4096
+guest_image_start:
+#ifdef __x86_64__
+page:   movabsq $GUEST_GROWTH, %rbx
+        movq    %rbp, %rax
+        xorl    %edx, %edx
+        divq    %r10                    # %rax: the round, %rdx: pages done in it
+        movq    %rax, %rsi
+        imulq   %rbx, %rsi
+        movq    %rdx, %rax
+        mulq    %r11
+        divq    %r10                    # %rdx: which of its pages
+        imulq   %r9, %rdx
+        addq    %r8, %rdx               # which of all
+        shlq    $12, %rdx
+        leaq    GUEST_WORK_AT(%rdx), %rdi
+        subq    %r12, %rdx
+        jb      isLow
+        movl    $GUEST_HIGH_BLOCK_AT, %edi
+        addq    %rdx, %rdi
+isLow:  movl    $512, %ecx
+
+word:   leaq    (%rdi,%rsi), %rax
+        cmpq    %rax, (%rdi)
+        jne     differs
+write:  addq    %rbx, %rax
+        movq    %rax, (%rdi)
+        addq    $8, %rdi
+        decl    %ecx
+        jnz     word
+        incq    %rbp                    # from here on the page is done
+
+        movq    %r13, %rcx
+idle:   decq    %rcx
+        jnz     idle
+        movq    %rbp, %rax
+        xorl    %edx, %edx
+        divq    %r10                    # %rax: rounds done
+        testq   %rdx, %rdx
+        jnz     page
+
+# A line such as "0000002a rounds, memory is right".
+        movl    %eax, %edi
+        movl    $8, %ecx
+        leaq    digits(%rip), %rdx
+digit:  roll    $4, %edi
+        movl    %edi, %eax
+        andl    $15, %eax
+        movb    (%rdx,%rax), %al
+        outb    %al, $GUEST_CONSOLE
+        decl    %ecx
+        jnz     digit
+        leaq    right(%rip), %rsi
+        testq   %r14, %r14
+        jz      say
+        leaq    wrong(%rip), %rsi
+say:    lodsb
+        testb   %al, %al
+        jz      page
+        outb    %al, $GUEST_CONSOLE
+        jmp     say
+
+differs:
+        testq   %rsi, %rsi              # the first round finds memory as the machine began
+        jnz     complain
+        cmpq    $0, (%rdi)
+        je      write
+complain:
+        incq    %r14
+        xchgq   %rax, %rdi
+        outl    %eax, $GUEST_COMPLAINT
+        xchgq   %rax, %rdi
+        jmp     write
+
+digits: .ascii  "0123456789abcdef"
+right:  .asciz  " rounds, memory is right\n"
+wrong:  .asciz  " rounds, memory is WRONG\n"
+
+# The page table: a GiB of each block, at its own address, in pages of 2 MiB. Present, writable, for user
+# mode, accessed and dirty, so that nobody has a reason to write it.
+        .set    TABLE, 0x67
+        .set    PAGES, 0xe7
+#define ENTRY(table) table - guest_image_start + GUEST_IMAGE_AT + TABLE
+
+        .org    guest_image_start + GUEST_PAGE_TABLE_AT - GUEST_IMAGE_AT
+        .quad   ENTRY(spaces)
+        .balign 4096
+spaces: .quad   ENTRY(low), 0, ENTRY(high)
+        .balign 4096
+        .set    at, 0
+low:    .rept   512
+        .quad   at + PAGES
+        .set    at, at + 0x200000
+        .endr
+        .set    at, GUEST_HIGH_BLOCK_AT
+high:   .rept   512
+        .quad   at + PAGES
+        .set    at, at + 0x200000
+        .endr
+#endif
+guest_image_end:
+        .section .note.GNU-stack, "", @progbits
