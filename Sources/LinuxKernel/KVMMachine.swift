@@ -43,6 +43,16 @@ public struct KVMSlot: Equatable, Sendable {
         self.hostAddress = hostAddress
     }
 
+    /// The whole of a RAM block.
+    public init(
+        number: UInt32, of ram: GuestRAM, block: BlockIndex, guestPhysicalAddress: UInt64
+    ) {
+        self.init(
+            number: number, guestPhysicalAddress: guestPhysicalAddress, block: block,
+            offset: RAMOffset(rawValue: 0), lengthBytes: ram.geometry.lengthBytes,
+            hostAddress: ram.address)
+    }
+
     /// Makes the slot in `machine`, or changes whether its writes are logged.
     func set(isLogged: Bool, in machine: borrowing FileDescriptor) throws(Errno) {
         var memory = pc_kvm_memory(

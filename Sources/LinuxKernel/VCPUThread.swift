@@ -50,9 +50,14 @@ public final class VCPUThread: Sendable {
     /// the kernel lets a signal end that (Linux 6.2). What it wrote is in memory then, and where it
     /// stands in `state`.
     public func pause() {
+        requestPause()
+        isStopped.wait()
+    }
+
+    /// Has the guest stop soon, and does not wait for that.
+    public func requestPause() {
         mayRun.store(false, ordering: .sequentiallyConsistent)
         vcpu.stop()
-        isStopped.wait()
     }
 
     /// Stops the guest and ends the thread. The last call.

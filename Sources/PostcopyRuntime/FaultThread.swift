@@ -94,6 +94,8 @@ struct FaultThread: ~Copyable {
             }
         }
         state.lastWordSent.raise()
+        // Where nobody waited they are in the account all the same.
+        noteVCPUs()
         return blocktime.finish(at: Monotonic.now())
     }
 

@@ -19,9 +19,9 @@ struct WorkPlan: Sendable {
     private var stride: UInt64 { count % 7919 == 0 ? 7907 : 7919 }
 
     /// What the assembler made of `guest.S`; empty on another processor than x86_64.
-    static var image: [UInt8] {
-        let bytes = unsafe UnsafeRawBufferPointer(start: guest_image(), count: guest_image_length())
-        return unsafe [UInt8](bytes)
+    static var image: [UInt64] {
+        let words = unsafe guest_image().assumingMemoryBound(to: UInt64.self)
+        return unsafe [UInt64](UnsafeBufferPointer(start: words, count: guest_image_length() / 8))
     }
 
     /// With these a vCPU begins.
@@ -54,19 +54,17 @@ struct WorkPlan: Sendable {
         }
         let image = Self.image
         var wrong: [String] = []
-        for (block, ram) in memory.enumerated() {
-            for page in 0..<ram.geometry.targetPageCount {
-                let offset = UInt64(page) * Self.pageBytes
-                let address = offset + (block == 0 ? 0 : UInt64(GUEST_HIGH_BLOCK_AT))
-                let work = page + Int(block == 0 ? -GUEST_WORK_AT : Int32(lowBytes)) / 4096
-                let isRight = ram.withPage(at: offset, lengthBytes: Int(Self.pageBytes)) { words in
-                    if work < 0 { return Self.isRight(words, at: offset, of: image) }
-                    return Self.isRight(
-                        words, at: address, after: done[work],
-                        isBeingDone: isBeingDone.contains(work))
-                }
-                if !isRight { wrong.append("\(ram.geometry.name)+\(offset)") }
+        for page in 0..<Int(2 * blockBytes / Self.pageBytes) {
+            let place = UInt64(page) * Self.pageBytes
+            let (block, offset) = place.quotientAndRemainder(dividingBy: blockBytes)
+            let (ram, work) = (memory[Int(block)], page - Int(GUEST_WORK_AT) / 4096)
+            let isRight = ram.withPage(at: offset, lengthBytes: 4096) { words in
+                if work < 0 { return Self.isRight(words, at: offset, of: image) }
+                return Self.isRight(
+                    words, at: offset + block * UInt64(GUEST_HIGH_BLOCK_AT), after: done[work],
+                    isBeingDone: isBeingDone.contains(work))
             }
+            if !isRight { wrong.append("\(ram.geometry.name)+\(offset)") }
         }
         return wrong
     }
@@ -87,13 +85,12 @@ struct WorkPlan: Sendable {
     }
 
     /// The guest's image stays as it was loaded, with zeros before and behind it.
-    private static func isRight(
-        _ words: Span<UInt64>, at address: UInt64, of image: [UInt8]
-    ) -> Bool {
+    private static func isRight(_ words: Span<UInt64>, at offset: UInt64, of image: [UInt64])
+        -> Bool
+    {
         for index in words.indices {
-            let start = Int(address) + index * 8 - Int(GUEST_IMAGE_AT)
-            let bytes = start < 0 ? [] : image.dropFirst(start).prefix(8)
-            if words[index] != bytes.reversed().reduce(0, { $0 << 8 | UInt64($1) }) { return false }
+            let place = (Int(offset) - Int(GUEST_IMAGE_AT)) / 8 + index
+            if words[index] != (image.indices.contains(place) ? image[place] : 0) { return false }
         }
         return true
     }

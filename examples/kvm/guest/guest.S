@@ -1,18 +1,15 @@
-# The guest: 64-bit code in user mode with rights to ports, the same for every vCPU. It has no stack, no
-# interrupts and no counters in memory: its registers say all there is to know.
+# The guest: 64-bit code in user mode with rights to ports, the same for every vCPU, without stack and
+# interrupts. A vCPU goes through the pages that are its own, again and again. In round r (from 0 on) it
+# expects in each word the word's address + r * GROWTH, complains of what differs, and leaves the address
+# + (r + 1) * GROWTH. Memory is zero at first. After each round it says how it went.
 #
-# A vCPU goes through the pages that are its own, again and again. In round r (from 0 on) it expects in
-# each word the word's address + r * GROWTH, complains of what differs, and leaves the address +
-# (r + 1) * GROWTH. Memory is zero at first. After each round it says how it went.
-#
-# Set by the machine:                           Kept by the guest:
-# %r8  number of this vCPU                      %rbp pages done since the beginning
-# %r9  number of vCPUs                          %r14 words that were not as it had left them
+# Set by the machine:                            Kept by the guest:
+# %r8  number of this vCPU                       %rbp pages done since the beginning
+# %r9  number of vCPUs                           %r14 words that were not as it had left them
 # %r10 pages of its own
 # %r11 from one of these that it works on to the next, coprime to %r10
 # %r12 bytes that are worked on in the low block
 # %r13 turns of an idle loop behind each page
-
 #include "guest.h"
 
         .section .rodata
@@ -48,27 +45,15 @@ write:  addq    %rbx, %rax
         decl    %ecx
         jnz     word
         incq    %rbp                    # from here on the page is done
-
         movq    %r13, %rcx
 idle:   decq    %rcx
         jnz     idle
         movq    %rbp, %rax
         xorl    %edx, %edx
-        divq    %r10                    # %rax: rounds done
+        divq    %r10
         testq   %rdx, %rdx
         jnz     page
 
-# A line such as "0000002a rounds, memory is right".
-        movl    %eax, %edi
-        movl    $8, %ecx
-        leaq    digits(%rip), %rdx
-digit:  roll    $4, %edi
-        movl    %edi, %eax
-        andl    $15, %eax
-        movb    (%rdx,%rax), %al
-        outb    %al, $GUEST_CONSOLE
-        decl    %ecx
-        jnz     digit
         leaq    right(%rip), %rsi
         testq   %r14, %r14
         jz      say
@@ -91,29 +76,26 @@ complain:
         xchgq   %rax, %rdi
         jmp     write
 
-digits: .ascii  "0123456789abcdef"
-right:  .asciz  " rounds, memory is right\n"
-wrong:  .asciz  " rounds, memory is WRONG\n"
+right:  .asciz  "all is as I left it\n"
+wrong:  .asciz  "something has changed\n"
 
-# The page table: a GiB of each block, at its own address, in pages of 2 MiB. Present, writable, for user
-# mode, accessed and dirty, so that nobody has a reason to write it.
-        .set    TABLE, 0x67
-        .set    PAGES, 0xe7
-#define ENTRY(table) table - guest_image_start + GUEST_IMAGE_AT + TABLE
-
+# The page table: a GiB of each block at its own address, in pages of 2 MiB. Entries say present,
+# writable, for user mode, accessed and dirty, so that nobody has a reason to write them.
+#define TABLE(name) (name - guest_image_start + GUEST_IMAGE_AT + 0x67)
+#define PAGE 0xe7
         .org    guest_image_start + GUEST_PAGE_TABLE_AT - GUEST_IMAGE_AT
-        .quad   ENTRY(spaces)
+        .quad   TABLE(spaces)
         .balign 4096
-spaces: .quad   ENTRY(low), 0, ENTRY(high)
+spaces: .quad   TABLE(low), 0, TABLE(high)
         .balign 4096
-        .set    at, 0
-low:    .rept   512
-        .quad   at + PAGES
+low:    .set    at, 0
+        .rept   512
+        .quad   at + PAGE
         .set    at, at + 0x200000
         .endr
-        .set    at, GUEST_HIGH_BLOCK_AT
-high:   .rept   512
-        .quad   at + PAGES
+high:   .set    at, GUEST_HIGH_BLOCK_AT
+        .rept   512
+        .quad   at + PAGE
         .set    at, at + 0x200000
         .endr
 #endif
