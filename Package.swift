@@ -118,7 +118,7 @@ let package = Package(
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
-                "TestSupport",
+                "TestSupport", "kvm",
                 "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel", "PageModel",
             ], swiftSettings: house),
         .testTarget(
@@ -131,7 +131,7 @@ let package = Package(
             ], swiftSettings: house),
         .testTarget(
             name: "ProcessTests",
-            dependencies: ["TestSupport", "PostcopyCommand", "LinuxKernel"],
+            dependencies: ["TestSupport", "PostcopyCommand", "LinuxKernel", "kvm"],
             swiftSettings: house),
         .testTarget(
             name: "InteropTests", dependencies: ["PostcopyCommand"], path: "Tests/Interop",

@@ -141,7 +141,7 @@ final class FlatGuest: Sendable {
 }
 
 /// A thread that runs a guest's vCPU and can be held.
-final class VCPUThread: Sendable {
+final class HeldVCPU: Sendable {
     private let guest: FlatGuest
     private let go: EventFlag
     private let parked: EventFlag
@@ -156,8 +156,8 @@ final class VCPUThread: Sendable {
     }
 
     /// Runs `body` with a thread for the vCPU, held at first, and ends it.
-    static func with(_ guest: FlatGuest, _ body: (VCPUThread) throws -> Void) throws {
-        let vcpu = try VCPUThread(guest)
+    static func with(_ guest: FlatGuest, _ body: (HeldVCPU) throws -> Void) throws {
+        let vcpu = try HeldVCPU(guest)
         let thread = try JoinableThread(name: "vcpu") { vcpu.serve() }
         let outcome = Result { try body(vcpu) }
         vcpu.isRunning.store(false, ordering: .sequentiallyConsistent)

@@ -89,7 +89,7 @@ struct KVMLostWriteTests {
         let precopy = try Precopy(guest, chunkBytes: sending.chunkBytes)
         let start = Monotonic.now()
         var random = SeededRandom(seed: 1)
-        try VCPUThread.with(guest) { vcpu in
+        try HeldVCPU.with(guest) { vcpu in
             for round in 1...Self.rounds.upperBound {
                 vcpu.resume()
                 try precopy.run(sending.sender, syncs: 5 + random.below(30), &random)

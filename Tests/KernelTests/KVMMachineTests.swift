@@ -58,7 +58,7 @@ struct KVMMachineTests {
         try guest.load(
             GuestProgram.sweep,
             [.rbx: FlatGuest.base, .rdx: 64, .rbp: PageSize.target.bytes])
-        try VCPUThread.with(guest) { vcpu in
+        try HeldVCPU.with(guest) { vcpu in
             var before: UInt64 = 0
             for round in 0..<500 {
                 vcpu.resume()

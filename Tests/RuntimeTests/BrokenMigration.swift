@@ -12,6 +12,8 @@ struct BrokenMigration {
     let destination: any Guest
     var options = recoveringOptions()
     var breaks: [Break] = []
+    /// Whether the guest moves at once; else when the options say.
+    var startsPostcopy = true
     /// Called with the proxy before anything runs.
     var prepare: @Sendable (BreakingProxy) -> Void = { _ in }
 
@@ -34,7 +36,7 @@ struct BrokenMigration {
         let receiver = try Bounded("destination") { receiving.run(on: place.take()) }
         let address = proxy.address
         let sender = try Bounded("source") { sending.run(to: address) }
-        sending.startPostcopy()
+        if startsPostcopy { sending.startPostcopy() }
         let sent = sender.output(withinSeconds: seconds)
         let received = receiver.output(withinSeconds: seconds)
         if sent == nil || received == nil {
