@@ -2,6 +2,7 @@ internal import Synchronization
 
 /// A vCPU on a thread of its own, which stands still at first.
 ///
+/// It must be ended: the thread keeps it, the vCPU and what `whenLeft` holds.
 /// Threads: any may use it; `resume`, `pause` and `end` one at a time.
 public final class VCPUThread: Sendable {
     private let vcpu: KVMVCPU

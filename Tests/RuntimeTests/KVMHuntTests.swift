@@ -18,6 +18,8 @@ extension RuntimeLaws {
         /// Some 20 us a page: a round of 5 ms leaves most pages clean, so that a write which nobody
         /// noticed is not sent for another reason.
         private static let unhurried: UInt64 = 50_000
+        /// Some 80 us: a guest to which much was lost says so word by word.
+        private static let slow: UInt64 = 200_000
 
         private static func options(rounds: UInt64) throws -> MigrationOptions {
             var options = testOptions()
@@ -32,11 +34,11 @@ extension RuntimeLaws {
         /// Moves a machine and answers the one it has become, still stopped, with the pages in which
         /// it differs from what it was.
         private static func move(
-            _ machine: FlatMachine, rounds: UInt64,
+            _ machine: FlatMachine, rounds: UInt64, chunkBytes: UInt64 = 256 << 10,
             tracking: @escaping WatchedMachine.Tracking = { log, _ in log }
         ) throws -> (machine: FlatMachine, differing: [Int]) {
             let next = try FlatMachine(
-                memoryBytes: KVMMigrationTests.memoryBytes, chunkBytes: 256 << 10)
+                memoryBytes: KVMMigrationTests.memoryBytes, chunkBytes: chunkBytes)
             let source = WatchedMachine(machine, tracking: tracking)
             let destination = WatchedMachine(next, mayRun: false)
             let options = try options(rounds: rounds)
@@ -50,6 +52,9 @@ extension RuntimeLaws {
             let sent = try #require(sender.output(), "the source hangs")
             let received = try #require(receiver.output(), "the destination hangs")
             try #require(sent.status == .completed && received.status == .completed)
+            // None of them ran, and each is accounted for.
+            #expect(
+                received.blocktime?.vcpuNanoseconds == machine.vcpuThreads.map { _ in 0 })
             #expect(source.isStopped && sent.precopy?.roundCount ?? 0 >= rounds)
             return (next, differingPages(machine.memory, next.memory))
         }
@@ -71,14 +76,18 @@ extension RuntimeLaws {
             return differing
         }
 
-        @Test("the whole way from the first round to the last page", arguments: [1, 2, 4])
-        func hunt(vcpus: Int) throws {
-            var machine = try KVMMigrationTests.started(vcpus: vcpus, idleTurns: Self.unhurried)
+        @Test(
+            "the whole way from the first round to the last page",
+            arguments: [(1, 256 << 10), (2, 256 << 10), (4, 256 << 10), (2, 1 << 30)])
+        func hunt(vcpus: Int, chunkBytes: UInt64) throws {
+            var machine = try KVMMigrationTests.started(
+                vcpus: vcpus, idleTurns: Self.unhurried, chunkBytes: chunkBytes)
             defer { machine.end() }
             var random = SeededRandom(seed: UInt64(vcpus))
             for turn in 1...8 {
                 let rounds = UInt64(1 + random.below(4))
-                let (next, differing) = try Self.move(machine, rounds: rounds)
+                let (next, differing) = try Self.move(
+                    machine, rounds: rounds, chunkBytes: chunkBytes)
                 machine.end()
                 machine = next
                 #expect(differing == [], "migration \(turn) after \(rounds) rounds")
@@ -91,7 +100,7 @@ extension RuntimeLaws {
 
         @Test("a last sync that finds nothing is noticed, by the comparison and by the guest")
         func plantedFault() throws {
-            var machine = try KVMMigrationTests.started(idleTurns: Self.unhurried)
+            var machine = try KVMMigrationTests.started(idleTurns: Self.slow)
             defer { machine.end() }
             var lost = 0
             // The last round may have ended just when the guest was stopped.

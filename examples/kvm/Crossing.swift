@@ -5,11 +5,10 @@ enum Crossing {
     /// All memory is sent once, then what was written meanwhile; then the guest moves.
     static func options() throws -> MigrationOptions {
         var options = MigrationOptions()
-        var precopy = PrecopyOptions()
+        options.precopy = PrecopyOptions()
         // The rest is not sent before the guest moves, however little it is.
-        precopy.switchover = try SwitchoverSettings(
+        options.precopy?.switchover = try SwitchoverSettings(
             downtimeLimitNanoseconds: nil, switchAfterRounds: 2, isAutomatic: false)
-        options.precopy = precopy
         return options
     }
 

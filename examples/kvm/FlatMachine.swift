@@ -5,8 +5,6 @@ import Synchronization
 /// A virtual machine of up to four vCPUs, each with two ports, and a low and a high block of memory. At
 /// the source it is booted; at the destination it gets its vCPUs with their state.
 final class FlatMachine: Guest {
-    static let vcpusMax = 4
-
     let machineType = "kvm-example-1"
     let memory: [GuestRAM]
     /// KVM touches the memory of its guest in the kernel.
@@ -21,9 +19,9 @@ final class FlatMachine: Guest {
 
     /// - Parameter chunkBytes: what of KVM's dirty log is cleared at once, while vCPUs wait.
     init(memoryBytes: UInt64, chunkBytes: UInt64 = 1 << 20) throws {
+        let (half, page) = (memoryBytes / 2, HostMemory.pageSize)
         let memory = try ["low", "high"].map { name in
-            let block = try BlockGeometry(
-                name: name, lengthBytes: memoryBytes / 2, hostPage: HostMemory.pageSize)
+            let block = try BlockGeometry(name: name, lengthBytes: half, hostPage: page)
             return try GuestRAM(block, backing: .anonymous)
         }
         slots = memory.indices.map { index in
@@ -102,9 +100,7 @@ final class FlatMachine: Guest {
     func loadDevices(_ sections: [UInt8]) throws(GuestError) {
         let devices = try DeviceState.devices(in: sections)
         let names = devices.map { "\($0.name) \($0.instance) version \($0.version)" }
-        let known = (0..<Self.vcpusMax).flatMap {
-            ["vcpu \($0) version 1", "ports \($0) version 1"]
-        }
+        let known = (0..<8).map { "\(["vcpu", "ports"][$0 % 2]) \($0 / 2) version 1" }
         guard vcpus.isEmpty, !names.isEmpty, names.count % 2 == 0, known.starts(with: names)
         else { throw GuestError("a new machine takes vCPUs with ports, not \(names)") }
         do {
@@ -133,8 +129,6 @@ final class FlatMachine: Guest {
             news.clear()
         }
     }
-
-    var pageCount: Int { memory.reduce(0) { $0 + $1.geometry.targetPageCount } }
 
     /// Pages that are not as they must be, by how many each vCPU has done by its own register. Stopped.
     func wrongPages() throws -> [String] {

@@ -3,7 +3,7 @@ import Postcopy
 
 /// A virtual machine over `/dev/kvm` that migrates while it runs.
 ///
-///     swift run kvm run --times 3 --breaks 1    # from machine to machine, in one process
+///     swift run kvm run --times 3 --breaks 1  # from machine to machine, in one process
 ///     swift run kvm receive tcp:0.0.0.0:4444  # a destination ...
 ///     swift run kvm send tcp:HOST:4444        # ... and its source
 @main
@@ -71,41 +71,42 @@ enum KVM {
             print("  vcpu\(number) says after \(said.lines) rounds: \(said.lastLine)")
         }
         let wrong = try machine.wrongPages()
-        print("  model: \(machine.pageCount) pages compared, \(wrong.count) wrong")
-        guard wrong.isEmpty, machine.said.allSatisfy({ $0.complaints == 0 }) else {
-            throw GuestError("memory was lost: \(wrong.prefix(10))")
+        let pages = machine.memory.reduce(0) { $0 + $1.geometry.targetPageCount }
+        print("  model: \(pages) pages compared, \(wrong.count) wrong")
+        let complaint = machine.said.first { $0.complaints > 0 }?.lastComplaint
+        guard wrong.isEmpty, complaint == nil else {
+            throw GuestError(
+                "memory was lost, as the word at \(complaint ?? 0) and \(wrong.prefix(9))")
         }
     }
 }
 
 /// What the command line asks for.
 struct Command {
-    let verb: String
-    let address: ChannelAddress?
+    private(set) var verb = ""
+    private(set) var address: ChannelAddress?
     private var numbers = ["--vcpus": 2, "--memory": 64, "--times": 1, "--breaks": 0]
 
     init(_ arguments: ArraySlice<String>) throws {
         var (words, rest) = ([String](), arguments)
         while let word = rest.popFirst() {
-            guard numbers[word] != nil else { words.append(word); continue }
-            numbers[word] = rest.popFirst().flatMap { Int($0) } ?? -1
+            let isOption = numbers[word] != nil
+            if isOption { numbers[word] = rest.popFirst().flatMap { Int($0) } ?? -1 }
+            if !isOption { words.append(word) }
         }
+        // With less memory a vCPU has too few pages for a pattern; each half is at most a GiB.
         guard words == ["run"] || words.count == 2 && ["send", "receive"].contains(words[0]),
-            (1...FlatMachine.vcpusMax).contains(numbers["--vcpus"]!),
-            // With less a vCPU has too few pages for a pattern; each half is at most a GiB.
-            (2...2048).contains(numbers["--memory"]!),
-            numbers["--times"]! > 0, numbers["--breaks"]! >= 0
+            1...4 ~= self["--vcpus"], 2...2048 ~= self["--memory"], self["--times"] > 0,
+            self["--breaks"] >= 0
         else {
             throw GuestError(
-                "run, send URI or receive URI; --vcpus 1 to 4, --memory 2 to 2048 (MiB), "
-                    + "--times, --breaks")
+                "run, send URI or receive URI; --vcpus 1-4 --memory 2-2048 --times N --breaks N")
         }
         verb = words[0]
-        address = words.count == 1 ? nil : try ChannelAddress(parsing: words[1])
+        if words.count > 1 { address = try ChannelAddress(parsing: words[1]) }
     }
 
-    subscript(option: String) -> Int { numbers[option] ?? 0 }
-
+    subscript(option: String) -> Int { numbers[option] ?? -1 }
     var memoryBytes: UInt64 { UInt64(self["--memory"]) << 20 }
 
     /// A machine that has been through all of its memory.

@@ -52,14 +52,13 @@ struct WorkPlan: Sendable {
                 if step == turn { isBeingDone.insert(page) }
             }
         }
-        let image = Self.image
         var wrong: [String] = []
         for page in 0..<Int(2 * blockBytes / Self.pageBytes) {
             let place = UInt64(page) * Self.pageBytes
             let (block, offset) = place.quotientAndRemainder(dividingBy: blockBytes)
             let (ram, work) = (memory[Int(block)], page - Int(GUEST_WORK_AT) / 4096)
             let isRight = ram.withPage(at: offset, lengthBytes: 4096) { words in
-                if work < 0 { return Self.isRight(words, at: offset, of: image) }
+                if work < 0 { return Self.isRightBelowWork(words, at: offset) }
                 return Self.isRight(
                     words, at: offset + block * UInt64(GUEST_HIGH_BLOCK_AT), after: done[work],
                     isBeingDone: isBeingDone.contains(work))
@@ -85,9 +84,8 @@ struct WorkPlan: Sendable {
     }
 
     /// The guest's image stays as it was loaded, with zeros before and behind it.
-    private static func isRight(_ words: Span<UInt64>, at offset: UInt64, of image: [UInt64])
-        -> Bool
-    {
+    private static func isRightBelowWork(_ words: Span<UInt64>, at offset: UInt64) -> Bool {
+        let image = image
         for index in words.indices {
             let place = (Int(offset) - Int(GUEST_IMAGE_AT)) / 8 + index
             if words[index] != (image.indices.contains(place) ? image[place] : 0) { return false }

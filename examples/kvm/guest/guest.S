@@ -8,8 +8,7 @@
 # %r9  number of vCPUs                           %r14 words that were not as it had left them
 # %r10 pages of its own
 # %r11 from one of these that it works on to the next, coprime to %r10
-# %r12 bytes that are worked on in the low block
-# %r13 turns of an idle loop behind each page
+# %r12 bytes worked on in the low block         %r13 turns of an idle loop behind each page
 #include "guest.h"
 
         .section .rodata
@@ -35,7 +34,6 @@ page:   movabsq $GUEST_GROWTH, %rbx
         movl    $GUEST_HIGH_BLOCK_AT, %edi
         addq    %rdx, %rdi
 isLow:  movl    $512, %ecx
-
 word:   leaq    (%rdi,%rsi), %rax
         cmpq    %rax, (%rdi)
         jne     differs
@@ -53,7 +51,6 @@ idle:   decq    %rcx
         divq    %r10
         testq   %rdx, %rdx
         jnz     page
-
         leaq    right(%rip), %rsi
         testq   %r14, %r14
         jz      say

@@ -1,6 +1,5 @@
 /* What the guest and its machine agree on, and the guest as the assembler made it. */
-#ifndef KVM_GUEST_H
-#define KVM_GUEST_H
+#pragma once
 
 /* Guest addresses: where the image lies and begins to run, its page table, the pages that are worked
  * on, and the high block, whose pages all are. */
@@ -18,10 +17,7 @@
 
 #ifndef __ASSEMBLER__
 extern const char guest_image_start, guest_image_end;
-
 /* Of no length where the compiler makes no x86_64 code. */
 static inline const void *guest_image(void) { return &guest_image_start; }
 static inline long guest_image_length(void) { return &guest_image_end - &guest_image_start; }
-#endif
-
 #endif
