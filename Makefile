@@ -9,7 +9,7 @@ SWIFT_SOURCES := $(wildcard Sources Tests examples Package.swift)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-qemu simulate simulate-mutants lint format build clean deps test-deps
+.PHONY: help run test examples bench bench-qemu simulate simulate-mutants lint format build clean deps test-deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -22,6 +22,10 @@ run: deps ## build and migrate a running workload on this machine
 
 test: test-deps lint ## lint, build and run every test; the last line counts them
 	@.ci/test $(ARGS)
+
+examples: deps ## build and run every example
+	@swift build -c release --product kvm
+	@.build/release/kvm run --times 3 --breaks 1
 
 bench: deps ## measure, beside the floor of this machine
 	@swift build -c release --product postcopy-bench

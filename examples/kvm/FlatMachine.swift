@@ -66,8 +66,11 @@ final class FlatMachine: Guest {
     var vcpuThreads: [Int32] { vcpus.map(\.threadID) }
     var said: [Ports] { ports.withLock { $0 } }
 
-    func pause() { for vcpu in vcpus { vcpu.pause() } }
     func resume() { for vcpu in vcpus { vcpu.resume() } }
+    func pause() {
+        for vcpu in vcpus { vcpu.requestPause() }
+        for vcpu in vcpus { vcpu.pause() }
+    }
     /// What they wait for comes no more: whoever meets the error would try that page again and again.
     func memoryLost(_ missing: [MissingPages]) { for vcpu in vcpus { vcpu.requestPause() } }
 

@@ -75,8 +75,7 @@ enum KVM {
         print("  model: \(pages) pages compared, \(wrong.count) wrong")
         let complaint = machine.said.first { $0.complaints > 0 }?.lastComplaint
         guard wrong.isEmpty, complaint == nil else {
-            throw GuestError(
-                "memory was lost, as the word at \(complaint ?? 0) and \(wrong.prefix(9))")
+            throw GuestError("lost: word at \(complaint ?? 0), pages \(wrong.prefix(9))")
         }
     }
 }
@@ -100,7 +99,7 @@ struct Command {
             self["--breaks"] >= 0
         else {
             throw GuestError(
-                "run, send URI or receive URI; --vcpus 1-4 --memory 2-2048 --times N --breaks N")
+                "run|send URI|receive URI --vcpus 1-4 --memory 2-2048 --times --breaks")
         }
         verb = words[0]
         if words.count > 1 { address = try ChannelAddress(parsing: words[1]) }

@@ -27,14 +27,12 @@ struct WorkPlan: Sendable {
     /// With these a vCPU begins.
     func registers(of vcpu: Int, idleTurns: UInt64) -> VCPURegisters {
         var registers = VCPURegisters()
-        registers[.rip] = UInt64(GUEST_IMAGE_AT)
         registers[.rflags] |= VCPURegisters.portPrivilege
-        registers[.r8] = UInt64(vcpu)
-        registers[.r9] = UInt64(vcpus)
-        registers[.r10] = count
-        registers[.r11] = stride
-        registers[.r12] = lowBytes
-        registers[.r13] = idleTurns
+        let values: [VCPURegister: UInt64] = [
+            .rip: UInt64(GUEST_IMAGE_AT), .r8: UInt64(vcpu), .r9: UInt64(vcpus), .r10: count,
+            .r11: stride, .r12: lowBytes, .r13: idleTurns,
+        ]
+        for (register, value) in values { registers[register] = value }
         return registers
     }
 

@@ -36,7 +36,7 @@ page:   movabsq $GUEST_GROWTH, %rbx
 isLow:  movl    $512, %ecx
 word:   leaq    (%rdi,%rsi), %rax
         cmpq    %rax, (%rdi)
-        jne     differs
+        jne     odd
 write:  addq    %rbx, %rax
         movq    %rax, (%rdi)
         addq    $8, %rdi
@@ -61,13 +61,11 @@ say:    lodsb
         outb    %al, $GUEST_CONSOLE
         jmp     say
 
-differs:
-        testq   %rsi, %rsi              # the first round finds memory as the machine began
-        jnz     complain
+odd:    testq   %rsi, %rsi              # the first round finds memory as the machine began
+        jnz     tell
         cmpq    $0, (%rdi)
         je      write
-complain:
-        incq    %r14
+tell:   incq    %r14
         xchgq   %rax, %rdi
         outl    %eax, $GUEST_COMPLAINT
         xchgq   %rax, %rdi
