@@ -63,8 +63,8 @@ public struct KVMVCPU: ~Copyable, Sendable {
     /// do registers and memory say where the guest stands.
     ///
     /// While the guest waits for a missing page its thread sleeps in here, and is told apart by
-    /// userfaultfd as any other thread. `stop` brings it back where the kernel lets a signal end that
-    /// wait (Linux 6.2; before, only the page does).
+    /// userfaultfd as any other thread. From Linux 6.2 on `stop` ends that wait, unless KVM carries the
+    /// instruction out itself; otherwise only the page does.
     public func run() throws(Errno) -> VCPUExit {
         // A thread may block it, as `JoinableThread` does.
         SignalMask.unblock([Self.stopSignal])

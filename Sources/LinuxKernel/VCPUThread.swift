@@ -47,9 +47,10 @@ public final class VCPUThread: Sendable {
         orders.raise()
     }
 
-    /// Stops the guest. Blocking: until it has left, even out of a missing page that it waits for, where
-    /// the kernel lets a signal end that (Linux 6.2). What it wrote is in memory then, and where it
-    /// stands in `state`.
+    /// Stops the guest: what it wrote is in memory then, and where it stands in `state`.
+    ///
+    /// Blocking: until it has left. From Linux 6.2 on it leaves a missing page that it waits for, unless
+    /// KVM carries the instruction out itself; otherwise this waits until that page is there.
     public func pause() {
         requestPause()
         isStopped.wait()

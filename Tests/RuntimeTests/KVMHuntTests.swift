@@ -86,7 +86,7 @@ extension RuntimeLaws {
             var random = SeededRandom(seed: UInt64(vcpus))
             let start = Monotonic.now()
             // A busy host shows less in the same time.
-            for turn in 1...8 where turn <= 3 || Monotonic.now() - start < 5_000_000_000 {
+            for turn in 1...8 where turn <= 3 || Monotonic.now() - start < 3_000_000_000 {
                 let rounds = UInt64(1 + random.below(4))
                 let (next, differing) = try Self.move(
                     machine, rounds: rounds, chunkBytes: chunkBytes)

@@ -34,7 +34,7 @@ enum Crossing {
     /// - Parameter breaks: how often the link is cut once the guest has moved, and taken up again.
     static func run(
         _ source: MigrationSource, to address: ChannelAddress, breaks: Int
-    ) throws(Errno) -> SourceReport {
+    ) throws -> SourceReport {
         let isOver = try EventFlag()
         let breaker = try JoinableThread(name: "breaker") {
             // A postcopy of the least memory takes many times as long as a look.
