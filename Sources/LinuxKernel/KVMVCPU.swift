@@ -28,9 +28,6 @@ public struct VCPURegisters: Equatable, Sendable {
     /// All zero, but for the flag that is always set.
     public init() { self[.rflags] = 2 }
 
-    /// In `rflags`: user mode may use ports (`IOPL` 3).
-    public static let portPrivilege: UInt64 = 3 << 12
-
     public subscript(register: VCPURegister) -> UInt64 {
         get { words[register.rawValue] }
         set { words[register.rawValue] = newValue }
@@ -100,6 +97,11 @@ public struct KVMVCPU: ~Copyable, Sendable {
     public func setRegisters(_ registers: VCPURegisters) throws(Errno) {
         try Errno.check(unsafe pc_kvm_set_registers(descriptor.raw, registers.words))
     }
+}
+
+extension VCPURegisters {
+    /// In `rflags`: user mode may use ports (`IOPL` 3).
+    public static let portPrivilege: UInt64 = 3 << 12
 }
 
 /// Modes other than the flat one that a vCPU is made in.

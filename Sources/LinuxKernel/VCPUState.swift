@@ -2,7 +2,9 @@ internal import CShims
 
 /// Why bytes are no `VCPUState`.
 public struct VCPUStateError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// How many there are.
     public let lengthBytes: Int
+    /// How many a state has on this host.
     public let expectedBytes: Int
 
     public var description: String {
@@ -19,6 +21,7 @@ public struct VCPUStateError: Error, Equatable, Sendable, CustomStringConvertibl
 /// itself.
 /// Source: `kvm_arch_get_registers` of QEMU (`target/i386/kvm/kvm.c`).
 public struct VCPUState: Equatable, Sendable {
+    /// The general registers.
     public var registers: VCPURegisters
     /// By `pc_kvm_part`, byte for byte as the kernel has them.
     fileprivate var parts: [[UInt8]]

@@ -11,8 +11,10 @@ public struct DeviceState: Equatable, Sendable {
     public let instance: UInt32
     /// Of the layout of `bytes`.
     public let version: UInt32
+    /// What the device makes of it is its own matter.
     public let bytes: [UInt8]
 
+    /// The state of a device.
     /// - Precondition: `name` is 1 to 255 bytes long.
     public init(name: String, instance: UInt32 = 0, version: UInt32 = 1, bytes: [UInt8]) {
         precondition((1...255).contains(name.utf8.count), "a device's name is 1 to 255 bytes long")
