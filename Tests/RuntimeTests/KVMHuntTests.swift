@@ -106,18 +106,19 @@ extension RuntimeLaws {
             defer { machine.end() }
             var lost = 0
             // The last round may have ended just when the guest was stopped.
-            for _ in 1...10 where lost == 0 {
+            for _ in 1...10 where lost < 10 {
                 let (next, differing) = try Self.move(machine, rounds: 2) { log, guest in
                     LastSyncLost(log, of: guest)
                 }
                 machine.end()
                 machine = next
                 lost = differing.count
-                #expect(try machine.wrongPages().count == lost)
+                // A page that a vCPU was just writing may be old as a whole: its first word was next.
+                #expect(try (lost - 2...lost).contains(machine.wrongPages().count))
                 machine.resume()
                 try machine.awaitRounds(2)
             }
-            #expect(lost > 0)
+            #expect(lost >= 10)
             #expect(machine.said.reduce(0) { $0 + $1.complaints } > 0)
             #expect(machine.said.contains { $0.lastLine == "something has changed" })
         }

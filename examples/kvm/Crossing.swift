@@ -3,12 +3,14 @@ import Postcopy
 /// A migration of a machine: all that a VMM has to do with the library.
 enum Crossing {
     /// All memory is sent once, then what was written meanwhile; then the guest moves.
-    static func options() throws -> MigrationOptions {
+    static func options(breaks: Int = 0) throws -> MigrationOptions {
         var options = MigrationOptions()
         options.precopy = PrecopyOptions()
         // The rest is not sent before the guest moves, however little it is.
         options.precopy?.switchover = try SwitchoverSettings(
             downtimeLimitNanoseconds: nil, switchAfterRounds: 2, isAutomatic: false)
+        // A cut must find something that is still to come, also on a busy host.
+        if breaks > 0 { options.maxPostcopyBandwidth = 32 << 20 }
         return options
     }
 
@@ -16,12 +18,11 @@ enum Crossing {
     static func move(
         _ machine: FlatMachine, to next: FlatMachine, breaks: Int
     ) throws -> (sent: SourceReport, received: DestinationReport) {
-        let source = try MigrationSource(guest: machine, options: options())
         let destination = try MigrationDestination(guest: next, options: options())
         let listener = try Listener(at: .tcp(host: "127.0.0.1", port: 0))
         let address = listener.address
         let sending = try JoinableThread(name: "source") {
-            let sent = Result { try run(source, to: address, breaks: breaks) }
+            let sent = Result { try send(machine, to: address, breaks: breaks) }
             // Or it would wait for somebody who never comes.
             if (try? sent.get())?.status != .completed { destination.cancel() }
             return sent
@@ -32,12 +33,12 @@ enum Crossing {
 
     /// Hands a machine over. Its vCPUs stand still afterwards, unless the guest stayed here.
     /// - Parameter breaks: how often the link is cut once the guest has moved, and taken up again.
-    static func run(
-        _ source: MigrationSource, to address: ChannelAddress, breaks: Int
+    static func send(
+        _ machine: FlatMachine, to address: ChannelAddress, breaks: Int
     ) throws -> SourceReport {
+        let source = try MigrationSource(guest: machine, options: options(breaks: breaks))
         let isOver = try EventFlag()
         let breaker = try JoinableThread(name: "breaker") {
-            // A postcopy of the least memory takes many times as long as a look.
             func comes(to status: MigrationStatus) -> Bool {
                 while source.progress.status != status {
                     if isOver.wait(timeoutNanoseconds: 500_000) { return false }

@@ -42,8 +42,7 @@ enum KVM {
 
     private static func send(_ command: Command, to address: ChannelAddress) throws {
         let machine = try command.startMachine()
-        let source = try MigrationSource(guest: machine, options: Crossing.options())
-        let report = try Crossing.run(source, to: address, breaks: command["--breaks"])
+        let report = try Crossing.send(machine, to: address, breaks: command["--breaks"])
         print(Crossing.text(of: report))
         machine.end()
         guard report.status == .completed else { throw GuestError("the guest did not arrive") }
