@@ -17,6 +17,7 @@ final class WatchedMachine: Guest {
     private let mayRun: Bool
     private let tracking: Tracking
     private let stopped = Atomic(false)
+    private let pauseHook = Mutex<@Sendable () -> Void>({})
     private let resumeHook = Mutex<@Sendable () -> Void>({})
 
     init(
@@ -31,6 +32,9 @@ final class WatchedMachine: Guest {
     /// Whether the guest was stopped by the runtime.
     var isStopped: Bool { stopped.load(ordering: .sequentiallyConsistent) }
 
+    /// Does this when the guest is to stop, while it runs.
+    func onPause(_ body: @escaping @Sendable () -> Void) { pauseHook.withLock { $0 = body } }
+
     /// Does this when the guest is to run, once it does.
     func onResume(_ body: @escaping @Sendable () -> Void) { resumeHook.withLock { $0 = body } }
 
@@ -40,6 +44,7 @@ final class WatchedMachine: Guest {
     var faultOrigin: FaultOrigin { machine.faultOrigin }
 
     func pause() {
+        pauseHook.withLock { $0 }()
         machine.pause()
         stopped.store(true, ordering: .sequentiallyConsistent)
     }
