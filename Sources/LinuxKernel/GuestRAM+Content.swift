@@ -39,7 +39,7 @@ extension GuestRAM {
     public func drop(from offset: RAMOffset, lengthBytes: UInt64) throws(Errno) {
         precondition(geometry.contains(start: offset, lengthBytes: lengthBytes))
         let start = address.rawValue + offset.rawValue
-        guard backing == .memfd || isShared else {
+        guard isDroppedByRemoval else {
             try Errno.check(pc_advise(start, lengthBytes, PC_ADVICE_DROP))
             return
         }
@@ -55,7 +55,7 @@ extension GuestRAM {
     /// the kernel can (Linux 6.13), which costs a quarter.
     public func drop(_ runs: [Range<HostPageIndex>]) throws(Errno) {
         var rest = runs[...]
-        while backing != .memfd, !isShared, !rest.isEmpty {
+        while !isDroppedByRemoval, !rest.isEmpty {
             let done = dropAtOnce(rest.prefix(Self.rangesMax))
             guard done > 0 else { break }
             rest = rest.dropFirst(done)

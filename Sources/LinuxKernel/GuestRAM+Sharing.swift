@@ -22,7 +22,12 @@ extension GuestRAM {
 
     /// Whether the kernel reports missing pages of the block: of a file only in memory.
     package var canMissPages: Bool {
-        guard isShared else { return origin == .own }
+        switch origin {
+        case .own, .given(isShared: false): return true
+        case .fileContent: return false
+        case .given(isShared: true): return isReportedWhenMissing
+        case .sharedFile: break
+        }
         return switch file {
         case .none: true
         case .some(let file): (try? SharedFile.describe(file))?.is_memory != 0

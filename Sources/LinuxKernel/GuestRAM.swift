@@ -14,12 +14,14 @@ public enum RAMBacking: String, CaseIterable, Sendable {
 }
 
 /// Whose the memory of a RAM block is.
-enum RAMOrigin: Sendable {
+enum RAMOrigin: Equatable, Sendable {
     case own
     /// A file that others may map as well.
     case sharedFile
     /// A file that is read where nobody wrote, and never written.
     case fileContent
+    /// The program's that embeds this one, which mapped it and will unmap it.
+    case given(isShared: Bool)
 }
 
 /// Why a RAM block cannot be had.
@@ -44,6 +46,9 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
     /// A migration counts on the block's length.
     case frozen(block: String)
     case dropping(block: String, lengthBytes: UInt64, Errno)
+    /// Of memory that the program itself mapped: why it is no RAM block. The address is where it begins
+    /// to be none.
+    case givenMapping(block: String, MappingProblem, atAddress: UInt64)
 
     public var description: String {
         switch self {
@@ -71,11 +76,17 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
             .contentTooShort:
             return fileText
         case .notResizable, .beyondMaximum, .notWholePages, .frozen, .dropping: return lengthText
+        case .givenMapping(let block, let problem, let address):
+            return "RAM block '\(block)', mapped by this program: "
+                + "at 0x\(String(address, radix: 16)) \(problem)"
         }
     }
 }
 
-/// One RAM block's memory in this process; unmapped when its last user goes.
+/// One RAM block's memory in this process.
+///
+/// What was mapped here is unmapped when the last user goes, and a migration or fault handler is one:
+/// an embedder may let go of it at any time. What the program mapped itself (`init(_:mapping:)`) it keeps.
 ///
 /// The runtime's threads never touch it once it is registered with a userfaultfd: the thread that
 /// answers faults would wait for itself. Guest threads do, through `loadWord` and `storeWord`.
@@ -83,7 +94,9 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
 public final class GuestRAM: @unchecked Sendable {
     // SAFETY: `base` maps `geometry.lengthBytes` bytes from `init` to `deinit`, and every access is
     // checked against that length. Races on the content are the guest's own.
+    /// Its name, its length and its host pages.
     public let geometry: BlockGeometry
+    /// What it lies in.
     public let backing: RAMBacking
     /// Where the guest sees the block: both sides must agree on it where shared memory is ignored.
     public let guestPhysicalAddress: UInt64
@@ -97,6 +110,8 @@ public final class GuestRAM: @unchecked Sendable {
     let file: FileDescriptor?
     /// Written by whoever resizes, and by a migration.
     let length: Mutex<UsedLength>
+    /// Whether a migration has taken it for itself.
+    let isTaken = Atomic(false)
 
     /// Maps fresh, zero memory of `geometry.lengthBytes`, in huge pages where the host gives them.
     /// - Parameter usedBytes: what the guest uses at first of a block that is resizable; `nil` for
@@ -223,8 +238,30 @@ public final class GuestRAM: @unchecked Sendable {
         allowHugePages()
     }
 
-    deinit { _ = unsafe pc_unmap(UInt64(UInt(bitPattern: base)), geometry.lengthBytes) }
+    /// Memory that is mapped, and that nobody unmaps here.
+    init(
+        given geometry: BlockGeometry, at address: HostAddress, backing: RAMBacking,
+        origin: RAMOrigin, usedBytes: UInt64?, guestPhysicalAddress: UInt64
+    ) throws(RAMError) {
+        self.geometry = geometry
+        self.backing = backing
+        self.guestPhysicalAddress = guestPhysicalAddress
+        self.origin = origin
+        isResizable = usedBytes != nil
+        length = Mutex(UsedLength(bytes: usedBytes ?? geometry.lengthBytes))
+        file = nil
+        guard let start = unsafe UnsafeMutableRawPointer(bitPattern: UInt(address.rawValue)) else {
+            throw .givenMapping(block: geometry.name, .nothing, atAddress: 0)
+        }
+        unsafe base = unsafe start
+    }
 
+    deinit {
+        if isGiven { return }
+        _ = unsafe pc_unmap(UInt64(UInt(bitPattern: base)), geometry.lengthBytes)
+    }
+
+    /// Where it begins in this process.
     public var address: HostAddress {
         unsafe HostAddress(rawValue: UInt64(UInt(bitPattern: base)))
     }

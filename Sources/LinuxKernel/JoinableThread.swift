@@ -12,7 +12,8 @@ public func preferShortSlices() { _ = pc_thread_set_slice(shortSliceNanoseconds)
 /// The shortest slice that the kernel grants.
 private let shortSliceNanoseconds: UInt64 = 100_000
 
-/// A thread that must be joined, and gives its result back by that. Signals go to other threads.
+/// A thread that must be joined, and gives its result back by that, or let go. Signals go to other
+/// threads.
 public struct JoinableThread<Output: Sendable>: ~Copyable, Sendable {
     private let handle: ThreadHandle
     private let work: Work
@@ -63,6 +64,9 @@ public struct JoinableThread<Output: Sendable>: ~Copyable, Sendable {
         guard let output = work.output else { fatalError("thread \(work.name) left no output") }
         return output
     }
+
+    /// Lets the thread end by itself; what it leaves is lost.
+    public consuming func detach() { handle.detach() }
 }
 
 /// The leaf that insists on being joined. Not nested and not private: a client that keeps an optional
@@ -76,6 +80,12 @@ struct ThreadHandle: ~Copyable, Sendable {
         let raw = raw
         discard self
         _ = pthread_join(raw, nil)
+    }
+
+    consuming func detach() {
+        let raw = raw
+        discard self
+        _ = pthread_detach(raw)
     }
 }
 

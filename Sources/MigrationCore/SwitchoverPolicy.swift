@@ -24,13 +24,22 @@ public struct SwitchoverPolicy: Equatable, Sendable {
     /// ending it has passed by: expectations that fail again and again must not hold it for ever.
     private static let patience = 2.0
 
-    private let settings: SwitchoverSettings
+    private var settings: SwitchoverSettings
     private var rounds = RecentRounds()
     /// The cost of the whole migration, had it ended at the best of the round ends so far.
     private var leastCost = Double.infinity
     private var isDecided = false
 
+    /// A policy that has seen nothing yet.
     public init(settings: SwitchoverSettings = .usual) { self.settings = settings }
+
+    /// Goes by other settings from here on. What an ending would have cost under the earlier ones is
+    /// forgotten: it may not be had any more.
+    public mutating func adopt(_ settings: SwitchoverSettings) {
+        guard settings != self.settings else { return }
+        self.settings = settings
+        leastCost = .infinity
+    }
 
     /// Whether precopy ends now; `nil` to go on, and always once it was decided.
     public mutating func decide(_ observation: PrecopyObservation) -> SwitchoverDecision? {

@@ -106,6 +106,7 @@ struct StatusText {
         if untold > 0 { add("break", "and \(untold) before these") }
         for broken in answer.breaks ?? [] { add("break", broken.text) }
         add("last attempt", answer.lastRefusal)
+        add("limits", answer.limits?.text)
         add("listens at", answer.listensAt)
         if answer.waitsForSomebody == true {
             add("waits for", "'postcopy recover' or 'postcopy abandon'")

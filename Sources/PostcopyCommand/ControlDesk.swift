@@ -15,10 +15,17 @@ protocol ControlledSide: Sendable {
     /// - Throws: `ChannelError` where a destination cannot listen.
     func recover(at addresses: [ChannelAddress]) throws -> Bool
     func abandon() -> Bool
+    /// `nil` at a destination.
+    var limits: MigrationLimits? { get }
+    /// - Throws: `ConfigurationError` for limits that cannot be.
+    /// - Returns: whether this side has limits.
+    func setLimits(_ change: LimitChange) throws -> Bool
 }
 
 extension ControlledSide {
     var listensAt: ChannelAddress? { nil }
+    var limits: MigrationLimits? { nil }
+    func setLimits(_ change: LimitChange) throws -> Bool { false }
 }
 
 /// Answers what is asked of this process's migration, from before it exists until it has ended.
@@ -60,13 +67,15 @@ final class ControlDesk: Sendable {
         }
         let uris = (request.uris ?? []) + [request.uri].compactMap(\.self)
         let problem: String?
-        do { problem = try obey(command, uris) } catch { problem = "\(error)" }
+        do { problem = try obey(command, uris, request.limits) } catch { problem = "\(error)" }
         if let problem { return refusal(problem) }
         return described(ControlAnswer(ok: true))
     }
 
     /// Answers why it cannot be; `nil` when it is done.
-    private func obey(_ command: ControlRequest.Command, _ uris: [String]) throws -> String? {
+    private func obey(
+        _ command: ControlRequest.Command, _ uris: [String], _ limits: LimitChange?
+    ) throws -> String? {
         if command == .status { return nil }
         guard let side = current.withLock({ $0 }) else {
             return "the migration has not begun, so there is nothing to \(command.rawValue)"
@@ -88,7 +97,23 @@ final class ControlDesk: Sendable {
             }
             return nil
         case .abandon: return side.abandon() ? nil : Self.notPaused(status)
+        case .limit: return try limit(side, limits ?? LimitChange())
         }
+    }
+
+    private func limit(_ side: any ControlledSide, _ change: LimitChange) throws -> String? {
+        guard !change.isEmpty else {
+            return "it names no limit, such as {\"max-bandwidth\":100000000} or {\"max-bandwidth\":"
+                + "\"none\"}"
+        }
+        switch side.standing.status {
+        case .completed, .failed, .cancelled: return "the migration has ended"
+        default: break
+        }
+        guard try side.setLimits(change) else {
+            return "limits are the source's, and this is the destination"
+        }
+        return nil
     }
 
     private static func notPausable(_ status: MigrationStatus) -> String {
@@ -119,6 +144,7 @@ final class ControlDesk: Sendable {
         if let side = current.withLock({ $0 }) {
             answer.take(side.standing)
             answer.listensAt = side.listensAt.map { "\($0)" }
+            answer.limits = side.limits.map(LimitFigures.init)
         }
         return answer
     }
@@ -131,6 +157,12 @@ struct ControlledSource: ControlledSide {
     var standing: Standing { Standing(migration.progress) }
     func pause() -> Bool { migration.pause() }
     func abandon() -> Bool { migration.abandon() }
+    var limits: MigrationLimits? { migration.limits }
+
+    func setLimits(_ change: LimitChange) throws -> Bool {
+        try migration.setLimits { change.apply(to: &$0) }
+        return true
+    }
 
     func recover(at addresses: [ChannelAddress]) throws -> Bool {
         for address in addresses { try address.checkIsTarget() }

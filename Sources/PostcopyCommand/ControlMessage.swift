@@ -8,6 +8,7 @@ struct ControlRequest: JSONReport, Equatable {
         case pause
         case recover
         case abandon
+        case limit
     }
 
     var command: String
@@ -15,10 +16,13 @@ struct ControlRequest: JSONReport, Equatable {
     var uri: String?
     /// The same where a destination may be reached at several places.
     var uris: [String]?
+    /// For `limit`.
+    var limits: LimitChange?
 
-    init(_ command: Command, uris: [String] = []) {
+    init(_ command: Command, uris: [String] = [], limits: LimitChange? = nil) {
         self.command = command.rawValue
         self.uris = uris.isEmpty ? nil : uris
+        self.limits = limits
     }
 }
 
@@ -40,6 +44,8 @@ struct ControlAnswer: JSONReport, Equatable {
     var breaks: [BreakFigures]?
     var breakCount: Int?
     var lastRefusal: String?
+    /// What a source may take.
+    var limits: LimitFigures?
     /// Where a destination waits for its source, with the port that the system chose.
     var listensAt: String?
     var waitsForSomebody: Bool?

@@ -6,8 +6,8 @@ internal import Postcopy
 struct ControlOptions: ParsableArguments {
     @Option(
         help: """
-            Where 'postcopy status', pause, recover and abandon reach it: a unix socket. (default: \
-            found by the process id, in the folder that \(ControlPlace.folderVariable) names, or \
+            Where 'postcopy status', pause, recover, abandon and limit reach it: a unix socket. \
+            (default: found by the process id, in the folder that \(ControlPlace.folderVariable) names, or \
             one of this user's)
             """)
     var control: String?

@@ -61,12 +61,12 @@ struct DestinationSide {
 
     private func takeOver(
         _ migration: MigrationDestination, _ place: OneUse<Listener>
-    ) throws(Errno) -> DestinationReport {
+    ) throws -> DestinationReport {
         var rate = RateMeter()
         var stop = StopRequest(console: console, leftovers: leftovers, subject: "the guest")
         var pauses = PauseWatch(mode: options.recovery.mode, name: control.name)
         return try Attendance.run("pc-destination") {
-            migration.run(on: place.take())
+            Result { () throws(StartRefusal) in try migration.run(on: place.take()) }
         } attend: {
             let progress = migration.progress
             stop.heed {
@@ -83,7 +83,7 @@ struct DestinationSide {
             guard progress.status != .none, progress.status != .setup else { return }
             rate.note(progress.receivedBytes, at: Monotonic.now())
             console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
-        }
+        }.get()
     }
 }
 

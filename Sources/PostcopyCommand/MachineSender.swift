@@ -20,7 +20,7 @@ struct MachineSender {
             console: console, leftovers: leftovers, subject: "the migration")
         var pauses = PauseWatch(mode: options.recovery.mode, name: control.name)
         let report = try Attendance.run("pc-source") {
-            migration.run(to: address)
+            Result { () throws(StartRefusal) in try migration.run(to: address) }
         } attend: {
             let progress = migration.progress
             stop.heed {
@@ -34,7 +34,7 @@ struct MachineSender {
             }
             rate.note(progress.sentBytes.total, at: Monotonic.now())
             console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
-        }
+        }.get()
         console.clear()
         return report
     }

@@ -16,7 +16,7 @@ struct PostcopyTool: ParsableCommand {
         subcommands: [
             RunCommand.self, ReceiveCommand.self, SendCommand.self, RelayCommand.self,
             InspectCommand.self, StatusCommand.self, PauseCommand.self, RecoverCommand.self,
-            AbandonCommand.self,
+            AbandonCommand.self, LimitCommand.self,
         ])
 
     static func main() {

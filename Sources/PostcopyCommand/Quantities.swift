@@ -42,7 +42,8 @@ struct ByteRate: Equatable, Sendable {
         guard let unit = Self.unit(quantity.unit) else { throw quantity.unknownUnit }
         bytesPerSecond = try quantity.times(unit)
         guard bytesPerSecond > 0 else {
-            throw quantity.refusal("at 0 nothing arrives, so leave the option out for no limit")
+            throw quantity.refusal(
+                "at 0 nothing arrives, so leave the option out for no limit, or write none to lift one")
         }
     }
 

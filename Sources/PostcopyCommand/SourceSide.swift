@@ -52,10 +52,10 @@ struct SourceSide {
         control.desk.put(ControlledSource(migration: migration))
         var steering = Steering(migration: migration, side: self)
         return try Attendance.run("pc-source", every: Self.lookNanoseconds) {
-            migration.run(to: address)
+            Result { () throws(StartRefusal) in try migration.run(to: address) }
         } attend: {
             steering.look()
-        }
+        }.get()
     }
 
     /// What the attending thread remembers between two looks.

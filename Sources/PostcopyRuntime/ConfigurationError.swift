@@ -1,4 +1,5 @@
 internal import LinuxKernel
+public import MigrationCore
 internal import PageModel
 
 /// Why a guest cannot be migrated as it describes itself, or as it is asked for. Found before any
@@ -15,6 +16,10 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
     case contentOfFile(String)
     /// An option of `MigrationOptions`, by its name.
     case zeroBandwidth(option: String)
+    /// A limit of a precopy's that was set while it runs.
+    case precopy(PrecopySettingsError)
+    /// A downtime limit for a source without precopy, whose guest never waits for memory.
+    case noPrecopyToLimit
 
     public var description: String {
         switch self {
@@ -33,6 +38,10 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
         case .zeroBandwidth(let option):
             "\(option) is 0 bytes per second, at which no page would ever arrive; give it at least "
                 + "1, or nil for no limit"
+        case .precopy(let error): "\(error)"
+        case .noPrecopyToLimit:
+            "a downtime limit is for a precopy, and this source moves its guest without one: leave it "
+                + "nil"
         }
     }
 

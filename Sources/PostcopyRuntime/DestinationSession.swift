@@ -7,6 +7,7 @@ internal import Synchronization
 public final class DestinationSession: Sendable {
     let state: DestinationState
     let isCancelled = Atomic(false)
+    private let hasRun = Atomic(false)
 
     /// How long the source may take to close after it was told that all is well.
     private static let closingNanosecondsMax: UInt64 = 2_000_000_000
@@ -108,6 +109,7 @@ public final class DestinationSession: Sendable {
         Self.pausedGuests.withLock { paused in paused.removeAll { $0 === state } }
     }
 
+    /// Where it stands, from any thread.
     public var progress: DestinationProgress {
         let counters = state.counters
         var progress = DestinationProgress()
@@ -128,7 +130,9 @@ public final class DestinationSession: Sendable {
     /// Takes a migration in. Blocking: until every page is placed and huge pages are healed, if they
     /// are to be; or until it has ended otherwise. While it is paused it waits, unless the options say
     /// that nothing recovers it.
+    /// - Precondition: it runs for the first time.
     public func run(on listener: consuming Listener) -> DestinationReport {
+        guard !hasRun.exchange(true, ordering: .relaxed) else { trapOnSecondRun() }
         var control = DestinationControl(
             state: state, door: Door(listener, state.options))
         guard let main = control.acceptMain(isCancelled: isCancelled) else {
@@ -142,6 +146,7 @@ public final class DestinationSession: Sendable {
 
     /// Takes the migration in of a source that has connected. Blocking: as `run(on:)`.
     public func run(on stream: consuming IncomingStream) -> DestinationReport {
+        guard !hasRun.exchange(true, ordering: .relaxed) else { trapOnSecondRun() }
         let main = stream.main
         var control = DestinationControl(state: state, door: stream.door)
         return serve(main, &control)

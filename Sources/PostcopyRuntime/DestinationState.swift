@@ -61,6 +61,8 @@ final class DestinationState: Sendable {
     /// The guest's, asked for by the control thread before it starts the guest.
     let vcpuThreads = Mutex<[Int32]?>(nil)
     private let phase = Mutex(Phase())
+    /// Raised when a status was entered.
+    let statusFlags = StatusFlags()
     let recovery = DestinationRecovery()
     /// On its way from the control thread to the fault thread.
     private let nextLink = Mutex<DestinationLink?>(nil)
@@ -149,7 +151,7 @@ final class DestinationState: Sendable {
     func advance(
         _ event: DestinationEvent, problem: String? = nil, at position: UInt64? = nil
     ) -> DestinationAction {
-        let (action, hasFailed) = phase.withLock { phase in
+        let (action, hasFailed) = change { phase in
             let before = phase.current
             let action = phase.apply(event, problem: problem, at: position)
             return (action, phase.current.hasFailed && !before.hasFailed)
@@ -161,11 +163,22 @@ final class DestinationState: Sendable {
     /// The devices are loaded and the guest runs here, in one step: a link that is lost between them
     /// would leave a guest that was promised to run and does not.
     func commit() -> DestinationAction {
-        phase.withLock { phase in
+        change { phase in
             let answer = phase.apply(.deviceLoaded, problem: nil, at: nil)
             guard answer == .allowCommit else { return answer }
             return phase.apply(.run, problem: nil, at: nil)
         }
+    }
+
+    /// Changes the phase, and tells those who look on when it has another status.
+    private func change<Answer>(_ body: (inout Phase) -> Answer) -> Answer {
+        let (answer, isNews) = phase.withLock { phase in
+            let before = phase.log.changeCount
+            let answer = body(&phase)
+            return (answer, phase.log.changeCount != before)
+        }
+        if isNews { statusFlags.raise() }
+        return answer
     }
 
     /// Whether the source is one of this library, which can come back by itself.
@@ -197,7 +210,7 @@ final class DestinationState: Sendable {
 
     /// Gives up a guest that does not run here yet; afterwards it has no effect.
     func cancel() {
-        let action: DestinationAction? = phase.withLock { phase in
+        let action: DestinationAction? = change { phase in
             switch phase.current {
             case .none, .setup, .advised, .discarding, .listening:
                 phase.apply(.peerMisbehaved, problem: "cancelled", at: nil)

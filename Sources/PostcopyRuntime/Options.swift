@@ -13,6 +13,12 @@ public struct MigrationOptions: Sendable {
     /// second; ten of these also outlast a host that swaps or a lost route that comes back.
     public var silenceNanosecondsMax: UInt64 = 10_000_000_000
 
+    /// Source: how long a guest may take to stop its vCPUs (`Guest.pause`); then it goes on here, and
+    /// the migration has failed. A vCPU leaves `KVM_RUN` within microseconds and what it waits for in a
+    /// device within a second or two; a destination hears nothing meanwhile, and is patient for
+    /// `silenceNanosecondsMax`.
+    public var pauseNanosecondsMax: UInt64 = 5_000_000_000
+
     /// How long a channel between two ends of this library may bring nothing once the guest moves;
     /// then the link has broken. Each end writes four times as often, and at least every 62 ms: a limit
     /// below the default is for both ends. A quarter of a second is as long as a guest may stall

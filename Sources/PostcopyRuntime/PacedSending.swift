@@ -39,6 +39,9 @@ final class PacedSending: Sendable {
 
     /// Held for a look or a change, never while waiting.
     private let state: Mutex<State>
+    /// Written for those who wait, and not yet counted towards the limit. Relaxed: a count. It lets
+    /// whoever answers a fault go by without the lock.
+    private let urgentBytes = Atomic<UInt64>(0)
     private let wakeFlag: EventFlag
 
     /// - Parameter bytesPerSecond: `nil` is no limit; not 0.
@@ -64,11 +67,20 @@ final class PacedSending: Sendable {
 
     /// Notes what the background wrote.
     func noteSent(_ bytes: Int) {
-        state.withLock { _ = $0.limit.delay(afterSending: bytes, at: Monotonic.now()) }
+        state.withLock { state in
+            countUrgent(towards: &state.limit)
+            _ = state.limit.delay(afterSending: bytes, at: Monotonic.now())
+        }
     }
 
-    /// Notes what was written for somebody who waits, on whichever channel.
-    func noteUrgent(_ bytes: Int) { state.withLock { $0.limit.noteUrgent(bytes) } }
+    /// Notes what was written for somebody who waits, on whichever channel. No lock.
+    func noteUrgent(_ bytes: Int) { urgentBytes.add(UInt64(bytes), ordering: .relaxed) }
+
+    private func countUrgent(towards limit: inout RateLimit) {
+        // An exchange locks the word's cache line: only when there is something to take.
+        guard urgentBytes.load(ordering: .relaxed) > 0 else { return }
+        limit.noteUrgent(Int(clamping: urgentBytes.exchange(0, ordering: .relaxed)))
+    }
 
     /// Lets time pass; a wake ends it.
     func rest(nanoseconds: UInt64) {
@@ -93,10 +105,20 @@ final class PacedSending: Sendable {
 
     /// Changes the limit, also for a wait under way.
     func setLimit(bytesPerSecond: UInt64?) {
-        let isWaiting = state.withLock { state in
+        if adopt(bytesPerSecond: bytesPerSecond) { interrupt() }
+    }
+
+    /// Changes the limit; answers whether a wait under way is to be interrupted for it.
+    func adopt(bytesPerSecond: UInt64?) -> Bool {
+        state.withLock { state in
+            guard state.limit.bytesPerSecond != bytesPerSecond else { return false }
+            // What came before counts, or does not, by the limit that was in force.
+            countUrgent(towards: &state.limit)
             state.limit.setLimit(bytesPerSecond, at: Monotonic.now())
             return state.isWaiting
         }
-        if isWaiting { wakeFlag.raise() }
     }
+
+    /// Has a wait under way begin anew.
+    func interrupt() { wakeFlag.raise() }
 }

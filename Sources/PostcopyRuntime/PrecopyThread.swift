@@ -213,7 +213,7 @@ struct PrecopyThread: ~Copyable {
 
     /// The shortest round: half of the downtime limit, within bounds.
     private var roundNanosecondsMin: UInt64 {
-        let half = precopy.options.switchover.downtimeLimitNanoseconds.map { $0 / 2 }
+        let half = state.limits.switchover?.downtimeLimitNanoseconds.map { $0 / 2 }
         return min(max(half ?? .max, Self.roundNanosecondsLeast), Self.roundNanosecondsMost)
     }
 
@@ -262,6 +262,7 @@ struct PrecopyThread: ~Copyable {
     }
 
     private mutating func judge(isRoundEnd: Bool, at now: UInt64) {
+        if let settings = state.limits.switchover { policy.adopt(settings) }
         guard let decision = policy.decide(observation(isRoundEnd: isRoundEnd, at: now))
         else { return }
         self.decision = decision

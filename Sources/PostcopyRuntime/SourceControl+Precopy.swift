@@ -140,7 +140,7 @@ extension SourceControl {
     private static let restWaitNanosecondsMax: UInt64 = 2_000_000_000
 
     private var downtimeLimit: UInt64? {
-        state.precopy?.options.switchover.downtimeLimitNanoseconds
+        state.limits.switchover?.downtimeLimitNanoseconds
     }
 
     private var restFits: Bool {

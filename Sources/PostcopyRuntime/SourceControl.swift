@@ -24,6 +24,8 @@ struct SourceControl: ~Copyable {
     private var isDone = false
     private(set) var times = Times()
     var comeback: Comeback
+    /// Since the guest was asked to stop.
+    private var guestStop: GuestStop?
 
     struct Times {
         var guestStopped: UInt64?
@@ -161,6 +163,7 @@ struct SourceControl: ~Copyable {
     private mutating func leave(
         _ write: (inout SourceControl) throws(Errno) -> Void
     ) throws(Errno) {
+        guard state.hasSameMemory else { return refuseChangedMemory() }
         guard settleMemory() else { return }
         if let list = state.takeResizes() { try send(list) }
         try write(&self)
@@ -172,6 +175,14 @@ struct SourceControl: ~Copyable {
         } else {
             apply(.packageStarted)
         }
+    }
+
+    /// What the guest gained would be lost without a word.
+    private mutating func refuseChangedMemory() {
+        apply(
+            .trackingFailed,
+            problem: "the guest has other RAM blocks than when the source was made: it goes on here; "
+                + "make another source for it")
     }
 
     /// Opens the urgent channel: the destination answered, so that it knows the main one. Done while
@@ -201,11 +212,37 @@ struct SourceControl: ~Copyable {
         // A hint under way ends while the guest still runs.
         state.precopy?.closeHints()
         state.counters.enter(.downtime)
-        times.guestStopped = Monotonic.now()
-        state.guest.pause()
+        guard try pauseGuest() else { return }
         state.list.freezeLengths()
         liftThrottle()
         apply(.guestStopped)
+    }
+
+    /// Stops the guest; `false` when it goes on here, since it did not stop in time or the migration
+    /// ended meanwhile.
+    private mutating func pauseGuest() throws(Errno) -> Bool {
+        let stop = try GuestStop(of: state.guest, raising: state.controlFlag)
+        guestStop = stop
+        let limit = state.options.pauseNanosecondsMax
+        let (sum, isEndless) = Monotonic.now().addingReportingOverflow(limit)
+        let deadline = isEndless ? .max : sum
+        while case .stopping = phase, !stop.isStopped {
+            let now = Monotonic.now()
+            guard now < deadline else {
+                apply(
+                    .deadlinePassed,
+                    problem: "the guest's vCPUs did not pause within \(limit / 1_000_000) ms "
+                        + "(Guest.pause has not returned): the guest stays here, and runs on as soon "
+                        + "as that returns")
+                return false
+            }
+            _ = state.controlFlag.wait(timeoutNanoseconds: deadline - now)
+            state.controlFlag.clear()
+            takeMessages()
+        }
+        guard case .stopping = phase else { return false }
+        times.guestStopped = stop.begunAtNanoseconds
+        return true
     }
 
     /// Asks the destination whether it is there before the guest stops: one that has died or hangs
@@ -224,7 +261,7 @@ struct SourceControl: ~Copyable {
 
     private mutating func startSender() {
         state.counters.enter(.postcopy)
-        state.pace.setLimit(bytesPerSecond: state.options.maxPostcopyBandwidth)
+        state.limits.enterPostcopy()
         let (state, link) = (state, link)
         do {
             sender = try JoinableThread<Void>(name: "pc-send") {
@@ -249,9 +286,10 @@ struct SourceControl: ~Copyable {
 
     private mutating func resumeGuest() {
         isDone = true
-        guard times.guestStopped != nil else { return }
+        guard let guestStop else { return }
         state.list.thawLengths()
-        state.guest.resume()
+        // A stop that is still under way is undone by whoever waits for it.
+        if guestStop.undoes() { state.guest.resume() }
     }
 
     /// The destination's last word may still be on its way, and can settle what is open.

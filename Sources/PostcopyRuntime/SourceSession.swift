@@ -5,8 +5,10 @@ internal import Synchronization
 
 /// The source of one migration, on the thread that calls `run` and two of its own.
 public final class SourceSession: Sendable {
-    private let state: SourceState
-    private let status = Mutex(MigrationStatus.none)
+    let state: SourceState
+    package let statusFlags = StatusFlags()
+    private let log = Mutex(PhaseLog())
+    private let hasRun = Atomic(false)
 
     /// - Parameter passage: where pages come from that are not here yet; without precopy.
     /// - Throws: `ConfigurationError`, or `Errno` when no descriptor is left.
@@ -62,10 +64,30 @@ public final class SourceSession: Sendable {
         try state.hint(free: pages, of: BlockIndex(rawValue: block))
     }
 
+    package func statusChanges(after count: Int) -> (changes: [StatusChange], count: Int) {
+        log.withLock { log in (log.changes(after: count), log.changeCount) }
+    }
+
+    /// The limits that are in force.
+    public var limits: MigrationLimits { state.limits.current }
+
+    /// Changes the limits, before or while it runs, from any thread. A bandwidth holds from the next
+    /// write on; a downtime limit is asked for at the end of a round. Those of a part of the migration
+    /// that is over have no effect.
+    /// - Parameter change: called again where somebody else changed them meanwhile; it must not wait.
+    /// - Throws: for a bandwidth of 0, for a downtime limit of 0 or over 2,000 s, and for one where
+    ///   there is no precopy; then nothing has changed.
+    public func setLimits(
+        _ change: (inout MigrationLimits) -> Void
+    ) throws(ConfigurationError) {
+        try state.limits.change(change)
+    }
+
+    /// Where it stands, from any thread.
     public var progress: SourceProgress {
         let counters = state.counters
         var progress = SourceProgress()
-        progress.status = status.withLock { $0 }
+        progress.status = log.withLock { $0.status }
         progress.totalPages = state.totalPages
         progress.remainingPages = state.owed.remaining.load(ordering: .relaxed)
         progress.sentBytes = counters.sentBytes
@@ -82,9 +104,11 @@ public final class SourceSession: Sendable {
 
     /// Hands the guest over. Blocking: until the migration has ended, well or not.
     /// - Parameter announce: told each status that is entered, on the thread that runs this.
+    /// - Precondition: it runs for the first time.
     public func run(
         to address: ChannelAddress, announce: @escaping (MigrationStatus) -> Void = { _ in }
     ) -> SourceReport {
+        guard !hasRun.exchange(true, ordering: .relaxed) else { trapOnSecondRun() }
         var report = SourceReport()
         report.startedAtNanoseconds = Monotonic.now()
         report.hugeBytesAtStart = GuestRAM.hugeBytes(of: state.blocks)
@@ -106,6 +130,7 @@ public final class SourceSession: Sendable {
             control.endTracking()
             control.conclude(&report)
         } catch {
+            note(.failed, announce)
             report.status = .failed
             report.problem = "\(error)"
             report.changes = [StatusChange(status: .failed, atNanoseconds: Monotonic.now())]
@@ -118,11 +143,14 @@ public final class SourceSession: Sendable {
     private func note(
         _ now: MigrationStatus, _ announce: (MigrationStatus) -> Void
     ) {
-        let isNews = status.withLock { status in
-            defer { status = now }
-            return status != now
+        let isNews = log.withLock { log in
+            guard log.status != now else { return false }
+            log.enter(now)
+            return true
         }
-        if isNews { announce(now) }
+        guard isNews else { return }
+        statusFlags.raise()
+        announce(now)
     }
 
     private func connect(to address: ChannelAddress) throws(ChannelError) -> StreamSocket {
@@ -147,4 +175,9 @@ public final class SourceSession: Sendable {
         returnPath.join()
         control.takeLastWords()
     }
+}
+
+/// What a session holds is used up by its run.
+func trapOnSecondRun() -> Never {
+    fatalError("a migration session ran twice: make another one for another migration")
 }

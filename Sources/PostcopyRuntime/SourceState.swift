@@ -41,8 +41,7 @@ final class SourceState: Sendable {
     /// Tells the thread that sends on the main channel to stop between two writes; it is to be woken
     /// then.
     let stopsSending = Atomic(false)
-    /// Holds the main channel's pages to the limit that is in force.
-    let pace: PacedSending
+    let limits: LimitsInForce
     let recovery: SourceRecovery
     private let pingInterval: Atomic<UInt64>
 
@@ -80,7 +79,7 @@ final class SourceState: Sendable {
         controlFlag = try EventFlag()
         control = Mailbox(capacity: Self.controlCapacity, flag: controlFlag)
         returnPathFlag = try passage?.arrivalFlag ?? EventFlag()
-        pace = try PacedSending(bytesPerSecond: options.maxBandwidth)
+        limits = try LimitsInForce(options)
         recovery = SourceRecovery(
             isOffered: options.recovery.mode != .none && !options.releasesRAM && passage == nil,
             flag: controlFlag)
@@ -96,6 +95,11 @@ final class SourceState: Sendable {
     }
 
     var dirty: [DirtyBitmap] { owed.bitmaps }
+
+    var pace: PacedSending { limits.pace }
+
+    /// Whether the guest still has the RAM blocks that it had when the source was made.
+    var hasSameMemory: Bool { guest.memory.elementsEqual(blocks, by: ===) }
 
     var totalPages: Int { list.targetPageCount }
     var totalBytes: UInt64 { UInt64(totalPages) << UInt64(PageSize.target.shift) }

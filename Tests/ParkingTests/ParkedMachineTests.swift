@@ -174,10 +174,10 @@ struct ParkedMachineTests {
         let address = listener.address
         let receiving = try MigrationDestination(guest: destination, options: options)
         let sending = try MigrationSource(guest: source, options: options)
-        let sender = try JoinableThread(name: "source") { sending.run(to: address) }
+        try sending.start(to: address)
         if !way.precopies { sending.startPostcopy() }
-        let received = receiving.run(on: listener)
-        let sent = sender.join()
+        let received = try receiving.run(on: listener)
+        let sent = try sending.wait()
         #expect(sent.status == .completed, "\(sent.problem ?? "")")
         #expect(received.status == .completed, "\(received.problem ?? "")")
         #expect(destination.isResumed && !source.isResumed)

@@ -66,7 +66,7 @@ struct RelayTests {
             way.relay.askAgain()
         }
         // The host that it came from is free all the while.
-        let left = try #require(way.source.output(), "the source hangs")
+        let left = try #require(way.source.output() ?? nil, "the source hangs")
         #expect(left.status == .completed, "\(left.problem ?? "")")
         try way.expectHandedOn(to: next, attempts: form.failures + 1, left: left)
         #expect(!way.relay.isOpen)
@@ -86,7 +86,7 @@ struct RelayTests {
 /// A machine on its way from its first host through a relay.
 private struct Way {
     let first: ParkedMachine
-    let source: Bounded<SourceReport>
+    let source: Bounded<SourceReport?>
     let held: ParkedMachine
     let relay: Relay
     private let form: RelayTests.Case
@@ -104,7 +104,8 @@ private struct Way {
         sends.maxPostcopyBandwidth = form.isSlow ? 4_096 : nil
         let sending = try MigrationSource(guest: first, options: sends)
         sending.startPostcopy()
-        source = try Bounded("source") { sending.run(to: address) }
+        try sending.start(to: address)
+        source = try Bounded("source") { try? sending.wait() }
         let stream = try Reception().awaitStream(on: listener, options: options)
         held = try SampleMachine.empty(describedBy: stream.introduction)
         var through = Relay.Options()
@@ -125,7 +126,7 @@ private struct Way {
         let taken = try #require(living.output(), "the next host hangs", sourceLocation: line).get()
         let passed = try #require(passing.output(), "the relay hangs", sourceLocation: line).get()
         let left = try #require(
-            left ?? source.output(), "the source hangs", sourceLocation: line)
+            left ?? source.output() ?? nil, "the source hangs", sourceLocation: line)
         #expect(left.status == .completed, "\(left.problem ?? "")", sourceLocation: line)
         #expect(passed.arrival.status == .completed, sourceLocation: line)
         #expect(passed.isComplete, "\(passed.departure.problem ?? "")", sourceLocation: line)

@@ -61,11 +61,11 @@ enum Embed {
         let there = try CountingMachine(memoryBytes: 64 << 20)
         here.resume()
         let listener = try Listener(at: .tcp(host: "127.0.0.1", port: 0))
-        let (source, address) = (try MigrationSource(guest: here), listener.address)
-        let sending = try JoinableThread(name: "source") { source.run(to: address) }
+        let source = try MigrationSource(guest: here)
+        try source.start(to: listener.address)
         source.startPostcopy()
-        let received = try MigrationDestination(guest: there).run(on: listener)
-        let sent = sending.join()
+        let received = try MigrationDestination(guest: there).run(on: listener).get()
+        let sent = try source.wait().get()
         there.pause()
         print("source \(sent.status), destination \(received.status)")
         print(

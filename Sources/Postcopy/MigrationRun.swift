@@ -1,0 +1,192 @@
+internal import LinuxKernel
+internal import MigrationCore
+internal import PostcopyRuntime
+internal import Synchronization
+
+/// What the runs of both sides have in common when they end.
+protocol RunReport: Sendable {
+    var status: MigrationStatus { get }
+    /// Whether memory stays registered: a guest here waits for pages that are not given up.
+    var keepsMemory: Bool { get }
+}
+
+extension SourceReport: RunReport {
+    var keepsMemory: Bool { false }
+}
+
+extension DestinationReport: RunReport {
+    var keepsMemory: Bool { status != .completed && guestRunsHere && !isAbandoned }
+}
+
+/// One run of a session: it begins once, is observed, and leaves its report for all who wait.
+final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable {
+    let session: Session
+    private let state = Mutex(State())
+    private let ended: EventFlag
+
+    private struct State {
+        var hasBegun = false
+        var report: Report?
+        var waiters: [CheckedContinuation<Report, Never>] = []
+        var observers: [Observer<Session>] = []
+        /// Blocks that nobody else may migrate meanwhile.
+        var taken: [GuestRAM] = []
+    }
+
+    /// - Throws: when no descriptor is left.
+    init(_ session: Session) throws(Errno) {
+        self.session = session
+        ended = try EventFlag()
+    }
+
+    deinit {
+        // Without a run nothing will ever happen; the thread of a run holds on to this.
+        for observer in state.withLock({ $0.observers }) { observer.cancel() }
+    }
+
+    // MARK: Running
+
+    /// Does the work on the calling thread.
+    func run(_ work: (Session) -> Report) throws(StartRefusal) -> Report {
+        try begin()
+        return follow(work)
+    }
+
+    /// Does the work on a thread of its own.
+    func start(
+        name: String, _ work: @escaping @Sendable (Session) -> Report
+    ) throws(StartRefusal) {
+        try begin()
+        do throws(Errno) {
+            let thread = try JoinableThread<Void>(name: name) { [self] in _ = follow(work) }
+            thread.detach()
+        } catch {
+            giveMemoryBack()
+            state.withLock { $0.hasBegun = false }
+            throw .noThread(error)
+        }
+    }
+
+    private func begin() throws(StartRefusal) {
+        let isFirst = state.withLock { state in
+            defer { state.hasBegun = true }
+            return !state.hasBegun
+        }
+        guard isFirst else { throw .alreadyStarted }
+        do throws(StartRefusal) { try takeMemory() } catch {
+            state.withLock { $0.hasBegun = false }
+            throw error
+        }
+    }
+
+    private func follow(_ work: (Session) -> Report) -> Report {
+        for observer in state.withLock({ $0.observers }) { observer.attach(session) }
+        let report = work(session)
+        if !report.keepsMemory { giveMemoryBack() }
+        let (waiters, observers) = state.withLock { state in
+            state.report = report
+            defer {
+                state.waiters = []
+                state.observers = []
+            }
+            return (state.waiters, state.observers)
+        }
+        for observer in observers { observer.end(in: report.status) }
+        ended.raise()
+        for waiter in waiters { waiter.resume(returning: report) }
+        return report
+    }
+
+    // MARK: Memory
+
+    private func takeMemory() throws(StartRefusal) {
+        guard session.hasSameMemory else { throw .memoryChanged }
+        var taken: [GuestRAM] = []
+        for ram in session.memory {
+            guard ram.take() else {
+                for ram in taken { ram.giveBack() }
+                throw .memoryInUse(block: ram.geometry.name)
+            }
+            taken.append(ram)
+        }
+        state.withLock { [taken] in $0.taken = taken }
+    }
+
+    /// Lets others migrate the memory of a guest that was given up behind its run.
+    func giveMemoryBackOnceEnded() {
+        if state.withLock({ $0.report != nil }) { giveMemoryBack() }
+    }
+
+    /// Lets others migrate the guest's memory. A second call has nothing to give.
+    private func giveMemoryBack() {
+        let taken = state.withLock { state in
+            defer { state.taken = [] }
+            return state.taken
+        }
+        for ram in taken { ram.giveBack() }
+    }
+
+    // MARK: Waiting
+
+    /// Blocks until the run has ended.
+    func wait() throws(StartRefusal) -> Report {
+        guard state.withLock({ $0.hasBegun }) else { throw .notStarted }
+        ended.wait()
+        guard let report = state.withLock({ $0.report }) else {
+            fatalError("a run ended without a report")
+        }
+        return report
+    }
+
+    /// The same without holding up a thread.
+    func waitAsynchronously() async throws(StartRefusal) -> Report {
+        guard state.withLock({ $0.hasBegun }) else { throw .notStarted }
+        return await withCheckedContinuation { continuation in
+            let report: Report? = state.withLock { state in
+                if state.report == nil { state.waiters.append(continuation) }
+                return state.report
+            }
+            if let report { continuation.resume(returning: report) }
+        }
+    }
+
+    /// The same, for those who cannot throw a type of error.
+    func result() async -> Result<Report, StartRefusal> {
+        do throws(StartRefusal) { return .success(try await waitAsynchronously()) } catch {
+            return .failure(error)
+        }
+    }
+
+    // MARK: Observing
+
+    /// Has `body` told how the run goes, on a thread of its own.
+    /// - Throws: when the process may have no more threads or descriptors.
+    func observe(
+        everyNanoseconds interval: UInt64,
+        _ body: @escaping @Sendable (Observer<Session>.News) -> Void
+    ) throws(Errno) -> Observer<Session> {
+        let observer = try Observer<Session>(everyNanoseconds: interval, body)
+        let (hasBegun, report) = state.withLock { state in
+            if state.report == nil { state.observers.append(observer) }
+            return (state.hasBegun, state.report)
+        }
+        // Twice is once, if it begins just now.
+        if hasBegun { observer.attach(session) }
+        if let report { observer.end(in: report.status) }
+        return observer
+    }
+
+    /// The same as a sequence that is read by one task.
+    func updates(everyNanoseconds interval: UInt64) throws(Errno) -> AsyncStream<Session.Progress> {
+        let feed = ProgressFeed<Session.Progress>()
+        let observer = try observe(everyNanoseconds: interval) { [weak feed] news in
+            switch news {
+            case .status(let progress): feed?.post(progress, isStatus: true)
+            case .figures(let progress): feed?.post(progress, isStatus: false)
+            case .end: feed?.end()
+            }
+        }
+        feed.whenLeft { observer.cancel() }
+        return AsyncStream(unfolding: { await feed.next() }, onCancel: { feed.end() })
+    }
+}
