@@ -122,6 +122,8 @@ let package = Package(
                 "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel", "PageModel",
             ], swiftSettings: house),
         .testTarget(
+            name: "PostcopyTests", dependencies: ["TestSupport", "Postcopy"], swiftSettings: house),
+        .testTarget(
             name: "PostcopyCommandTests",
             dependencies: [
                 "TestSupport", "StreamWire",

@@ -43,7 +43,8 @@ struct ByteRate: Equatable, Sendable {
         bytesPerSecond = try quantity.times(unit)
         guard bytesPerSecond > 0 else {
             throw quantity.refusal(
-                "at 0 nothing arrives, so leave the option out for no limit, or write none to lift one")
+                "at 0 nothing arrives, so leave the option out for no limit, or write none to lift it"
+            )
         }
     }
 

@@ -181,8 +181,8 @@ struct SourceControl: ~Copyable {
     private mutating func refuseChangedMemory() {
         apply(
             .trackingFailed,
-            problem: "the guest has other RAM blocks than when the source was made: it goes on here; "
-                + "make another source for it")
+            problem: "the guest has other RAM blocks than when the source was made: it goes on "
+                + "here; make another source for it")
     }
 
     /// Opens the urgent channel: the destination answered, so that it knows the main one. Done while
