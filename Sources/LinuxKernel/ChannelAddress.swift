@@ -2,6 +2,7 @@
 public enum ChannelAddress: Equatable, Sendable, CustomStringConvertible {
     /// IPv6 addresses are kept without brackets. Port 0 lets the system choose when listening.
     case tcp(host: String, port: UInt16)
+    /// A socket in this host's file system; the path has at most `unixPathBytesMax` bytes.
     case unix(path: String)
 
     /// `sun_path` holds 108 bytes with the closing NUL.
@@ -9,7 +10,9 @@ public enum ChannelAddress: Equatable, Sendable, CustomStringConvertible {
 
     /// Why a text is no address.
     public struct ParseError: Error, Equatable, Sendable, CustomStringConvertible {
+        /// What was to be an address.
         public let text: String
+        /// Why it is none, and what one looks like.
         public let reason: String
 
         public var description: String {
@@ -18,6 +21,7 @@ public enum ChannelAddress: Equatable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// The address that `tcp:HOST:PORT`, `tcp:[HOST]:PORT` or `unix:PATH` names.
     public init(parsing text: String) throws(ParseError) {
         if text.hasPrefix("unix:") {
             let path = String(text.dropFirst(5))
@@ -65,19 +69,29 @@ public enum ChannelAddress: Equatable, Sendable, CustomStringConvertible {
 
 /// Why an address cannot be listened on or connected to.
 public struct ChannelError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What kept it from being done.
     public enum Cause: Equatable, Sendable {
+        /// The resolver knows no such host, and says why.
         case unknownHost(String)
+        /// What the kernel answered.
         case kernel(Errno)
     }
 
+    /// What was to be done.
     public enum Operation: String, Sendable {
+        /// Waiting for others to connect.
         case listen = "listening on"
+        /// Reaching who listens.
         case connect = "connecting to"
+        /// Taking in who has connected.
         case accept = "accepting on"
     }
 
+    /// What was to be done.
     public let operation: Operation
+    /// Where.
     public let address: ChannelAddress
+    /// Why it was not.
     public let cause: Cause
 
     public var description: String {

@@ -4,6 +4,7 @@ public import PageModel
 public struct TrackerRefusal: Error, Equatable, Sendable, CustomStringConvertible {
     public let description: String
 
+    /// A refusal in the words of who refuses, with the remedy.
     public init(_ description: String) { self.description = description }
 }
 

@@ -2,30 +2,51 @@ internal import Glibc
 
 /// A refusal of the kernel.
 public struct Errno: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The kernel's number, positive.
     public let rawValue: Int32
 
+    /// The error with this number, which may be any.
     public init(rawValue: Int32) { self.rawValue = rawValue }
 
+    /// `EAGAIN`: not now, or no room for more.
     public static let again = Errno(rawValue: EAGAIN)
+    /// `EPIPE`: nobody reads what is written.
     public static let brokenPipe = Errno(rawValue: EPIPE)
+    /// `ECONNREFUSED`: nobody listens there.
     public static let connectionRefused = Errno(rawValue: ECONNREFUSED)
+    /// `ECONNRESET`: the other side has dropped the connection.
     public static let connectionReset = Errno(rawValue: ECONNRESET)
+    /// `EADDRINUSE`: somebody else listens there.
     public static let addressInUse = Errno(rawValue: EADDRINUSE)
+    /// `EEXIST`: it is there already.
     public static let exists = Errno(rawValue: EEXIST)
+    /// `EBUSY`: somebody else holds it.
     public static let busy = Errno(rawValue: EBUSY)
+    /// `ENOMEM`: no memory, or no room for another mapping.
     public static let noMemory = Errno(rawValue: ENOMEM)
+    /// `EPERM`: a privilege is missing.
     public static let notPermitted = Errno(rawValue: EPERM)
+    /// `EACCES`: its permissions forbid it.
     public static let accessDenied = Errno(rawValue: EACCES)
+    /// `ENOENT`: there is no such thing.
     public static let noEntry = Errno(rawValue: ENOENT)
+    /// `ENOSYS`: the kernel, or a filter before it, has no such call.
     public static let noSystemCall = Errno(rawValue: ENOSYS)
     /// The device has no such ioctl.
     public static let noSuchControl = Errno(rawValue: ENOTTY)
+    /// `ETIMEDOUT`: the other side did not answer in time.
     public static let timedOut = Errno(rawValue: ETIMEDOUT)
+    /// `ETIME`: a timer ran out.
     public static let timerExpired = Errno(rawValue: ETIME)
+    /// `ENXIO`: there is no such device or address.
     public static let noSuchAddress = Errno(rawValue: ENXIO)
+    /// `ENOSPC`: the disk is full.
     public static let noSpace = Errno(rawValue: ENOSPC)
+    /// `EDQUOT`: the user's share of the disk is used up.
     public static let overQuota = Errno(rawValue: EDQUOT)
+    /// `ENAMETOOLONG`: a name is longer than it may be.
     public static let nameTooLong = Errno(rawValue: ENAMETOOLONG)
+    /// `EINVAL`: the kernel takes no such value, or not for this.
     public static let invalidArgument = Errno(rawValue: EINVAL)
 
     /// The error that the C library left for the calling thread.

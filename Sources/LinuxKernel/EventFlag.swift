@@ -5,6 +5,7 @@ internal import Glibc
 public final class EventFlag: Sendable {
     let descriptor: FileDescriptor
 
+    /// A flag that is not raised.
     public init() throws(Errno) {
         descriptor = FileDescriptor(owning: try Errno.check(pc_eventfd()))
     }

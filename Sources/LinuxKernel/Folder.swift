@@ -41,6 +41,7 @@ public struct Folder: ~Copyable, Sendable {
         DiskFile(FileDescriptor(owning: try open(name, O_RDONLY | O_NONBLOCK, mode: 0)))
     }
 
+    /// Removes a file of the folder.
     public func remove(file name: String) throws(Errno) {
         try check(unsafe unlinkat(descriptor.raw, Self.checked(name), 0))
     }

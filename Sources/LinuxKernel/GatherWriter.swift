@@ -30,8 +30,11 @@ public struct GatherWriter: ~Copyable {
         pieces.reserveCapacity(pageCapacity)
     }
 
+    /// Whether it takes no more pages before it is flushed.
     public var isFull: Bool { pieces.count == pageCapacity }
+    /// Whether there is nothing to write.
     public var isEmpty: Bool { headers.isEmpty && pieces.isEmpty }
+    /// The bytes that a flush would write.
     public var byteCount: Int { headers.count + pageBytes }
 
     /// Puts guest memory behind the headers appended so far.

@@ -5,6 +5,7 @@ public import PageModel
 public enum CollapseOutcome: Hashable, Sendable {
     /// It is now, and was not before.
     case rebuilt
+    /// One huge page mapped it before.
     case wasHuge
     /// It holds zero pages that take no memory, or nothing: left as it is.
     case onlyZeros

@@ -12,6 +12,7 @@ public enum MappingProblem: Error, Equatable, Sendable, CustomStringConvertible 
     case otherPages(bytes: UInt64, page: PageSize)
     /// It is made of mappings of several kinds, or begins inside a page.
     case mixed
+    /// It begins inside a host page.
     case misaligned(page: PageSize)
     /// What the caller said that it is.
     case otherBacking(RAMBacking, declared: RAMBacking)

@@ -26,25 +26,37 @@ enum RAMOrigin: Equatable, Sendable {
 
 /// Why a RAM block cannot be had.
 public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The kernel maps no such memory.
     case mapping(block: String, lengthBytes: UInt64, Errno)
+    /// The host has set aside fewer huge pages than the block needs.
     case tooFewHugePages(block: String, needed: Int, free: Int, page: PageSize)
+    /// The host has no huge pages of this size.
     case hugePageSizeUnknown(block: String, page: PageSize)
     /// Only hugetlb has pages of another size than the system's, and no memory has smaller ones.
     case otherPageSize(block: String, page: PageSize, systemPage: PageSize)
     /// - Parameter limitBytes: what the process may lock; `nil` when memory is what lacks.
     case locking(block: String, lengthBytes: UInt64, limitBytes: UInt64?, Errno)
+    /// The file to be shared cannot be opened.
     case openingFile(block: String, path: String, Errno)
+    /// What is to be shared is a folder, a device or a pipe.
     case noRegularFile(block: String, path: String)
+    /// The file to be shared ends before the block does.
     case fileTooShort(block: String, path: String, lengthBytes: UInt64, neededBytes: UInt64)
+    /// The file lies in pages of another size than the block's.
     case filePageSize(block: String, path: String, pageBytes: UInt64, page: PageSize)
     /// For a file that is only read.
     case readingFile(block: String, path: String, Errno)
+    /// The file that is read ends before the block does.
     case contentTooShort(block: String, path: String, lengthBytes: UInt64, neededBytes: UInt64)
+    /// The block was made without a used length.
     case notResizable(block: String)
+    /// A used length over what is mapped.
     case beyondMaximum(block: String, usedBytes: UInt64, maximumBytes: UInt64)
+    /// A used length of 0, or that ends inside a page.
     case notWholePages(block: String, usedBytes: UInt64, page: PageSize)
     /// A migration counts on the block's length.
     case frozen(block: String)
+    /// What the block lost could not be given back.
     case dropping(block: String, lengthBytes: UInt64, Errno)
     /// Of memory that the program itself mapped: why it is no RAM block. The address is where it begins
     /// to be none.

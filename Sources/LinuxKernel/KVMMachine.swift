@@ -3,6 +3,7 @@ public import PageModel
 
 /// Why this host gives no virtual machine, with the remedy.
 public struct KVMRefusal: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What the kernel answered.
     public let error: Errno
 
     public var description: String {
@@ -23,14 +24,18 @@ public struct KVMRefusal: Error, Equatable, Sendable, CustomStringConvertible {
 public struct KVMSlot: Equatable, Sendable {
     /// The VMM's own number, unique in its machine.
     public let number: UInt32
+    /// Where the guest sees it.
     public let guestPhysicalAddress: UInt64
+    /// The RAM block that it is a part of.
     public let block: BlockIndex
     /// Where the slot begins in its block.
     public let offset: RAMOffset
+    /// How long it is; whole pages.
     public let lengthBytes: UInt64
     /// Where the slot's memory begins in this process.
     public let hostAddress: HostAddress
 
+    /// A slot as it was, or will be, given to KVM.
     public init(
         number: UInt32, guestPhysicalAddress: UInt64, block: BlockIndex, offset: RAMOffset,
         lengthBytes: UInt64, hostAddress: HostAddress
@@ -74,6 +79,7 @@ public struct KVMMachine: ~Copyable, Sendable {
         self.sharedBytes = sharedBytes
     }
 
+    /// A new machine, without memory and vCPUs (`KVM_CREATE_VM`).
     public static func open() throws(KVMRefusal) -> KVMMachine {
         KVMVCPU.catchStopSignal()
         do throws(Errno) {

@@ -16,8 +16,11 @@ public enum VCPUExit: Equatable, Sendable {
 
 /// The general registers, in the order of `struct kvm_regs`.
 public enum VCPURegister: Int, CaseIterable, Sendable {
+    /// General registers, in the order in which KVM has them.
     case rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp
+    /// The further ones.
     case r8, r9, r10, r11, r12, r13, r14, r15
+    /// Where the vCPU is, and its flags.
     case rip, rflags
 }
 
@@ -28,6 +31,7 @@ public struct VCPURegisters: Equatable, Sendable {
     /// All zero, but for the flag that is always set.
     public init() { self[.rflags] = 2 }
 
+    /// The value of one register.
     public subscript(register: VCPURegister) -> UInt64 {
         get { words[register.rawValue] }
         set { words[register.rawValue] = newValue }
@@ -88,12 +92,14 @@ public struct KVMVCPU: ~Copyable, Sendable {
         if thread != 0 { _ = pc_thread_signal(thread, Self.stopSignal) }
     }
 
+    /// The general registers (`KVM_GET_REGS`).
     public func registers() throws(Errno) -> VCPURegisters {
         var registers = VCPURegisters()
         try Errno.check(unsafe pc_kvm_get_registers(descriptor.raw, &registers.words))
         return registers
     }
 
+    /// Gives it general registers (`KVM_SET_REGS`).
     public func setRegisters(_ registers: VCPURegisters) throws(Errno) {
         try Errno.check(unsafe pc_kvm_set_registers(descriptor.raw, registers.words))
     }

@@ -2,6 +2,7 @@ internal import Glibc
 
 /// The clock of every measurement: nanoseconds of `CLOCK_MONOTONIC`, one for all processes of a host.
 public enum Monotonic {
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
     public static func now() -> UInt64 {
         var time = timespec()
         _ = unsafe clock_gettime(CLOCK_MONOTONIC, &time)

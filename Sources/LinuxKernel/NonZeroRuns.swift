@@ -11,6 +11,7 @@ public struct NonZeroRuns {
     private var data: Range<UInt64>
     private var askedFrom: UInt64 = 0
 
+    /// The runs of a block from its beginning.
     public init(of ram: GuestRAM) {
         self.ram = ram
         // Who has no file is not asked, and may have data anywhere.

@@ -5,22 +5,26 @@ internal import Glibc
 public struct Poller {
     private var entries: [pollfd] = []
 
+    /// Room for so many descriptors; it grows for more.
     public init(capacity: Int) { entries.reserveCapacity(capacity) }
 
     /// Each `watch` answers the place to ask `isReady` about.
     @discardableResult
     public mutating func watch(_ flag: EventFlag) -> Int { watchReadable(flag.descriptor.raw) }
 
+    /// Waits for this one too; answers its place for `isReady`.
     @discardableResult
     public mutating func watch(_ socket: borrowing StreamSocket) -> Int {
         watchReadable(socket.descriptor.raw)
     }
 
+    /// Waits for this one too; answers its place for `isReady`.
     @discardableResult
     public mutating func watch(_ listener: borrowing Listener) -> Int {
         watchReadable(listener.descriptor.raw)
     }
 
+    /// Waits for this one too; answers its place for `isReady`.
     @discardableResult
     public mutating func watch(_ uffd: borrowing Userfaultfd) -> Int {
         watchReadable(uffd.descriptor.raw)

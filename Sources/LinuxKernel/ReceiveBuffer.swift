@@ -18,6 +18,7 @@ public struct ReceiveBuffer: ~Copyable, @unchecked Sendable {
 
     deinit { unsafe storage.deallocate() }
 
+    /// The bytes that are here and not consumed.
     public var count: Int { end - start }
 
     /// Receives what is there behind the bytes held.

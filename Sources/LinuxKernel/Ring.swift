@@ -11,6 +11,7 @@ public struct Ring: ~Copyable {
 
     /// One completed operation; slot and outcome stay together.
     public struct Completion: Equatable, Sendable {
+        /// Which entry has completed.
         public let slot: UInt64
         /// Bytes, or ready events for a poll.
         public let result: Result<Int, Errno>

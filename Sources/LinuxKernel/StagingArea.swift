@@ -5,8 +5,10 @@ internal import Glibc
 public struct StagingArea: ~Copyable, @unchecked Sendable {
     // SAFETY: `storage` is allocated once and freed in `deinit`; every access is checked against it.
     let storage: UnsafeMutableRawBufferPointer
+    /// How many bytes it holds.
     public let capacityBytes: Int
 
+    /// So much memory; what is in it is undefined.
     public init(capacityBytes: Int) {
         self.capacityBytes = capacityBytes
         unsafe storage = .allocate(byteCount: capacityBytes, alignment: 4096)

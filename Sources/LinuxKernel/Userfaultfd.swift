@@ -3,6 +3,7 @@ public import PageModel
 
 /// A page fault that a thread waits in.
 public struct FaultEvent: Sendable {
+    /// The first byte of the page that is missing.
     public let address: HostAddress
     /// The kernel's id of the thread.
     public let thread: Int32
@@ -15,6 +16,7 @@ public struct Placement: Equatable, Sendable {
     /// Pages, as the kernel places them, that somebody had placed before; their waiters were woken.
     public var alreadyPresentPages = 0
 
+    /// Nothing placed yet.
     public init() {}
 }
 

@@ -11,6 +11,7 @@ public enum FaultOrigin: String, Sendable {
 
 /// Why no userfaultfd can be had, told by both ways to one.
 public struct UserfaultfdRefusal: Error, Equatable, Sendable, CustomStringConvertible {
+    /// Which part of the host refused.
     public enum Cause: Equatable, Sendable {
         /// The kernel was built without it.
         case kernelConfiguration
@@ -22,11 +23,15 @@ public struct UserfaultfdRefusal: Error, Equatable, Sendable, CustomStringConver
         case devicePermission
         /// The kernel has userfaultfd, without the features named.
         case missingFeatures(String)
+        /// None that is known.
         case other
     }
 
+    /// Which part of the host refused.
     public let cause: Cause
+    /// What `/dev/userfaultfd` answered.
     public let deviceError: Errno
+    /// What the system call answered.
     public let systemCallError: Errno
 
     public var description: String {

@@ -2,9 +2,11 @@ public import PageModel
 
 /// Why a target page cannot join a host page. Each is the peer's bug.
 public enum AssemblyError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// No block has this index.
     case unknownBlock(BlockIndex, offset: RAMOffset)
     /// Target pages begin at multiples of 4,096 bytes.
     case misaligned(block: BlockIndex, offset: RAMOffset)
+    /// The page lies behind the end of its block.
     case outsideBlock(block: BlockIndex, offset: RAMOffset, lengthBytes: UInt64)
     /// Another host page is unfinished on this channel ("Non-same host page" in QEMU).
     case otherHostPage(

@@ -6,8 +6,11 @@ public struct AutoConverge: Equatable, Sendable {
     /// In percent of a vCPU's time. QEMU: `cpu-throttle-initial`, `cpu-throttle-increment`,
     /// `max-cpu-throttle`.
     public struct Settings: Equatable, Sendable {
+        /// The first throttle, 1 to 99.
         public let initialPercent: UInt64
+        /// What each further one adds, 1 to 99.
         public let incrementPercent: UInt64
+        /// The most, up to 99.
         public let maxPercent: UInt64
 
         /// 20 %, then 10 % more each time, up to 99 %: QEMU's.

@@ -14,6 +14,7 @@ public struct BitmapIntake: Sendable {
 
     /// A bitmap that is due no more, or never was.
     public struct Unasked: Error, Equatable, Sendable {
+        /// The block whose bitmap came.
         public let block: BlockIndex
     }
 

@@ -13,6 +13,7 @@ public import PageModel
 public struct Blocktime: ~Copyable, Sendable {
     /// What became of a wait that began.
     public enum Outcome: Hashable, Sendable {
+        /// The wait has begun and is accounted for.
         case started
         /// The thread waits for this page already, and since then.
         case alreadyWaiting

@@ -2,10 +2,14 @@ public import Histogram
 
 /// How long one party waited for missing pages.
 public struct WaitTotals: Hashable, Sendable {
+    /// The sum of all waits.
     public internal(set) var nanoseconds: UInt64 = 0
+    /// How many there were.
     public internal(set) var waitCount: UInt64 = 0
+    /// The longest.
     public internal(set) var waitNanosecondsMax: UInt64 = 0
 
+    /// No waits yet.
     public init() {}
 
     mutating func add(waitNanoseconds: UInt64) {
@@ -23,11 +27,17 @@ public struct WaitTotals: Hashable, Sendable {
 
 /// The distribution of waits in a few numbers, in nanoseconds. Percentiles are true to 0.1 %.
 public struct LatencySummary: Hashable, Sendable {
+    /// How many waits it sums up.
     public let count: UInt64
+    /// Their mean.
     public let meanNanoseconds: UInt64
+    /// Half of them were no longer.
     public let p50Nanoseconds: UInt64
+    /// 90 % were no longer.
     public let p90Nanoseconds: UInt64
+    /// 99 % were no longer.
     public let p99Nanoseconds: UInt64
+    /// 99.9 % were no longer.
     public let p999Nanoseconds: UInt64
     /// Exact.
     public let maxNanoseconds: UInt64

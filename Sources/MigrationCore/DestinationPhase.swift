@@ -7,6 +7,7 @@
 /// Source: `PostcopyState` of QEMU (`migration/postcopy-ram.h`) and `loadvm_postcopy_handle_*`
 /// (`migration/savevm.c`).
 public enum DestinationPhase: Hashable, Sendable {
+    /// Nothing has come yet.
     case none
     /// The head is accepted.
     case setup(returnPathOpen: Bool)
@@ -23,6 +24,7 @@ public enum DestinationPhase: Hashable, Sendable {
     /// The guest runs here and the stream has ended, yet pages are owed: they are on the urgent
     /// channel, or the source miscounted.
     case streamEnded
+    /// Every page is here, and the source was told.
     case completed
     /// The link is down. A guest that did not start yet waits for the source's RESUME.
     case paused(Halt)
@@ -43,11 +45,13 @@ public enum DestinationPhase: Hashable, Sendable {
 
     /// What the stream has brought while the devices were being loaded.
     public enum StreamProgress: Hashable, Sendable {
+        /// More is to come.
         case arriving
         /// The stream has ended and pages are owed.
         case ended
         /// No page is owed and the stream has not ended.
         case placed
+        /// The stream has ended, and every page is placed.
         case endedAndPlaced
     }
 
@@ -97,8 +101,11 @@ public enum DestinationPhase: Hashable, Sendable {
 
 /// The names of a destination's phases.
 public enum DestinationPhaseName: String, CaseIterable, Sendable, CustomStringConvertible {
+    /// Nothing has come yet.
     case none, setup, advised, discarding, listening, loaded, running
+    /// The stream has ended, and pages are missing.
     case streamEnded = "stream ended"
+    /// Every page is here.
     case completed, paused, recovering, failed
 
     public var description: String { rawValue }

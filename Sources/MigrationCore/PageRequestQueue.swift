@@ -10,6 +10,7 @@ public import PageModel
 public struct PageRequestQueue: ~Copyable, Sendable {
     /// What became of a page that was pushed.
     public enum Outcome: Hashable, Sendable {
+        /// It waits for its turn.
         case queued
         /// The page is in the queue already.
         case duplicate
@@ -23,6 +24,7 @@ public struct PageRequestQueue: ~Copyable, Sendable {
 
     /// The most pages that wait at once.
     public let capacity: Int
+    /// The pages that wait.
     public private(set) var count = 0
 
     private var ring: [HostPage]
@@ -43,6 +45,7 @@ public struct PageRequestQueue: ~Copyable, Sendable {
         mask = tableSize - 1
     }
 
+    /// Whether none waits.
     public var isEmpty: Bool { count == 0 }
 
     /// Whether `page` waits.

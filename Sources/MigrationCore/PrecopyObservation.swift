@@ -17,6 +17,7 @@ public struct PrecopyObservation: Equatable, Sendable {
     /// written.
     public var dirtyBytesPerSecond: UInt64
 
+    /// What is known at one moment of a precopy.
     public init(
         elapsedNanoseconds: UInt64, roundsDone: UInt64, isRoundEnd: Bool, remainingBytes: UInt64,
         totalBytes: UInt64, bandwidthBytesPerSecond: UInt64, dirtyBytesPerSecond: UInt64
@@ -37,13 +38,16 @@ public struct PrecopyRound: Equatable, Sendable {
     public var number: UInt64
     /// On the monotonic clock of the source.
     public var startedAtNanoseconds: UInt64
+    /// How long it took, its sync included.
     public var durationNanoseconds: UInt64
     /// Target pages, zero pages included.
     public var sentPages: UInt64
+    /// Bytes written to the channel.
     public var sentBytes: UInt64
     /// Target pages that the sync at its end found newly dirty.
     public var dirtiedPages: UInt64
 
+    /// A pass that has ended.
     public init(
         number: UInt64, startedAtNanoseconds: UInt64, durationNanoseconds: UInt64,
         sentPages: UInt64, sentBytes: UInt64, dirtiedPages: UInt64

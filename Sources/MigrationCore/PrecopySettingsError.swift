@@ -1,12 +1,20 @@
 /// A setting of a precopy that cannot be, with its value and the remedy.
 public enum PrecopySettingsError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// A downtime limit of 0.
     case noDowntime
+    /// A downtime limit over 2,000 s.
     case downtimeTooLong(nanoseconds: UInt64)
+    /// A switch after no time.
     case noPrecopyTime
+    /// A switch after more than a day.
     case precopyTimeTooLong(nanoseconds: UInt64)
+    /// A switch after no rounds.
     case noRounds
+    /// A first throttle outside 1 to 99 percent.
     case throttleInitial(percent: UInt64)
+    /// An increment outside 1 to 99 percent.
     case throttleIncrement(percent: UInt64)
+    /// A largest throttle below the first one, or over 99 percent.
     case throttleMax(percent: UInt64, initial: UInt64)
 
     public var description: String {

@@ -3,10 +3,12 @@ public import StreamWire
 /// Destination: who may come back. The source shows the token that it was given on the first link, and
 /// counts its attempts, so that a stranger, an old source and an old connection are told apart.
 public struct RecoveryGate: Hashable, Sendable {
+    /// By which the migration's own source is known.
     public let token: MigrationToken
     /// The attempt of the link that was let in last; the first link is 0.
     public private(set) var attempt: UInt32 = 0
 
+    /// A gate that nobody has passed yet.
     public init(token: MigrationToken) { self.token = token }
 
     /// What to do with a connection that says who it is.

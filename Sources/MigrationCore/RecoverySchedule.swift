@@ -4,7 +4,9 @@
 /// second: a cable that is plugged in again is noticed within a second, and a destination that is gone
 /// costs a packet a second.
 public struct RecoverySchedule: Hashable, Sendable {
+    /// How long the first wait is.
     public static let firstWaitNanoseconds: UInt64 = 10_000_000
+    /// How long none is longer than.
     public static let waitNanosecondsMax: UInt64 = 1_000_000_000
 
     private let addressCount: Int

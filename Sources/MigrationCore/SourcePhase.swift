@@ -8,6 +8,7 @@
 /// 10.2 and later run the guest again when the link fails in `postcopy-device`; this source does
 /// not, because the destination's commit may be lost with the link.
 public enum SourcePhase: Hashable, Sendable {
+    /// Nothing was begun.
     case none
     /// The head is written and PONG 1 is awaited; the user may have asked for the switch already.
     case setup(startRequested: Bool)
@@ -25,6 +26,7 @@ public enum SourcePhase: Hashable, Sendable {
     case postcopyActive
     /// The end of the stream is written and SHUT is awaited.
     case completing
+    /// Every page is at the destination, which has said so.
     case completed
     /// The link is down; the guest runs at the destination or nowhere.
     case paused(PausePoint)
@@ -45,7 +47,9 @@ public enum SourcePhase: Hashable, Sendable {
 
     /// How far a source had come when it paused; what it heard since is added.
     public enum PausePoint: Hashable, Sendable {
+        /// The destination has not said that it runs the guest.
         case beforeCommit
+        /// It has said so.
         case afterCommit
         /// Every page and the end of the stream were written.
         case afterEnd
@@ -81,8 +85,11 @@ public enum SourcePhase: Hashable, Sendable {
 
 /// Why the guest runs at the source again.
 public enum SourceFailure: Hashable, Sendable, CustomStringConvertible {
+    /// The link broke before the package.
     case linkLost
+    /// Something took too long before the package.
     case deadlinePassed
+    /// The destination broke the protocol.
     case peerMisbehaved
     /// Writes of the running guest can no longer be told.
     case trackingFailed

@@ -14,6 +14,7 @@ public enum SwitchoverCost {
     /// A second in which pages are owed: every vCPU may stand in a missing page at any moment, so that
     /// it is priced as if all did. They do less, but a link lost now takes the guest down with it.
     public static let postcopySecond = 1.0
+    /// A second in which the guest stands still.
     public static let downtimeSecond = 1.0
     /// Discards, the package, and the burst of faults when all vCPUs start on cold memory at once:
     /// tens of milliseconds. It makes completing the better of two equals, which owes nothing.

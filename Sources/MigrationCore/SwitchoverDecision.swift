@@ -1,5 +1,6 @@
 /// That a precopy ends now, how, and why.
 public struct SwitchoverDecision: Equatable, Sendable, CustomStringConvertible {
+    /// How a precopy ends.
     public enum Ending: Equatable, Sendable {
         /// The guest stops and the rest is sent: nothing is owed.
         case completesPrecopy
@@ -7,9 +8,13 @@ public struct SwitchoverDecision: Equatable, Sendable, CustomStringConvertible {
         case postcopy
     }
 
+    /// Which rule ended it.
     public enum Rule: String, CaseIterable, Sendable, CustomStringConvertible {
+        /// Somebody asked for postcopy.
         case byHand = "by-hand"
+        /// The time that it was allowed is over.
         case afterTime = "after-time"
+        /// So are the rounds.
         case afterRounds = "after-rounds"
         /// The rest can be sent within the downtime limit.
         case fitsDowntime = "fits-downtime"
@@ -19,8 +24,11 @@ public struct SwitchoverDecision: Equatable, Sendable, CustomStringConvertible {
         public var description: String { rawValue }
     }
 
+    /// How it ends.
     public let ending: Ending
+    /// Why.
     public let rule: Rule
+    /// The figures that it was decided on.
     public let observation: PrecopyObservation
     /// `nil` while no bandwidth is known.
     public let prediction: SwitchoverPrediction?

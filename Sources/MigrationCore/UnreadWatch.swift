@@ -6,6 +6,7 @@ public struct UnreadWatch: Hashable, Sendable {
     private var grewAtNanoseconds: UInt64 = 0
     private var silentLooks = 0
 
+    /// Nothing seen yet.
     public init() {}
 
     /// Looks again; answers whether nothing has come for as long as the limit. Once is not enough: the

@@ -8,8 +8,10 @@ public final class AtomicWords: @unchecked Sendable {
     // SAFETY: the pointer is set once, covers `count` initialized atomics and is freed in `deinit`;
     // every access is checked against `count`.
     private let words: UnsafeMutablePointer<Atomic<UInt64>>
+    /// How many words there are.
     public let count: Int
 
+    /// So many words, all of one value.
     public init(count: Int, repeating value: UInt64) {
         precondition(count >= 0)
         self.count = count

@@ -2,7 +2,9 @@
 public enum GeometryError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The wire names a block with one length byte, so 1 to 255 bytes of UTF-8.
     case nameLength(Int)
+    /// A block of no bytes.
     case emptyBlock(name: String)
+    /// A block that ends inside a host page.
     case notWholePages(name: String, lengthBytes: UInt64, pageBytes: UInt64)
     /// Offsets and lengths of a block are kept as signed counts of pages.
     case tooLong(name: String, lengthBytes: UInt64)
@@ -36,6 +38,7 @@ public struct BlockGeometry: Equatable, Sendable {
     /// The longest block, 2^47 bytes: the user half of an x86_64 or aarch64 address space.
     public static let lengthBytesMax: UInt64 = 1 << 47
 
+    /// A block of whole host pages.
     public init(
         name: String, lengthBytes: UInt64, hostPage: PageSize
     ) throws(GeometryError) {
@@ -54,7 +57,9 @@ public struct BlockGeometry: Equatable, Sendable {
         self.hostPage = hostPage
     }
 
+    /// Its length in the stream's pages.
     public var targetPageCount: Int { Int(lengthBytes >> UInt64(PageSize.target.shift)) }
+    /// Its length in the kernel's pages.
     public var hostPageCount: Int { Int(lengthBytes >> UInt64(hostPage.shift)) }
 
     /// All host pages of the block.

@@ -5,9 +5,11 @@
 /// pages its bits must be canonical (all set or all clear within a host page) before claims begin.
 /// Source: `RAMBlock.bmap` and `ram_save_host_page` of QEMU.
 public struct DirtyBitmap: Sendable {
+    /// The block whose pages it holds.
     public let block: BlockGeometry
     let pages: PageBitmap
 
+    /// All pages of the block, dirty or clean.
     public init(block: BlockGeometry, allDirty: Bool) {
         self.block = block
         pages = PageBitmap(pageCount: block.targetPageCount, allSet: allDirty)

@@ -17,6 +17,7 @@ public struct DirtyRuns: ~Copyable, Sendable {
     /// it and one of a run that ends with the block.
     public static let boundsMin = 1 + lineBounds + 1
 
+    /// The runs of a bitmap from its beginning.
     public init(of bitmap: DirtyBitmap) { pages = bitmap.pages }
 
     /// Overwrites the start of `bounds` with the next runs: the first page of each and the page behind

@@ -5,10 +5,12 @@ public import Synchronization
 /// Threads: any may claim. While a recovery learns what is owed nobody claims.
 /// Source: `RAMBlock.bmap`, `migration_dirty_pages` of QEMU (`migration/ram.c`).
 public final class OwedPages: Sendable {
+    /// What is owed, by block.
     public let bitmaps: [DirtyBitmap]
     /// Target pages that nobody has claimed. Relaxed: it orders nothing.
     public let remaining: Atomic<Int>
 
+    /// What the bitmaps hold, which is so many pages.
     public init(_ bitmaps: [DirtyBitmap], remaining: Int) {
         self.bitmaps = bitmaps
         self.remaining = Atomic(remaining)
@@ -51,6 +53,7 @@ public struct SendCursor: Hashable, Sendable {
     /// A target page of that block.
     var page = 0
 
+    /// At the first page of the first block.
     public init() {}
 
     /// Goes on behind a host page: what a guest touches next is often near.

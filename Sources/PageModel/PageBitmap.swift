@@ -3,9 +3,11 @@
 /// The unit (target page, host page, chunk of pages) is the user's; `ReceivedBitmap`, `DirtyBitmap` and
 /// `ClearBitmap` fix it.
 public final class PageBitmap: Sendable {
+    /// How many pages there are.
     public let pageCount: Int
     let words: AtomicWords
 
+    /// So many pages, all in the set or none.
     public init(pageCount: Int, allSet: Bool) {
         precondition(pageCount >= 0)
         self.pageCount = pageCount
@@ -15,6 +17,7 @@ public final class PageBitmap: Sendable {
         }
     }
 
+    /// Whether a page is in the set.
     public func contains(_ page: Int) -> Bool {
         precondition(page >= 0 && page < pageCount)
         return words.load(page >> 6) & (1 << UInt64(page & 63)) != 0
@@ -80,6 +83,7 @@ public final class PageBitmap: Sendable {
         for index in 0..<words.count { words.subtract(other.words.load(index), at: index) }
     }
 
+    /// How many pages are in it. It reads the whole set.
     public var setCount: Int {
         var count = 0
         for index in 0..<words.count { count += words.load(index).nonzeroBitCount }

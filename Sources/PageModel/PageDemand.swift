@@ -14,6 +14,7 @@ public final class PageDemand: Sendable {
     /// Host pages that are not here. Relaxed: it orders nothing.
     public let missing: Atomic<Int>
 
+    /// Blocks of which so many host pages are missing.
     public init(blocks: [BlockGeometry], missing: Int) {
         self.blocks = blocks
         received = blocks.map(ReceivedBitmap.init(block:))

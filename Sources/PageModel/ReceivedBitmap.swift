@@ -7,11 +7,13 @@ public struct ReceivedBitmap: Sendable {
     let pages: PageBitmap
     let pagesPerHostPage: Int
 
+    /// A block of which nothing was received.
     public init(block: BlockGeometry) {
         pages = PageBitmap(pageCount: block.hostPageCount, allSet: false)
         pagesPerHostPage = block.hostPage.targetPages
     }
 
+    /// Whether a page was placed.
     public func contains(_ page: HostPageIndex) -> Bool { pages.contains(page.rawValue) }
 
     /// Marks `range` placed; answers how many were not yet.
@@ -40,5 +42,6 @@ public struct ReceivedBitmap: Sendable {
         }
     }
 
+    /// How many pages were placed. It reads the whole bitmap.
     public var placedCount: Int { pages.setCount }
 }

@@ -5,6 +5,7 @@
 public struct RequestedPages: Sendable {
     private let pages: PageBitmap
 
+    /// A block of which nothing was asked for.
     public init(block: BlockGeometry) {
         pages = PageBitmap(pageCount: block.hostPageCount, allSet: false)
     }
@@ -19,7 +20,9 @@ public struct RequestedPages: Sendable {
             .map(HostPageIndex.init(rawValue:))
     }
 
+    /// Whether a page was asked for.
     public func contains(_ page: HostPageIndex) -> Bool { pages.contains(page.rawValue) }
 
+    /// Forgets that a page was asked for.
     public func remove(_ page: HostPageIndex) { pages.remove(page.rawValue) }
 }

@@ -44,9 +44,12 @@ public struct HostPageIndex: RawRepresentable, Hashable, Comparable, Sendable {
 
 /// A host page of a named block: what faults, what is requested and what is placed.
 public struct HostPage: Hashable, Sendable {
+    /// The block that it is in.
     public let block: BlockIndex
+    /// Which page of that.
     public let page: HostPageIndex
 
+    /// A page of a block, which need not exist.
     public init(block: BlockIndex, page: HostPageIndex) {
         self.block = block
         self.page = page
@@ -61,7 +64,9 @@ public struct PageSize: Hashable, Comparable, Sendable {
     /// The unit of the stream. It is 4096 bytes for every guest that this library serves; the flags
     /// of a page record live below it.
     public static let target = PageSize(shift: 12)
+    /// 2 MiB.
     public static let size2MiB = PageSize(shift: 21)
+    /// 1 GiB.
     public static let size1GiB = PageSize(shift: 30)
 
     private init(shift: Int) { self.shift = shift }
@@ -74,11 +79,13 @@ public struct PageSize: Hashable, Comparable, Sendable {
         self.init(shift: shift)
     }
 
+    /// The size in bytes.
     public var bytes: UInt64 { 1 << UInt64(shift) }
 
     /// How many target pages make one page of this size.
     public var targetPages: Int { 1 << (shift - PageSize.target.shift) }
 
+    /// Whether a number of bytes is a multiple of the size.
     public func divides(_ byteCount: UInt64) -> Bool { byteCount & (bytes - 1) == 0 }
 
     public static func < (left: PageSize, right: PageSize) -> Bool { left.shift < right.shift }

@@ -7,6 +7,7 @@ internal import PageModel
 public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The name stands behind a length in the stream's head: at most 255 bytes.
     case machineTypeTooLong(bytes: Int)
+    /// A guest without RAM blocks.
     case noMemory
     /// A block is known by its name alone.
     case repeatedBlock(String)

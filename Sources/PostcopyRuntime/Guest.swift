@@ -5,6 +5,7 @@ public import PageModel
 public struct GuestError: Error, Equatable, Sendable, CustomStringConvertible {
     public let description: String
 
+    /// A reason in the words of the guest.
     public init(_ description: String) { self.description = description }
 }
 
@@ -16,6 +17,7 @@ public struct StreamIdentity: Equatable, Sendable {
     /// The id of the section `ram`: not 0, and no device's.
     public let ramSection: UInt32
 
+    /// That of a guest of this library's own, unless said otherwise.
     public init(configuration: [UInt8] = [], ramSection: UInt32 = 1) {
         self.configuration = configuration
         self.ramSection = ramSection

@@ -73,11 +73,13 @@ public struct MigrationOptions: Sendable {
     /// of this library, or a QEMU that allows both.
     public var ignoresShared = false
 
+    /// Everything as its documentation says.
     public init() {}
 }
 
 /// How a migration goes on whose link broke.
 public struct RecoveryOptions: Sendable {
+    /// What follows when the link breaks.
     public enum Mode: String, CaseIterable, Sendable {
         /// `run` returns when the migration has paused.
         case none
@@ -88,6 +90,7 @@ public struct RecoveryOptions: Sendable {
         case automatic = "auto"
     }
 
+    /// What follows when the link breaks.
     public var mode = Mode.automatic
 
     /// Source: where else the destination may be reached, tried in turn behind the first address.
@@ -96,6 +99,7 @@ public struct RecoveryOptions: Sendable {
     /// For how long a source comes back by itself: longer than a switch or a router takes to restart.
     public var lastingNanoseconds: UInt64 = 300_000_000_000
 
+    /// By itself, for five minutes.
     public init() {}
 }
 
@@ -133,5 +137,6 @@ public struct PrecopyOptions: Sendable {
     /// Slows the guest's vCPUs where more is dirtied than sent; `nil`: never.
     public var autoConverge: AutoConverge.Settings?
 
+    /// At once, ended by the automatic rule.
     public init() {}
 }

@@ -33,8 +33,10 @@ public struct PrecopyProgress: Equatable, Sendable {
     public var dirtyPagesPerSecond: UInt64 = 0
     /// How long the guest would stop if the rest were sent now. QEMU: `expected-downtime`.
     public var expectedDowntimeNanoseconds: UInt64?
+    /// How much the vCPUs are throttled now.
     public var throttlePercent: UInt64 = 0
 
+    /// Nothing known yet.
     public init() {}
 }
 

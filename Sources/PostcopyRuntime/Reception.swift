@@ -5,6 +5,7 @@ internal import Synchronization
 
 /// A source that has connected and said what guest it has.
 public struct IncomingStream: ~Copyable, Sendable {
+    /// The guest, in the source's own words.
     public let introduction: StreamIntroduction
     /// Where its other channels will connect.
     let door: Door
@@ -14,10 +15,15 @@ public struct IncomingStream: ~Copyable, Sendable {
 
 /// Why a source's guest cannot be taken, before anything was made for it.
 public enum ReceptionError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// Nobody can be taken in.
     case channel(ChannelError)
+    /// What came is no migration.
     case wire(WireError)
+    /// The link broke.
     case link(Errno)
+    /// The source did not say in time what it has.
     case silent(milliseconds: UInt64)
+    /// The source is a QEMU that has postcopy off.
     case postcopyOff
 
     public var description: String {
@@ -40,6 +46,7 @@ public final class Reception: Sendable {
     private let flag: EventFlag
     private let isCancelled = Atomic(false)
 
+    /// A wait that has not begun.
     public init() throws(Errno) { flag = try EventFlag() }
 
     /// Ends a wait.

@@ -5,6 +5,7 @@ public struct LinkBreak: Equatable, Sendable {
     public internal(set) var problem: String
     /// When the peer was last heard on any channel.
     public internal(set) var heardAtNanoseconds: UInt64
+    /// When the migration paused.
     public internal(set) var pausedAtNanoseconds: UInt64
     /// Source: connections that were tried. Destination: sources that were let in.
     public internal(set) var attempts = 0
@@ -39,6 +40,7 @@ public struct RecoveryProgress: Equatable, Sendable {
     /// Destination, once it has failed: for whom it stays.
     public var farewell: Farewell?
 
+    /// No breaks yet.
     public init() {}
 
     /// A screen or two.
@@ -72,7 +74,10 @@ public struct Farewell: Equatable, Sendable {
 
 /// Pages of one block that are not here.
 public struct MissingPages: Equatable, Sendable {
+    /// The name of the block.
     public let block: String
+    /// How many are missing.
     public let hostPages: Int
+    /// The same in bytes.
     public let bytes: UInt64
 }

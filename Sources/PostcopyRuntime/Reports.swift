@@ -4,7 +4,9 @@ public import PageModel
 
 /// A status and when it was entered, on the monotonic clock of its host.
 public struct StatusChange: Equatable, Sendable {
+    /// What was entered.
     public let status: MigrationStatus
+    /// When, on the monotonic clock of this host.
     public let atNanoseconds: UInt64
 }
 
@@ -17,27 +19,36 @@ public struct SentBytes: Equatable, Sendable {
     /// From then on.
     public var postcopy: UInt64 = 0
 
+    /// Nothing sent yet.
     public init() {}
 
+    /// All of them.
     public var total: UInt64 { precopy + downtime + postcopy }
 }
 
 /// What the source did and how it ended.
 public struct SourceReport: Sendable {
+    /// How it ended.
     public internal(set) var status = MigrationStatus.none
     /// What went wrong and what it means, in one line; `nil` when it completed.
     public internal(set) var problem: String?
     /// Whether the guest is left running at this side.
     public internal(set) var guestRunsHere = true
+    /// The statuses that it went through: the first 64 and the latest.
     public internal(set) var changes: [StatusChange] = []
+    /// When the run began.
     public internal(set) var startedAtNanoseconds: UInt64 = 0
+    /// When it had ended.
     public internal(set) var endedAtNanoseconds: UInt64 = 0
+    /// When the guest was asked to stop; `nil` when it never stopped.
     public internal(set) var guestStoppedAtNanoseconds: UInt64?
     /// When the destination's word arrived that it runs the guest.
     public internal(set) var committedAtNanoseconds: UInt64?
+    /// The figures at the end.
     public internal(set) var progress = SourceProgress()
     /// Bytes that huge pages mapped at the start, as `GuestRAM.hugeBytes` counts them.
     public internal(set) var hugeBytesAtStart: UInt64?
+    /// What the destination had to drop.
     public internal(set) var discards = DiscardTotals()
     /// `nil` when memory moved only after the guest.
     public internal(set) var precopy: PrecopyReport?
@@ -67,14 +78,17 @@ public struct SourceReport: Sendable {
 
 /// Where a source stands; cheap to ask at any time, from any thread.
 public struct SourceProgress: Equatable, Sendable {
+    /// Where it stands.
     public var status = MigrationStatus.none
     /// All that the guest uses of the memory that is sent, in target pages.
     public var totalPages = 0
     /// Target pages not yet claimed by a sender.
     public var remainingPages = 0
+    /// Bytes written to all channels.
     public var sentBytes = SentBytes()
-    /// Target pages sent as content and as zero.
+    /// Target pages sent as content.
     public var normalPages: UInt64 = 0
+    /// Target pages sent as zero.
     public var zeroPages: UInt64 = 0
     /// Target pages sent because somebody waited for them; part of the two above.
     public var urgentPages: UInt64 = 0
@@ -86,27 +100,36 @@ public struct SourceProgress: Equatable, Sendable {
     public var releasedBytes: UInt64 = 0
     /// `nil` without precopy.
     public var precopy: PrecopyProgress?
+    /// What became of its link.
     public var recovery = RecoveryProgress()
 
+    /// Of a source that has not begun.
     public init() {}
 }
 
 /// What the destination did and how it ended.
 public struct DestinationReport: Sendable {
+    /// How it ended.
     public internal(set) var status = MigrationStatus.none
     /// What went wrong and what it means, in one line; `nil` when it completed.
     public internal(set) var problem: String?
     /// Whether the guest runs at this side (its threads may wait for pages when paused).
     public internal(set) var guestRunsHere = false
+    /// The statuses that it went through: the first 64 and the latest.
     public internal(set) var changes: [StatusChange] = []
+    /// When every page was here, or it had ended otherwise.
     public internal(set) var endedAtNanoseconds: UInt64 = 0
+    /// When the guest was told to run; `nil` when it was not.
     public internal(set) var guestRunningAtNanoseconds: UInt64?
+    /// The figures at the end.
     public internal(set) var progress = DestinationProgress()
+    /// How long its vCPUs waited for pages; `nil` when no source came.
     public internal(set) var blocktime: BlocktimeReport?
     /// Blocks of which pages are missing, with how many host pages.
     public internal(set) var missing: [MissingPages] = []
     /// Faults of the kernel itself could be served as well.
     public internal(set) var faultOrigin = ""
+    /// How its memory is mapped.
     public internal(set) var memory = MemoryReport()
     /// Links that broke once the guest may have moved.
     public internal(set) var breaks: [LinkBreak] = []
@@ -131,21 +154,29 @@ public struct MemoryReport: Equatable, Sendable {
 
 /// Where a destination stands; cheap to ask at any time, from any thread.
 public struct DestinationProgress: Equatable, Sendable {
+    /// Where it stands.
     public var status = MigrationStatus.none
+    /// All that the guest uses, in host pages.
     public var totalHostPages = 0
+    /// Host pages that are not here yet.
     public var missingHostPages = 0
+    /// Bytes read from all channels.
     public var receivedBytes: UInt64 = 0
-    /// Target pages placed by the stream, and by the urgent channel.
+    /// Target pages placed by the stream.
     public var backgroundPages: UInt64 = 0
+    /// Target pages placed by the urgent channel.
     public var urgentPages: UInt64 = 0
     /// Of both, those that were zero and placed as such.
     public var zeroPages: UInt64 = 0
     /// Page requests sent, and threads seen waiting for a page.
     public var requests: UInt64 = 0
+    /// Threads seen waiting for a page.
     public var faults: UInt64 = 0
     /// Migrations that connected while this one ran, and were turned away.
     public var otherMigrations: UInt64 = 0
+    /// What became of its link.
     public var recovery = RecoveryProgress()
 
+    /// Of a destination that has not begun.
     public init() {}
 }

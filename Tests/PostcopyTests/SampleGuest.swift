@@ -50,7 +50,9 @@ final class SampleGuest: Guest {
     }
 
     /// Gives every page content of its own.
-    func fill() { each { ram, block, page in ram.storeWord(Self.word(block, page), at: page << 12) } }
+    func fill() {
+        each { ram, block, page in ram.storeWord(Self.word(block, page), at: page << 12) }
+    }
 
     /// Pages that do not hold what `fill` gave them.
     var wrongPages: Int {
