@@ -9,7 +9,7 @@ SWIFT_SOURCES := $(wildcard Sources Tests examples Package.swift)
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run test examples bench bench-qemu simulate simulate-mutants lint format build clean deps test-deps
+.PHONY: help run test examples docs bench bench-qemu simulate simulate-mutants lint format build clean deps test-deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -24,8 +24,10 @@ test: test-deps lint ## lint, build and run every test; the last line counts the
 	@.ci/test $(ARGS)
 
 examples: deps ## build and run every example
-	@swift build -c release --product kvm
-	@.build/release/kvm run --times 3 --breaks 1
+	@.ci/examples $(ARGS)
+
+docs: deps ## convert the library's documentation; .build/docs is what a browser shows
+	@.ci/docs
 
 bench: deps ## measure, beside the floor of this machine
 	@swift build -c release --product postcopy-bench

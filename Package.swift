@@ -69,6 +69,9 @@ let package = Package(
             name: "kvm", dependencies: ["Postcopy", "KVMGuest"], path: "examples/kvm",
             exclude: ["guest"], swiftSettings: house),
         .executableTarget(
+            name: "tutorial", dependencies: ["Postcopy"], path: "examples/tutorial",
+            swiftSettings: house),
+        .executableTarget(
             name: "PostcopyBench",
             dependencies: [
                 "TestSupport",

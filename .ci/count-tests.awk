@@ -1,5 +1,6 @@
 # Reads the event stream of Swift Testing (version 0) and prints the tests that did not pass, then
-# the closing line. Needs: status, the exit code of `swift test`; ci, "true" where skips are failures.
+# the closing line. Needs: status, the exit code of `swift test`; ci, "true" where skips are failures;
+# first and second, what else has failed, if not empty.
 # Exits with 1 for a run that proves nothing: a failure, no test at all, or a skip in CI.
 #
 # Quotes inside JSON strings are escaped, so no test's name or output can look like a key.
@@ -46,6 +47,8 @@ END {
     if (announced == 0) print "failed: no test ran"
     else if (status != 0 && failed == 0) print "failed: swift test ended with code " status
     if (announced == 0 || status != 0 && failed == 0) failed++
+    if (first != "") { print "failed: " first; failed++ }
+    if (second != "") { print "failed: " second; failed++ }
     if (ci == "true" && skipped > 0) print "failed: in CI no test may be skipped"
     printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
     exit failed > 0 || ci == "true" && skipped > 0

@@ -168,7 +168,7 @@ public struct DestinationProgress: Equatable, Sendable {
     public var urgentPages: UInt64 = 0
     /// Of both, those that were zero and placed as such.
     public var zeroPages: UInt64 = 0
-    /// Page requests sent, and threads seen waiting for a page.
+    /// Page requests sent.
     public var requests: UInt64 = 0
     /// Threads seen waiting for a page.
     public var faults: UInt64 = 0

@@ -23,8 +23,10 @@ struct SourceFile: Sendable {
         [".c", ".h", ".cc", ".cpp", ".hpp", ".S"].contains { path.hasSuffix($0) }
     }
 
-    /// The module a file of `Sources` belongs to.
+    /// The module a file of `Sources` belongs to. What a documentation catalogue shows is compiled
+    /// elsewhere.
     var module: String? {
+        guard !path.contains(".docc/") else { return nil }
         let parts = path.split(separator: "/")
         return parts.count > 2 && parts[0] == "Sources" ? String(parts[1]) : nil
     }

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-private let rules = importRules + textRules + shapeRules
+private let rules = importRules + textRules + shapeRules + documentationRules
 
 /// Reads the repository's own sources and holds them to the rules of the house.
 @Suite("tidy")
