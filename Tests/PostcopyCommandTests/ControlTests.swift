@@ -11,6 +11,7 @@ private final class ToldSide: ControlledSide {
     private struct State {
         var status = MigrationStatus.postcopyPaused
         var calls: [String] = []
+        var limits = MigrationLimits()
     }
 
     private let state = Mutex(State())
@@ -36,6 +37,12 @@ private final class ToldSide: ControlledSide {
     func abandon() -> Bool { note("abandon", when: .postcopyPaused) }
     func recover(at addresses: [ChannelAddress]) throws -> Bool {
         note("recover \(addresses)", when: .postcopyPaused)
+    }
+
+    var limits: MigrationLimits? { state.withLock { $0.limits } }
+    func setLimits(_ change: LimitChange) throws -> Bool {
+        state.withLock { change.apply(to: &$0.limits) }
+        return true
     }
 
     private func note(_ call: String, when possible: MigrationStatus...) -> Bool {
@@ -114,6 +121,38 @@ private func desk(_ side: ToldSide? = nil) -> ControlDesk {
         let typo = ask(#"{"command":"recover","uri":"tpc:a:1"}"#, .postcopyPaused)
         #expect(typo.0.error?.contains("tpc:a:1") == true && typo.1.isEmpty)
         #expect(!ask(#"{"command":"pause","uri":"tcp:a:1"}"#, .postcopyActive).0.ok)
+    }
+
+    @Test("limits are changed one by one while it runs, lifted by a word, and told")
+    func limits() throws {
+        let side = ToldSide(.active)
+        func limit(_ limits: String) -> ControlAnswer {
+            desk(side).answer(Array("{\"command\":\"limit\",\"limits\":\(limits)}".utf8))
+        }
+        #expect(limit(#"{"max-bandwidth":200000000,"downtime-limit-ns":5}"#).ok)
+        #expect(limit(#"{"max-postcopy-bandwidth":7}"#).limits?.maxBandwidth == 200_000_000)
+        let lifted = limit(#"{"max-bandwidth":"none"}"#)
+        #expect(lifted.limits?.maxBandwidth == nil && lifted.limits?.maxPostcopyBandwidth == 7)
+        #expect(lifted.limits?.downtimeLimitNs == 5)
+        let text = StatusText(lifted).text
+        #expect(text.contains("unlimited before the move, 7 B/s after it"), "\(text)")
+        for wrong in [
+            "{}", "null", "7", #"{"max-bandwidth":-1}"#, #"{"max-bandwidth":"fast"}"#,
+            #"{"max-bandwidth":1e30}"#, #"{"max-bandwidth":null}"#,
+        ] {
+            #expect(!limit(wrong).ok, "\(wrong)")
+        }
+        #expect(!desk(side).answer(Array(#"{"command":"limit"}"#.utf8)).ok)
+        #expect(limit(#"{"max-bandwidth":9}"#).limits?.maxPostcopyBandwidth == 7)
+        let over = desk(ToldSide(.completed)).answer(
+            Array(#"{"command":"limit","limits":{"max-bandwidth":9}}"#.utf8))
+        #expect(over.error?.contains("has ended") == true)
+        let there = ControlDesk(.init(command: "receive", side: .destination))
+        let address = try ChannelAddress(parsing: "tcp:127.0.0.1:4444")
+        there.put(ControlledDestination(migration: ToldDestination(), at: address))
+        let refused = there.answer(
+            Array(#"{"command":"limit","limits":{"max-bandwidth":9}}"#.utf8))
+        #expect(refused.error?.contains("are the source's") == true)
     }
 
     @Test("a destination listens where it did when that is asked for, and says where")

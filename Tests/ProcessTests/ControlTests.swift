@@ -27,6 +27,9 @@ import Testing
                 ("recover tcp:127.0.0.1:1", "is not paused"),
                 ("recover tcp:127.0.0.1", "port is missing"), ("recover tpc:a:1", "tpc:a:1"),
                 ("abandon", "is not paused"), ("abandon --side destination", "is not paused"),
+                ("limit", "nothing to change"), ("limit --max-bandwidth 0", "nothing arrives"),
+                ("limit --max-bandwidth 1G --side destination", "the source's"),
+                ("limit --downtime-limit 0", "a downtime limit of 0"),
                 ("pause --pid 1", "process 1"), ("status --pid 1 --control a", "one of them"),
                 ("status --control \(place.path("nothing"))", "no migration listens"),
             ] {
@@ -35,6 +38,24 @@ import Testing
             command.signal(SIGTERM)
             #expect(command.end(within: 20).status == 130)
             #expect(place.controlSockets.isEmpty)
+        }
+    }
+
+    @Test("limits are changed while it runs, and in force from then on")
+    func limited() throws {
+        try inPlace { place in
+            let command = try waitingRun(["--max-bandwidth", "1"], in: place)
+            let told = try ask(["limit", "--max-postcopy-bandwidth", "1GB/s"], in: place)
+            #expect(told.status == 0 && told.output.contains("is limited: 1 B/s"), "\(told)")
+            // With the first limit the workload would stay for a year.
+            let lifted = try ask(["limit", "--max-bandwidth", "none"], in: place)
+            #expect(lifted.status == 0 && lifted.output.contains("unlimited"), "\(lifted)")
+            let status = try ask(["status"], in: place)
+            #expect(status.output.contains("limits"), "\(status)")
+            command.signal(SIGUSR1)
+            let ended = command.end(within: 60)
+            #expect(ended.status == 0, "\(ended)")
+            #expect(ended.number("verify", "mismatches") == 0)
         }
     }
 

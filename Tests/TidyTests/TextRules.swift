@@ -11,7 +11,8 @@ let unsafePlaces = [
 let citableHosts: Set = [
     "github.com", "gitlab.com", "www.apache.org", "www.swift.org", "swift.org", "docs.swift.org",
     "www.kernel.org", "docs.kernel.org", "git.kernel.org", "lore.kernel.org", "lwn.net",
-    "man7.org", "www.w3.org", "www.qemu.org", "qemu.org", "patchew.org", "doi.org", "www.usenix.org",
+    "man7.org", "www.qemu.org", "qemu.org", "patchew.org", "doi.org", "www.usenix.org",
+    "www.w3.org",
 ]
 
 /// Written in pieces, so that the rule can be applied to this file as well.
