@@ -64,21 +64,24 @@ extension GuestRAM {
         allowsLargerHostPages: Bool = false
     ) throws(RAMError) {
         if let usedBytes { try Self.check(usedBytes, of: geometry) }
-        let (end, overflow) = address.rawValue.addingReportingOverflow(geometry.lengthBytes)
-        guard !overflow else {
-            throw .givenMapping(block: geometry.name, .nothing, atAddress: address.rawValue)
-        }
-        let found: MappedRange
+        let found = try MappedRange.whole(of: geometry, at: address)
         do throws(MappedRange.Refusal) {
-            found = try MappedRange(address..<HostAddress(rawValue: end))
             try found.check(
                 geometry, at: address, declared: backing, allowsLarger: allowsLargerHostPages)
-        } catch {
-            throw .givenMapping(block: geometry.name, error.problem, atAddress: error.address)
-        }
+        } catch { throw error.named(geometry) }
         try self.init(
             given: geometry, at: address, backing: found.backing, origin: found.origin,
             usedBytes: usedBytes, guestPhysicalAddress: guestPhysicalAddress)
+    }
+
+    /// Whether memory that the program mapped is still there, and of the same kind.
+    /// - Throws: `RAMError.givenMapping`, which names the place.
+    package func checkMapping() throws(RAMError) {
+        guard isGiven else { return }
+        let found = try MappedRange.whole(of: geometry, at: address)
+        do throws(MappedRange.Refusal) {
+            try found.check(geometry, at: address, declared: backing, allowsLarger: true)
+        } catch { throw error.named(geometry) }
     }
 
     /// Whether the program mapped it, and not this library.

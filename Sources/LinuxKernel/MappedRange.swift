@@ -8,6 +8,10 @@ struct MappedRange {
     struct Refusal: Error {
         let problem: MappingProblem
         let address: UInt64
+
+        func named(_ geometry: BlockGeometry) -> RAMError {
+            .givenMapping(block: geometry.name, problem, atAddress: address)
+        }
     }
 
     /// One mapping, as far as it matters here.
@@ -21,7 +25,20 @@ struct MappedRange {
 
     private let mapping: Mapping
 
-    init(_ addresses: Range<HostAddress>) throws(Refusal) {
+    /// What lies where a block is to be.
+    static func whole(
+        of geometry: BlockGeometry, at address: HostAddress
+    ) throws(RAMError) -> MappedRange {
+        let (end, overflow) = address.rawValue.addingReportingOverflow(geometry.lengthBytes)
+        guard !overflow else {
+            throw .givenMapping(block: geometry.name, .nothing, atAddress: address.rawValue)
+        }
+        do throws(Refusal) {
+            return try MappedRange(address..<HostAddress(rawValue: end))
+        } catch { throw error.named(geometry) }
+    }
+
+    private init(_ addresses: Range<HostAddress>) throws(Refusal) {
         let (start, end) = (addresses.lowerBound.rawValue, addresses.upperBound.rawValue)
         var found: Mapping?
         var next = start

@@ -101,6 +101,9 @@ final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable 
 
     private func takeMemory() throws(StartRefusal) {
         guard session.hasSameMemory else { throw .memoryChanged }
+        for ram in session.memory {
+            do throws(RAMError) { try ram.checkMapping() } catch { throw .memory(error) }
+        }
         var taken: [GuestRAM] = []
         for ram in session.memory {
             guard ram.take() else {

@@ -9,6 +9,8 @@ public enum StartRefusal: Error, Equatable, Sendable, CustomStringConvertible {
     case memoryInUse(block: String)
     /// The guest has other RAM blocks than when the source or destination was made.
     case memoryChanged
+    /// Memory that the program mapped itself is not there any more, or not as it was.
+    case memory(RAMError)
     /// The process may have no more threads.
     case noThread(Errno)
 
@@ -25,6 +27,7 @@ public enum StartRefusal: Error, Equatable, Sendable, CustomStringConvertible {
         case .memoryChanged:
             "the guest has other RAM blocks than when this was made: make another source or "
                 + "destination for it"
+        case .memory(let error): "\(error)"
         case .noThread(let error):
             "no thread for the migration: \(error); allow the process more (ulimit -u, pids.max of "
                 + "its control group)"

@@ -1,0 +1,121 @@
+import Glibc
+import Postcopy
+import TestSupport
+import Testing
+
+/// Guests in memory that the embedder mapped itself.
+@Suite struct GivenMemoryTests {
+    /// 8 MiB that this test maps and unmaps.
+    final class Mapping {
+        static let lengthBytes = 8 << 20
+        let address: HostAddress
+
+        init(_ kind: Int32) throws {
+            let start = unsafe mmap(
+                nil, Self.lengthBytes, PROT_READ | PROT_WRITE, kind | MAP_ANONYMOUS, -1, 0)
+            let isMapped = unsafe start != MAP_FAILED
+            try #require(isMapped)
+            address = HostAddress(rawValue: UInt64(UInt(bitPattern: start)))
+        }
+
+        func block() throws -> GuestRAM {
+            try unsafe GuestRAM(
+                BlockGeometry(
+                    name: "given", lengthBytes: UInt64(Self.lengthBytes),
+                    hostPage: HostMemory.pageSize), mapping: address)
+        }
+
+        func unmap() {
+            _ = unsafe munmap(
+                UnsafeMutableRawPointer(bitPattern: UInt(address.rawValue)), Self.lengthBytes)
+        }
+    }
+
+    @Test(
+        "memory of its own moves to memory of its own, private or shared",
+        arguments: [
+            (MAP_PRIVATE, MAP_PRIVATE), (MAP_SHARED, MAP_SHARED), (MAP_PRIVATE, MAP_SHARED),
+        ])
+    func moved(from: Int32, to: Int32) throws {
+        let (here, there) = (try Mapping(from), try Mapping(to))
+        defer {
+            here.unmap()
+            there.unmap()
+        }
+        for hasPrecopy in [false, true] {
+            let (source, guest) = try Self.ends(here, there, hasPrecopy: hasPrecopy)
+            try source.ended().get()
+            #expect(eventually { guest.isRunning && guest.wrongPages == 0 })
+        }
+        // It is still this test's.
+        #expect(try there.block().loadWord(at: 0) != 0)
+    }
+
+    /// A migration that is under way between two mappings.
+    private static func ends(
+        _ here: Mapping, _ there: Mapping, hasPrecopy: Bool
+    ) throws -> (MigrationSource, SampleGuest) {
+        let from = SampleGuest([try here.block()])
+        from.fill()
+        from.resume()
+        let to = SampleGuest([try there.block()])
+        var options = MigrationOptions()
+        if hasPrecopy { options.precopy = PrecopyOptions() }
+        let source = try MigrationSource(guest: from, options: options)
+        if !hasPrecopy { source.startPostcopy() }
+        let listener = try Listener(at: .tcp(host: "127.0.0.1", port: 0))
+        let address = listener.address
+        try MigrationDestination(guest: to, options: options).start(on: listener)
+        try source.start(to: address)
+        return (source, to)
+    }
+
+    @Test("memory that was unmapped before the start is refused there")
+    func unmapped() throws {
+        let mapping = try Mapping(MAP_PRIVATE)
+        let guest = SampleGuest([try mapping.block()])
+        let source = try MigrationSource(guest: guest)
+        let destination = try MigrationDestination(guest: SampleGuest([try mapping.block()]))
+        mapping.unmap()
+        let start = mapping.address.rawValue
+        let refusal = StartRefusal.memory(
+            .givenMapping(block: "given", .nothing, atAddress: start))
+        #expect(throws: refusal) { try source.start(to: .unix(path: "/nowhere")) }
+        #expect(throws: refusal) {
+            try destination.start(on: Listener(at: .tcp(host: "127.0.0.1", port: 0)))
+        }
+        #expect(refusal.description.contains("nothing is mapped"))
+    }
+
+    @Test("memory that a destination loses while pages come is noticed, and ends nothing else")
+    func lost() throws {
+        let mapping = try Mapping(MAP_PRIVATE)
+        var sends = MigrationOptions()
+        sends.maxPostcopyBandwidth = 1 << 20
+        sends.recovery.mode = .none
+        var receives = MigrationOptions()
+        receives.recovery.mode = .none
+        let block = try mapping.block()
+        let source: MigrationSource
+        do {
+            let from = SampleGuest([try GuestRAM(block.geometry, backing: .anonymous)])
+            from.fill()
+            from.resume()
+            source = try MigrationSource(guest: from, options: sends)
+        }
+        let destination = try MigrationDestination(guest: SampleGuest([block]), options: receives)
+        let listener = try Listener(at: .tcp(host: "127.0.0.1", port: 0))
+        let address = listener.address
+        try destination.start(on: listener)
+        source.startPostcopy()
+        try source.start(to: address)
+        #expect(eventually { destination.progress.backgroundPages > 4 })
+        mapping.unmap()
+        let received = try destination.ended()
+        #expect(received.status == .postcopyPaused, "\(received.status)")
+        #expect(received.problem != nil)
+        #expect(throws: MigrationFailure.self) { try received.get() }
+        _ = try source.ended()
+        destination.abandonGuest()
+    }
+}
