@@ -26,8 +26,11 @@ public struct StreamIdentity: Equatable, Sendable {
 
 /// What the runtime knows of a guest: memory as RAM blocks, device state, and how to stop and start.
 ///
-/// The runtime calls it from its control thread, one call at a time; only `throttle` comes from the
-/// thread that sends, and `makeDirtyTracker` from whoever makes the source.
+/// The runtime calls it from its control thread, one call at a time. Only `pause` and `loadDevices`, which
+/// may take long, have threads of their own; `throttle` comes from the thread that sends, beside any other
+/// call, and `makeDirtyTracker` from whoever makes the source.
+///
+/// A migration holds on to its guest and to the RAM blocks that the guest had when the migration was made.
 public protocol Guest: AnyObject, Sendable {
     /// Named in the stream's head; source and destination must agree.
     var machineType: String { get }
@@ -46,6 +49,9 @@ public protocol Guest: AnyObject, Sendable {
     var faultOrigin: FaultOrigin { get }
 
     /// Stops every vCPU; returns when none runs any more.
+    ///
+    /// One that does not return within `MigrationOptions.pauseNanosecondsMax`, or whose migration ends
+    /// meanwhile, is undone: `resume` follows on the same thread once it has returned.
     func pause()
 
     /// Lets every vCPU run, after `pause` or `loadDevices`.

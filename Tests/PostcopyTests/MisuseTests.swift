@@ -124,9 +124,7 @@ import Testing
         let sent = try ends.source.ended()
         #expect(sent.status == .failed && sent.guest == .here)
         #expect(sent.problem?.contains("did not pause within 200 ms") == true)
-        // It was near the switch, and listens for a source that may not know how it ended.
-        ends.destination.cancel()
-        #expect(try ends.destination.ended().guest == .there)
+        #expect(try ends.destination.endedByCancel().guest == .there)
         #expect(ends.from.pauseCount.load(ordering: .relaxed) == 0)
         // One that stops after all is let run again: nobody else would.
         gate.raise()
@@ -151,6 +149,7 @@ import Testing
         ends.source.cancel()
         let report = try ends.source.ended()
         #expect(report.status == .cancelled && report.guest == .here)
+        #expect(try ends.destination.endedByCancel().guest == .there)
         gate.raise()
         #expect(eventually { ends.from.pauseCount.load(ordering: .relaxed) == 1 })
         #expect(eventually { ends.from.isRunning })
@@ -174,5 +173,6 @@ import Testing
         let report = try during.source.ended()
         #expect(report.status == .failed && report.guest == .here && during.from.isRunning)
         #expect(report.problem?.contains("other RAM blocks") == true)
+        #expect(try during.destination.endedByCancel().guest == .there)
     }
 }

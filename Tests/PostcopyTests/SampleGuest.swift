@@ -129,6 +129,12 @@ extension MigrationDestination {
         guard let output = waiting.output(withinSeconds: 60) else { throw Hang() }
         return try output.get()
     }
+
+    /// Ends one that was near the switch, and listens for a source that may not know how it ended.
+    func endedByCancel() throws -> DestinationReport {
+        cancel()
+        return try ended()
+    }
 }
 
 struct Hang: Error {}

@@ -72,6 +72,23 @@ struct TidyTests {
         #expect(sourceModules(inManifest: text) == ["One", "two", "Three"])
     }
 
+    @Test("the tutorial shows every file of its example, as it is")
+    func tutorial() throws {
+        let files = try Repository.files.get()
+        func texts(in folder: String) -> [String: String] {
+            let found = files.filter { $0.isSwift && $0.path.hasPrefix(folder) }
+            return Dictionary(
+                uniqueKeysWithValues: found.map {
+                    (String($0.path.dropFirst(folder.count)), $0.text)
+                })
+        }
+        let example = texts(in: "examples/tutorial/")
+        #expect(example.count > 3)
+        #expect(texts(in: "Sources/Postcopy/Postcopy.docc/Resources/") == example)
+        let steps = files.filter { $0.path.hasSuffix(".tutorial") }.map(\.text).joined()
+        for name in example.keys { #expect(steps.contains("file: \"\(name)\""), "\(name)") }
+    }
+
     @Test("the top level holds what its reader expects")
     func topLevel() throws {
         #expect(strangers(inTopLevel: try Repository.names()) == [])
