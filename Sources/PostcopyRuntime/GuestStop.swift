@@ -14,6 +14,8 @@ final class GuestStop: Sendable {
     /// - Throws: `EAGAIN` when the process may have no more threads.
     init(of guest: any Guest, raising flag: EventFlag) throws(Errno) {
         let thread = try JoinableThread<Void>(name: "pc-pause") { [self] in
+            // The guest stands still from here on, however busy the host is.
+            preferShortSlices()
             begunAt.store(Monotonic.now(), ordering: .relaxed)
             guest.pause()
             let isWanted = stage.withLock { stage in

@@ -10,9 +10,12 @@ import Testing
         static let lengthBytes = 8 << 20
         let address: HostAddress
 
-        init(_ kind: Int32) throws {
+        /// - Parameter place: where the kernel puts nothing by itself, for one that is unmapped while
+        ///   others map theirs; 0 for anywhere.
+        init(_ kind: Int32, place: UInt = 0) throws {
             let start = unsafe mmap(
-                nil, Self.lengthBytes, PROT_READ | PROT_WRITE, kind | MAP_ANONYMOUS, -1, 0)
+                UnsafeMutableRawPointer(bitPattern: place), Self.lengthBytes,
+                PROT_READ | PROT_WRITE, kind | MAP_ANONYMOUS, -1, 0)
             let isMapped = unsafe start != MAP_FAILED
             try #require(isMapped)
             address = HostAddress(rawValue: UInt64(UInt(bitPattern: start)))
@@ -72,7 +75,7 @@ import Testing
 
     @Test("memory that was unmapped before the start is refused there")
     func unmapped() throws {
-        let mapping = try Mapping(MAP_PRIVATE)
+        let mapping = try Mapping(MAP_PRIVATE, place: 1 << 45)
         let guest = SampleGuest([try mapping.block()])
         let source = try MigrationSource(guest: guest)
         let destination = try MigrationDestination(guest: SampleGuest([try mapping.block()]))
@@ -89,7 +92,7 @@ import Testing
 
     @Test("memory that a destination loses while pages come is noticed, and ends nothing else")
     func lost() throws {
-        let mapping = try Mapping(MAP_PRIVATE)
+        let mapping = try Mapping(MAP_PRIVATE, place: 3 << 44)
         var sends = MigrationOptions()
         sends.maxPostcopyBandwidth = 1 << 20
         sends.recovery.mode = .none

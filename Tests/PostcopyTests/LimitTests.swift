@@ -64,6 +64,23 @@ import Testing
         #expect(report.precopy?.decision?.settings?.downtimeLimitNanoseconds == 2_000_000_000)
     }
 
+    @Test("who changes one limit does not undo what another changes at the same time")
+    func together() throws {
+        let source = try TwoEnds().source
+        let last: UInt64 = 2_000
+        let changes: [@Sendable (inout MigrationLimits, UInt64) -> Void] = [
+            { $0.maxBandwidth = $1 }, { $0.maxPostcopyBandwidth = $1 },
+        ]
+        let threads = try changes.map { change in
+            try Bounded("limiter") {
+                Result { for rate in 1...last { try source.setLimits { change(&$0, rate) } } }
+            }
+        }
+        for thread in threads { try #require(thread.output()).get() }
+        #expect(source.limits.maxBandwidth == last)
+        #expect(source.limits.maxPostcopyBandwidth == last)
+    }
+
     @Test("limits that cannot be are refused by name, and change nothing")
     func refused() throws {
         let ends = try TwoEnds()

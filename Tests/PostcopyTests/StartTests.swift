@@ -82,6 +82,33 @@ import Testing
         }
     }
 
+    @Test("of those who start it at once, one does")
+    func race() throws {
+        let ends = try TwoEnds()
+        let listener = try Listener(at: .tcp(host: "127.0.0.1", port: 0))
+        let (source, address) = (ends.source, listener.address)
+        try ends.destination.start(on: listener)
+        source.startPostcopy()
+        let gate = try EventFlag()
+        let threads = try (0..<8).map { _ in
+            try Bounded("starter") {
+                gate.wait()
+                return Result { () throws(StartRefusal) in try source.start(to: address) }
+            }
+        }
+        gate.raise()
+        var refusals = 0
+        for thread in threads {
+            let result = try #require(thread.output())
+            if case .failure(let refusal) = result {
+                #expect(refusal == .alreadyStarted)
+                refusals += 1
+            }
+        }
+        #expect(refusals == 7)
+        try ends.expectMoved()
+    }
+
     @Test("a session below traps on a second run")
     func secondRun() async {
         await #expect(processExitsWith: .failure) {
