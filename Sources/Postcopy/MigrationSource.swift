@@ -81,7 +81,7 @@ public struct MigrationSource: Sendable {
     ///
     /// It is called on a thread of its own (`pc-watch`), one call at a time, the last once the migration
     /// has ended. It may block: then it is told later, every status all the same, and neither the
-    /// migration nor another observer waits for it. It may call anything of this value but the `wait`s.
+    /// migration nor another observer waits for it. It may call anything of this value.
     /// - Throws: when the process may have no more threads or descriptors.
     @discardableResult
     public func observe(
