@@ -45,8 +45,13 @@ let package = Package(
             dependencies: ["MigrationCore", "StreamWire", "LinuxKernel", "PageModel"],
             swiftSettings: house),
         .target(
+            name: "FaultHandling", dependencies: ["LinuxKernel", "MigrationCore", "PageModel"],
+            swiftSettings: house),
+        .target(
             name: "Postcopy",
-            dependencies: ["PostcopyRuntime", "LinuxKernel", "MigrationCore", "PageModel"],
+            dependencies: [
+                "PostcopyRuntime", "FaultHandling", "LinuxKernel", "MigrationCore", "PageModel",
+            ],
             swiftSettings: house),
         .target(
             name: "TestWorkload",

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -40,6 +42,10 @@ _Static_assert(sizeof(struct uffdio_copy) == 40, "uffdio_copy holds five 64-bit 
 _Static_assert(sizeof(struct uffdio_move) == 40, "uffdio_move holds five 64-bit fields");
 _Static_assert(sizeof(struct uffdio_poison) == 32, "uffdio_poison holds four 64-bit fields");
 _Static_assert(PC_UFFD_EVENT_PAGEFAULT == UFFD_EVENT_PAGEFAULT, "event number");
+_Static_assert(PC_UFFD_EVENT_FORK == UFFD_EVENT_FORK, "event number");
+_Static_assert(PC_UFFD_EVENT_REMAP == UFFD_EVENT_REMAP, "event number");
+_Static_assert(PC_UFFD_EVENT_REMOVE == UFFD_EVENT_REMOVE, "event number");
+_Static_assert(PC_UFFD_EVENT_UNMAP == UFFD_EVENT_UNMAP, "event number");
 _Static_assert((__u64)PC_UFFD_FEATURE_THREAD_ID == UFFD_FEATURE_THREAD_ID, "feature bit");
 _Static_assert((__u64)PC_UFFD_MODE_MINOR == UFFDIO_REGISTER_MODE_MINOR, "mode bit");
 
@@ -138,6 +144,28 @@ int pc_uffd_writeprotect(int uffd, uint64_t start, uint64_t length, int protect)
     return ioctl(uffd, UFFDIO_WRITEPROTECT, &request) == 0 ? 0 : -errno;
 }
 
+static struct pc_uffd_event event_of(const struct uffd_msg *message)
+{
+    struct pc_uffd_event event = {.kind = message->event, .child = -1};
+    switch (message->event) {
+    case UFFD_EVENT_PAGEFAULT:
+        event.address = message->arg.pagefault.address;
+        event.thread = message->arg.pagefault.feat.ptid;
+        event.flags = (uint32_t)message->arg.pagefault.flags;
+        break;
+    case UFFD_EVENT_FORK:
+        event.child = (int32_t)message->arg.fork.ufd;
+        break;
+    case UFFD_EVENT_REMAP:
+        event.address = message->arg.remap.from;
+        break;
+    default: /* REMOVE and UNMAP */
+        event.address = message->arg.remove.start;
+        event.end = message->arg.remove.end;
+    }
+    return event;
+}
+
 int pc_uffd_read(int uffd, struct pc_uffd_event *events, size_t capacity)
 {
     struct uffd_msg messages[PC_UFFD_EVENTS_MAX];
@@ -147,11 +175,24 @@ int pc_uffd_read(int uffd, struct pc_uffd_event *events, size_t capacity)
     if (bytes < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
     int count = (int)(bytes / (ssize_t)sizeof messages[0]);
-    for (int i = 0; i < count; i++) {
-        events[i].kind = messages[i].event;
-        events[i].address = messages[i].arg.pagefault.address;
-        events[i].thread = messages[i].arg.pagefault.feat.ptid;
-        events[i].flags = (uint32_t)messages[i].arg.pagefault.flags;
-    }
+    for (int i = 0; i < count; i++)
+        events[i] = event_of(&messages[i]);
     return count;
+}
+
+int pc_uffd_receive(int uffd)
+{
+    char path[32], name[64] = {0};
+    snprintf(path, sizeof path, "/proc/self/fd/%d", uffd);
+    if (readlink(path, name, sizeof name - 1) < 0)
+        return -errno;
+    if (strcmp(name, "anon_inode:[userfaultfd]") != 0)
+        return -ENOTTY;
+    int flags = fcntl(uffd, F_GETFL);
+    if (flags < 0 || fcntl(uffd, F_SETFL, flags | O_NONBLOCK) != 0)
+        return -errno;
+    struct pollfd entry = {.fd = uffd, .events = POLLIN};
+    if (poll(&entry, 1, 0) < 0)
+        return -errno;
+    return (entry.revents & POLLERR) == 0;
 }

@@ -13,5 +13,6 @@
 #include "pc_socket.h"
 #include "pc_thread.h"
 #include "pc_uffd.h"
+#include "pc_wait.h"
 
 #endif

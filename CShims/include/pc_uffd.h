@@ -32,15 +32,24 @@ enum pc_uffd_mode {
     PC_UFFD_MODE_MINOR = 1 << 2,
 };
 
-/* One page fault. Events of other kinds have their number in `kind` and no meaning in the rest. */
+/* One event. What a kind does not name is 0. */
 struct pc_uffd_event {
-    uint64_t address;
-    uint32_t thread; /* thread id, 0 without PC_UFFD_FEATURE_THREAD_ID */
-    uint32_t flags;  /* UFFD_PAGEFAULT_FLAG_* */
+    uint64_t address; /* of the fault; where a removed, unmapped or moved range started */
+    uint64_t end;     /* REMOVE, UNMAP: where the range ended */
+    uint32_t thread;  /* thread id, 0 without PC_UFFD_FEATURE_THREAD_ID */
+    uint32_t flags;   /* UFFD_PAGEFAULT_FLAG_* */
+    int32_t child;    /* FORK: a descriptor for the child's memory, which the reader owns */
     uint8_t kind;
 };
 
-enum { PC_UFFD_EVENT_PAGEFAULT = 0x12, PC_UFFD_EVENTS_MAX = 64 };
+enum pc_uffd_event_kind {
+    PC_UFFD_EVENT_PAGEFAULT = 0x12,
+    PC_UFFD_EVENT_FORK = 0x13,
+    PC_UFFD_EVENT_REMAP = 0x14,
+    PC_UFFD_EVENT_REMOVE = 0x15,
+    PC_UFFD_EVENT_UNMAP = 0x16,
+};
+enum { PC_UFFD_EVENTS_MAX = 64 };
 
 /* Opens through /dev/userfaultfd. Returns a non-blocking, close-on-exec descriptor, or -errno. */
 int pc_uffd_open_device(void);
@@ -82,5 +91,9 @@ int pc_uffd_writeprotect(int uffd, uint64_t start, uint64_t length, int protect)
 /* Reads up to `capacity` (at most PC_UFFD_EVENTS_MAX) events.
  * Returns how many, 0 when there is none now, or -errno. */
 int pc_uffd_read(int uffd, struct pc_uffd_event *events, size_t capacity);
+
+/* Makes a descriptor that came from another process non-blocking: only such a one can be waited for.
+ * Returns 1, 0 when its handshake was not done, or -errno: ENOTTY when it is no userfaultfd. */
+int pc_uffd_receive(int uffd);
 
 #endif

@@ -4,7 +4,7 @@ public import PageModel
 
 /// A file of a `Folder`, open for reading or for writing. One thread writes.
 public struct DiskFile: ~Copyable, Sendable {
-    private let descriptor: FileDescriptor
+    let descriptor: FileDescriptor
 
     init(_ descriptor: consuming FileDescriptor) { self.descriptor = descriptor }
 

@@ -48,6 +48,8 @@ public struct Errno: Error, Hashable, Sendable, CustomStringConvertible {
     public static let nameTooLong = Errno(rawValue: ENAMETOOLONG)
     /// `EINVAL`: the kernel takes no such value, or not for this.
     public static let invalidArgument = Errno(rawValue: EINVAL)
+    /// The process is gone.
+    public static let noSuchProcess = Errno(rawValue: ESRCH)
 
     /// The error that the C library left for the calling thread.
     static var last: Errno { Errno(rawValue: errno) }

@@ -283,10 +283,6 @@ public final class GuestRAM: @unchecked Sendable {
         address..<HostAddress(rawValue: address.rawValue + usedBytes)
     }
 
-    var addresses: Range<HostAddress> {
-        address..<HostAddress(rawValue: address.rawValue + geometry.lengthBytes)
-    }
-
     /// The offset of an address of this process, or `nil` when another mapping holds it.
     public func offset(of address: HostAddress) -> RAMOffset? {
         let start = self.address.rawValue

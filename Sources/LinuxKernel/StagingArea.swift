@@ -27,6 +27,17 @@ public struct StagingArea: ~Copyable, @unchecked Sendable {
         }
     }
 
+    /// Lends the first `lengthBytes` for writing.
+    public func withBytes<Result, Failure: Error>(
+        lengthBytes: Int, _ body: (inout MutableSpan<UInt8>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        precondition(lengthBytes >= 0 && lengthBytes <= capacityBytes)
+        let bytes = unsafe UnsafeMutableRawBufferPointer(rebasing: storage[..<lengthBytes])
+            .assumingMemoryBound(to: UInt8.self)
+        var span = unsafe bytes.mutableSpan
+        return try body(&span)
+    }
+
     /// Writes zeros.
     public func clear(at offset: Int, lengthBytes: Int) {
         precondition(offset >= 0 && lengthBytes >= 0 && offset <= capacityBytes - lengthBytes)

@@ -1,23 +1,23 @@
 internal import CShims
 public import PageModel
 
-/// A page fault that a thread waits in.
-public struct FaultEvent: Sendable {
-    /// The first byte of the page that is missing.
-    public let address: HostAddress
-    /// The kernel's id of the thread.
-    public let thread: Int32
-}
-
 /// What became of pages that were to be placed.
 public struct Placement: Equatable, Sendable {
     /// Bytes that the kernel took.
     public var placedBytes = 0
     /// Pages, as the kernel places them, that somebody had placed before; their waiters were woken.
     public var alreadyPresentPages = 0
+    /// Whether the kernel refused the rest because of an event that nobody has read, or whose cause has
+    /// not yet gone on. Only where that was asked for.
+    public var isInterrupted = false
 
     /// Nothing placed yet.
     public init() {}
+
+    /// How far a placing came: the bytes that were placed or there already.
+    public func bytesDone(in memory: some PageTarget) -> Int {
+        placedBytes + alreadyPresentPages << memory.placingUnit.shift
+    }
 }
 
 /// The descriptor through which missing pages are reported and placed.
@@ -41,11 +41,11 @@ public struct Userfaultfd: ~Copyable, Sendable {
     }
 
     /// Ends the reports; whoever still waits is woken and missing pages read as zeros.
-    public func unregister(_ ram: GuestRAM) throws(Errno) {
-        try unregister(ram.addresses)
+    public func unregister(_ memory: some PageTarget) throws(Errno) {
+        try unregister(memory.addresses)
         // The kernel wakes before it lets go of the range: a fault that comes in between sleeps on.
         try Errno.check(
-            pc_uffd_wake(descriptor.raw, ram.address.rawValue, ram.geometry.lengthBytes))
+            pc_uffd_wake(descriptor.raw, memory.address.rawValue, memory.geometry.lengthBytes))
     }
 
     /// Lets pages be protected from writes, by a descriptor that was opened for `noticedWrites`.
@@ -78,45 +78,31 @@ public struct Userfaultfd: ~Copyable, Sendable {
                 UInt64(mode.rawValue), &ioctls))
     }
 
-    /// Reads the faults that are there, without waiting, and hands each to `body`.
-    /// - Returns: how many events were read.
-    public func readEvents(_ body: (FaultEvent) -> Void) throws(Errno) -> Int {
-        let capacity = Int(PC_UFFD_EVENTS_MAX)
-        let count = unsafe withUnsafeTemporaryAllocation(
-            of: pc_uffd_event.self, capacity: capacity
-        ) { events in
-            let count = unsafe pc_uffd_read(descriptor.raw, events.baseAddress, capacity)
-            for index in 0..<max(0, Int(count)) {
-                let event = unsafe events[index]
-                guard event.kind == UInt8(PC_UFFD_EVENT_PAGEFAULT) else { continue }
-                body(
-                    FaultEvent(
-                        address: HostAddress(rawValue: event.address),
-                        thread: Int32(bitPattern: event.thread)))
-            }
-            return count
-        }
-        return Int(try Errno.check(count))
-    }
-
-    /// Places staged bytes as pages of `ram` and wakes whoever waits for them (`UFFDIO_COPY`).
-    /// - Precondition: `lengthBytes` is a multiple of the block's `placingUnit` and inside the block.
-    /// - Throws: what the kernel answers but `EEXIST`, which counts as already present.
+    /// Places staged bytes as pages of `memory` and wakes whoever waits for them (`UFFDIO_COPY`).
+    /// - Parameter yieldsToEvents: whether an unread event ends the call (`Placement.isInterrupted`),
+    ///   for one whose caller keeps the reader out; otherwise it is waited for.
+    /// - Precondition: `lengthBytes` is a multiple of the memory's `placingUnit` and inside it.
+    /// - Throws: what the kernel answers but `EEXIST`, which counts as already present: `ESRCH` once the
+    ///   memory's process is gone, `ENOENT` when the range is not registered.
     public func place(
-        _ staging: borrowing StagingArea, lengthBytes: Int, at offset: RAMOffset, of ram: GuestRAM
+        _ staging: borrowing StagingArea, from start: Int = 0, lengthBytes: Int,
+        at offset: RAMOffset, of memory: some PageTarget, yieldsToEvents: Bool = false
     ) throws(Errno) -> Placement {
-        precondition(lengthBytes <= staging.capacityBytes)
-        let source = unsafe UnsafeRawPointer(staging.storage.baseAddress!)
-        return try place(lengthBytes, at: offset, of: ram) { target, done, length in
+        precondition(start >= 0 && lengthBytes <= staging.capacityBytes - start)
+        let source = unsafe UnsafeRawPointer(staging.storage.baseAddress!) + start
+        return try place(lengthBytes, at: offset, of: memory, yieldsToEvents) {
+            target, done, length in
             unsafe pc_uffd_copy(descriptor.raw, target, source + done, UInt64(length))
         }
     }
 
-    /// Places zero pages (`UFFDIO_ZEROPAGE`); the kernel has no such thing for hugetlb.
+    /// Places zero pages (`UFFDIO_ZEROPAGE`) under the same terms; the kernel has no such thing for
+    /// hugetlb.
     public func placeZeros(
-        lengthBytes: Int, at offset: RAMOffset, of ram: GuestRAM
+        lengthBytes: Int, at offset: RAMOffset, of memory: some PageTarget,
+        yieldsToEvents: Bool = false
     ) throws(Errno) -> Placement {
-        try place(lengthBytes, at: offset, of: ram) { target, _, length in
+        try place(lengthBytes, at: offset, of: memory, yieldsToEvents) { target, _, length in
             pc_uffd_zeropage(descriptor.raw, target, UInt64(length))
         }
     }
@@ -124,19 +110,22 @@ public struct Userfaultfd: ~Copyable, Sendable {
     /// Makes absent host pages ones whose content is lost (`UFFDIO_POISON`, Linux 6.6): whoever waits in
     /// them or touches them later gets `SIGBUS`. Those that are present stay as they are.
     /// - Throws: `ENOTTY` or `EINVAL` where the kernel has no such thing.
-    public func poison(_ pages: Range<HostPageIndex>, of ram: GuestRAM) throws(Errno) {
-        let start = ram.geometry.offset(of: pages.lowerBound)
+    @discardableResult
+    public func poison(
+        _ pages: Range<HostPageIndex>, of memory: some PageTarget, yieldsToEvents: Bool = false
+    ) throws(Errno) -> Placement {
+        let start = memory.geometry.offset(of: pages.lowerBound)
         let count = pages.upperBound.rawValue - pages.lowerBound.rawValue
-        let lengthBytes = count << ram.geometry.hostPage.shift
-        _ = try place(lengthBytes, at: start, of: ram) { target, _, length in
+        let lengthBytes = count << memory.geometry.hostPage.shift
+        return try place(lengthBytes, at: start, of: memory, yieldsToEvents) { target, _, length in
             pc_uffd_poison(descriptor.raw, target, UInt64(length))
         }
     }
 
     /// Wakes whoever waits in a host page.
-    public func wake(_ page: HostPageIndex, of ram: GuestRAM) throws(Errno) {
-        let start = ram.address.rawValue + ram.geometry.offset(of: page).rawValue
-        try Errno.check(pc_uffd_wake(descriptor.raw, start, ram.geometry.hostPage.bytes))
+    public func wake(_ page: HostPageIndex, of memory: some PageTarget) throws(Errno) {
+        let start = memory.address.rawValue + memory.geometry.offset(of: page).rawValue
+        try Errno.check(pc_uffd_wake(descriptor.raw, start, memory.geometry.hostPage.bytes))
     }
 
     /// How often a placing that met an unread event is tried again: the reader needs microseconds,
@@ -144,12 +133,12 @@ public struct Userfaultfd: ~Copyable, Sendable {
     private static let retriesMax = 10_000
 
     private func place(
-        _ lengthBytes: Int, at offset: RAMOffset, of ram: GuestRAM,
-        _ call: (_ target: UInt64, _ done: Int, _ length: Int) -> Int64
+        _ lengthBytes: Int, at offset: RAMOffset, of memory: some PageTarget,
+        _ yieldsToEvents: Bool, _ call: (_ target: UInt64, _ done: Int, _ length: Int) -> Int64
     ) throws(Errno) -> Placement {
-        precondition(ram.geometry.contains(start: offset, lengthBytes: UInt64(lengthBytes)))
-        let pageBytes = Int(ram.placingUnit.bytes)
-        let start = ram.address.rawValue + offset.rawValue
+        precondition(memory.geometry.contains(start: offset, lengthBytes: UInt64(lengthBytes)))
+        let pageBytes = Int(memory.placingUnit.bytes)
+        let start = memory.address.rawValue + offset.rawValue
         var placement = Placement()
         var done = 0
         var retries = 0
@@ -166,6 +155,9 @@ public struct Userfaultfd: ~Copyable, Sendable {
                     pc_uffd_wake(descriptor.raw, start + UInt64(done), UInt64(pageBytes)))
                 placement.alreadyPresentPages += 1
                 done += pageBytes
+            case .again where yieldsToEvents:
+                placement.isInterrupted = true
+                return placement
             case .again where retries < Self.retriesMax:
                 retries += 1
                 yieldCore()

@@ -128,6 +128,14 @@ package struct UserfaultfdFeatures: Sendable {
         (PC_UFFD_FEATURE_THREAD_ID, "thread ids (4.14)"),
     ])
 
+    /// Missing pages as above, and that pages are given up: whoever does that waits until it was read.
+    package static let missingAndRemovedPages = UserfaultfdFeatures([
+        (PC_UFFD_FEATURE_MISSING_HUGETLBFS, "missing faults on hugetlb (4.11)"),
+        (PC_UFFD_FEATURE_MISSING_SHMEM, "missing faults on shared memory (4.11)"),
+        (PC_UFFD_FEATURE_EVENT_REMOVE, "notice of removed pages (4.11)"),
+        (PC_UFFD_FEATURE_THREAD_ID, "thread ids (4.14)"),
+    ])
+
     /// Writes to memory of every backing, touched before or not, that are noted and never wait.
     package static let noticedWrites = UserfaultfdFeatures([
         (PC_UFFD_FEATURE_WP_HUGETLBFS_SHMEM, "write protection of shared and huge memory (5.19)"),
@@ -144,7 +152,7 @@ extension Userfaultfd {
         try open(origin, .missingPages)
     }
 
-    static func open(
+    package static func open(
         _ origin: FaultOrigin, _ features: UserfaultfdFeatures
     ) throws(UserfaultfdRefusal) -> Userfaultfd {
         let device = pc_uffd_open_device()

@@ -36,7 +36,7 @@ public struct Blocktime: ~Copyable, Sendable {
 
     /// One hour, longer than any wait worth telling apart; with it the histogram has 264 KiB and
     /// never grows.
-    private static let latencyNanosecondsMax: UInt64 = 3_600_000_000_000
+    static let latencyNanosecondsMax: UInt64 = 3_600_000_000_000
 
     private var vcpus: VCPUThreads
     private var totals: [WaitTotals]

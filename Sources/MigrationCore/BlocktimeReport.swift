@@ -67,18 +67,21 @@ public struct BlocktimeReport: Sendable {
     public var latency: LatencySummary {
         var all = others
         for vcpu in vcpus { all.add(vcpu) }
-        return LatencySummary(
+        return LatencySummary(of: histogram, all)
+    }
+}
+
+extension LatencySummary {
+    init(of histogram: Histogram<UInt64>, _ all: WaitTotals) {
+        // The histogram answers the upper end of a bucket, which may lie above the longest wait.
+        func percentile(_ percent: Double) -> UInt64 {
+            min(histogram.valueAtPercentile(percent), all.waitNanosecondsMax)
+        }
+        self.init(
             count: all.waitCount,
             meanNanoseconds: all.waitCount == 0 ? 0 : all.nanoseconds / all.waitCount,
-            p50Nanoseconds: percentile(50, atMost: all),
-            p90Nanoseconds: percentile(90, atMost: all),
-            p99Nanoseconds: percentile(99, atMost: all),
-            p999Nanoseconds: percentile(99.9, atMost: all),
+            p50Nanoseconds: percentile(50), p90Nanoseconds: percentile(90),
+            p99Nanoseconds: percentile(99), p999Nanoseconds: percentile(99.9),
             maxNanoseconds: all.waitNanosecondsMax)
-    }
-
-    /// The histogram answers the upper end of a bucket, which may lie above the longest wait.
-    private func percentile(_ percent: Double, atMost all: WaitTotals) -> UInt64 {
-        min(histogram.valueAtPercentile(percent), all.waitNanosecondsMax)
     }
 }

@@ -28,9 +28,14 @@ let modules = [
         ],
         reason: "joins what decides to what acts; it calls the kernel through LinuxKernel only"),
     Module(
+        name: "FaultHandling",
+        imports: ["LinuxKernel", "MigrationCore", "PageModel", "Synchronization"],
+        reason: "serves missing pages without a migration, and needs none of its protocol"),
+    Module(
         name: "Postcopy",
         imports: [
-            "PostcopyRuntime", "MigrationCore", "LinuxKernel", "PageModel", "Synchronization",
+            "PostcopyRuntime", "FaultHandling", "MigrationCore", "LinuxKernel", "PageModel",
+            "Synchronization",
         ],
         reason: "the embedder's API, which must not drag Foundation into a VMM"),
     Module(

@@ -1,0 +1,163 @@
+internal import LinuxKernel
+internal import MigrationCore
+internal import PageModel
+internal import Synchronization
+
+/// What the threads of a handler share.
+final class FaultCore: Sendable {
+    let memory: ServedMemory
+    let ledger: PageLedger
+    let provider: any PageProvider
+    let options: FaultHandlerOptions
+    let gates: PlacingGates
+    let desk: FaultDesk
+    let background: BackgroundWork
+    let account: Mutex<FaultAccount>
+    let held: (@Sendable (FaultHeldPoint) -> Void)?
+    /// Raised when nobody is to be served any more.
+    let ending: EventFlag
+
+    init(
+        _ memory: ServedMemory, _ provider: any PageProvider, _ options: FaultHandlerOptions,
+        _ held: (@Sendable (FaultHeldPoint) -> Void)?
+    ) throws(Errno) {
+        self.memory = memory
+        self.provider = provider
+        self.options = options
+        self.held = held
+        ledger = PageLedger(memory.regions)
+        // The last gate is the background's.
+        gates = PlacingGates(count: options.workers + 1)
+        ending = try EventFlag()
+        desk = try FaultDesk(memory.uffd, ending: ending)
+        background = try BackgroundWork()
+        account = Mutex(FaultAccount(memory.geometries))
+    }
+
+    var isEnding: Bool { desk.isEnding.load(ordering: .acquiring) }
+
+    var isOwnThread: Bool { desk.threads.withLock { $0.contains(currentThreadID()) } }
+
+    func setState(_ state: FaultProgress.State) {
+        account.withLock { account in
+            // What ended it by itself remains to be seen.
+            if case .ended = account.progress.state { return }
+            account.progress.state = state
+        }
+    }
+
+    var progress: FaultProgress {
+        var progress = account.withLock { $0.progress }
+        progress.missingPages = ledger.missingCount
+        return progress
+    }
+
+    func report() -> FaultReport {
+        let missing = ledger.missingCount
+        return account.withLock { account in
+            account.progress.missingPages = missing
+            return account.finish(memory.geometries, at: Monotonic.now())
+        }
+    }
+
+    /// Reads all events that are there and notes them: faults are left at the desk.
+    func takeEvents() {
+        var outside: [HostAddress] = []
+        var count = 0
+        repeat {
+            var faults: [FaultEvent] = []
+            var refused: FaultHandlerError?
+            var removed = 0
+            gates.closed {
+                do throws(Errno) {
+                    count = try memory.uffd.readEveryEvent { event in
+                        switch event {
+                        case .fault(let fault): faults.append(fault)
+                        case .removed(let range), .unmapped(let range):
+                            for (block, bytes) in memory.parts(of: range) {
+                                removed += ledger.remove(bytes, of: block)
+                            }
+                        case .forked: refused = .unsupported(.fork)
+                        case .moved(let from):
+                            refused = .unsupported(.move(from: from.rawValue))
+                        case .unknown(let number): refused = .unsupported(.unknown(number))
+                        }
+                    }
+                } catch {
+                    count = 0
+                    refused = .readingEvents(error)
+                }
+            }
+            outside += note(faults, removedPages: removed)
+            if let refused { fail(refused) }
+        } while count == Userfaultfd.eventsPerRead
+        for address in outside { refuse(faultAt: address) }
+    }
+
+    /// Accounts for faults and leaves them at the desk; answers those that are in no region.
+    private func note(_ faults: [FaultEvent], removedPages: Int) -> [HostAddress] {
+        guard !faults.isEmpty || removedPages > 0 else { return [] }
+        let now = Monotonic.now()
+        var pages: [HostPage] = []
+        var outside: [HostAddress] = []
+        account.withLock { account in
+            account.progress.faults += UInt64(faults.count)
+            account.progress.removedPages += UInt64(removedPages)
+            for fault in faults {
+                guard let page = memory.page(at: fault.address) else {
+                    outside.append(fault.address)
+                    continue
+                }
+                account.begin(page, thread: fault.thread, at: now)
+                pages.append(page)
+            }
+        }
+        desk.leave(pages)
+        return outside
+    }
+
+    /// A fault that no region holds: whoever waits there is told by `SIGBUS`, or this handler is of no use.
+    private func refuse(faultAt address: HostAddress) {
+        guard let page = StrayPage(at: address) else {
+            return fail(.faultOutside(address: address.rawValue))
+        }
+        do throws(Errno) {
+            try memory.uffd.poison(page.geometry.hostPages, of: page)
+        } catch {
+            return fail(.faultOutside(address: address.rawValue))
+        }
+        lose(nil, at: address, "a fault outside of the regions that are served", .poisoned)
+    }
+
+    /// Accounts for a page that could not be served, and tells.
+    func lose(
+        _ page: HostPage?, at address: HostAddress, _ problem: String, _ outcome: LostPage.Outcome
+    ) {
+        let lost = LostPage(page: page, address: address, problem: problem, outcome: outcome)
+        account.withLock { $0.lose(lost, at: Monotonic.now()) }
+        options.pageLost(lost)
+    }
+
+    /// Ends the service, and tells why.
+    func fail(_ error: FaultHandlerError) {
+        guard leave(becauseOf: error) else { return }
+        options.ended(error)
+    }
+}
+
+/// A page of the system's size that no region holds.
+private struct StrayPage: PageTarget {
+    let address: HostAddress
+    let geometry: BlockGeometry
+    let placingUnit = HostMemory.pageSize
+
+    init?(at address: HostAddress) {
+        let bytes = HostMemory.pageSize.bytes
+        self.address = HostAddress(rawValue: address.rawValue & ~(bytes - 1))
+        guard
+            let geometry = try? BlockGeometry(
+                name: "stray page", lengthBytes: bytes, hostPage: HostMemory.pageSize)
+        else { return nil }
+        self.geometry = geometry
+    }
+}

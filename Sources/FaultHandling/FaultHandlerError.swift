@@ -1,0 +1,70 @@
+public import LinuxKernel
+
+/// Why a fault handler cannot be had, or ended by itself.
+public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertible {
+    case noMemory
+    /// An option of `FaultHandlerOptions`, by its name, and what it may be.
+    case option(String, allowed: String)
+    /// The kernel reports missing pages of private memory, tmpfs and hugetlbfs only.
+    case neverMisses(block: String)
+    case alreadyStarted
+    case stopped
+    /// Another userfaultfd has this memory.
+    case registering(block: String, Errno)
+    case startingThreads(Errno)
+    /// The process whose memory is served has gone.
+    case ownerGone
+    /// The process whose memory is served did what cannot be followed.
+    case unsupported(UnsupportedEvent)
+    /// A fault that can be neither served nor refused.
+    case faultOutside(address: UInt64)
+    case readingEvents(Errno)
+
+    /// What a process may do to its memory, and a handler cannot follow.
+    public enum UnsupportedEvent: Hashable, Sendable {
+        case fork
+        case move(from: UInt64)
+        case unknown(UInt8)
+    }
+
+    public var description: String {
+        switch self {
+        case .noMemory:
+            "there is no memory to serve"
+        case .option(let name, let allowed):
+            "\(name) must be \(allowed)"
+        case .neverMisses(let block):
+            "RAM block '\(block)' is mapped from a file on a disk, whose missing pages the kernel does "
+                + "not report: use memory of its own, tmpfs or hugetlbfs"
+        case .alreadyStarted:
+            "the fault handler was started before; make another one"
+        case .stopped:
+            "the fault handler was stopped; make another one"
+        case .registering(let block, let error):
+            "RAM block '\(block)' cannot be registered with a userfaultfd: \(error)"
+                + (error == .busy ? "; another fault handler or migration has it" : "")
+        case .startingThreads(let error):
+            "the fault handler's threads cannot be started: \(error)"
+        case .ownerGone:
+            "the process whose memory was served is gone"
+        case .unsupported(let event):
+            "the process whose memory is served \(event): that cannot be followed; let it leave the "
+                + "event out of its handshake"
+        case .faultOutside(let address):
+            "a fault at address \(address), outside of the regions that were described, and the kernel "
+                + "cannot refuse it (Linux 6.6 can)"
+        case .readingEvents(let error):
+            "reading page faults: \(error)"
+        }
+    }
+}
+
+extension FaultHandlerError.UnsupportedEvent: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .fork: "has forked"
+        case .move(let from): "has moved its mapping at address \(from)"
+        case .unknown(let number): "caused userfaultfd event \(number)"
+        }
+    }
+}

@@ -1,0 +1,9 @@
+package import PageModel
+
+/// Where a test holds a thread of a handler, to bring about what else takes luck.
+package enum FaultHeldPoint: Sendable {
+    /// The provider has answered, and what it answered is about to be placed.
+    case contentRead(HostPage)
+    /// The kernel refused to place because of an event that is not read, or not over.
+    case interrupted(HostPage)
+}

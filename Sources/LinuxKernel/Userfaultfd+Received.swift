@@ -1,0 +1,54 @@
+internal import CShims
+internal import Glibc
+internal import PageModel
+
+/// Why a descriptor that another process handed over is of no use.
+public enum ReceivedUserfaultfdError: Error, Equatable, Sendable, CustomStringConvertible {
+    case noUserfaultfd
+    case noHandshake
+    case kernel(Errno)
+
+    public var description: String {
+        switch self {
+        case .noUserfaultfd:
+            "the descriptor that was handed over is no userfaultfd"
+        case .noHandshake:
+            "the userfaultfd was handed over before its handshake: its owner must call UFFDIO_API "
+                + "first, and register its memory"
+        case .kernel(let error):
+            "the descriptor that was handed over: \(error)"
+        }
+    }
+}
+
+extension Userfaultfd {
+    /// Takes a userfaultfd over that another process opened, and in which it has registered its memory:
+    /// it reports that process's faults, and places pages there.
+    ///
+    /// It becomes non-blocking, for its owner as well: only such a one can be waited for.
+    public init(
+        receiving descriptor: consuming FileDescriptor
+    ) throws(ReceivedUserfaultfdError) {
+        let answer = pc_uffd_receive(descriptor.raw)
+        guard answer >= 0 else {
+            throw answer == -ENOTTY ? .noUserfaultfd : .kernel(Errno(rawValue: -answer))
+        }
+        guard answer > 0 else { throw .noHandshake }
+        self.init(descriptor, origin: .userAndKernel)
+    }
+
+    /// Whether the process whose memory this is has gone. A userfaultfd does not tell by itself, nor do
+    /// faults come any more: who serves another process asks now and then.
+    ///
+    /// What is asked for changes nothing: a page of `memory` is to be mapped that its file may hold.
+    public func isOwnerGone(_ memory: some PageTarget) -> Bool { probe(memory) == .noSuchProcess }
+
+    /// Whether somebody has caused an event and waits until it was read, or has not yet gone on since.
+    public func hasEventsUnderWay(_ memory: some PageTarget) -> Bool { probe(memory) == .again }
+
+    private func probe(_ memory: some PageTarget) -> Errno {
+        let answer = pc_uffd_continue(
+            descriptor.raw, memory.address.rawValue, memory.placingUnit.bytes)
+        return Errno(rawValue: Int32(truncatingIfNeeded: min(answer, 0)) * -1)
+    }
+}
