@@ -2,8 +2,25 @@
 #ifndef POSTCOPY_PC_SOCKET_H
 #define POSTCOPY_PC_SOCKET_H
 
+#include <stdint.h>
+
 /* Takes the next connection of `listener`, close-on-exec from the start: a VMM may fork meanwhile.
  * Returns the connection's descriptor, or -errno. */
 int pc_accept(int listener);
+
+/* What one message may carry (SCM_MAX_FD of the kernel). */
+enum { PC_DESCRIPTORS_MAX = 253 };
+
+/* Sends bytes, at least one, and `count` descriptors with the first of them (SCM_RIGHTS of unix(7)).
+ * Returns the bytes sent, which may be fewer than `length`, or -errno. */
+int64_t pc_send_descriptors(
+    int socket, const void *bytes, uint64_t length, const int *descriptors, uint64_t count);
+
+/* Receives up to `capacity` bytes, and into `descriptors` (room for PC_DESCRIPTORS_MAX) those that came
+ * with them, close-on-exec, and their number into `*count`.
+ * Returns the bytes received, 0 at the peer's end, or -errno: EMSGSIZE when the kernel left out a part of
+ * what came with them, as where this process may have no more descriptors; then all of it is closed. */
+int64_t pc_receive_descriptors(
+    int socket, void *bytes, uint64_t capacity, int wait, int *descriptors, uint64_t *count);
 
 #endif
