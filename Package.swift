@@ -114,6 +114,15 @@ let package = Package(
                 "MigrationCore", "StreamWire", "PageModel",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: house),
+        .executableTarget(
+            name: "FaultClient", dependencies: ["LinuxKernel", "CShims", "PageModel"],
+            path: "Tests/FaultClient", swiftSettings: house),
+        .testTarget(
+            name: "FaultHandlingTests",
+            dependencies: [
+                "FaultClient", "TestSupport", "FaultHandling", "LinuxKernel", "MigrationCore",
+                "PageModel", "CShims",
+            ], swiftSettings: house),
         .testTarget(
             name: "TestWorkloadTests",
             dependencies: ["TestSupport", "TestWorkload", "LinuxKernel", "PageModel"],

@@ -42,7 +42,7 @@ struct pc_uffd_event {
     uint8_t kind;
 };
 
-enum pc_uffd_event_kind {
+enum {
     PC_UFFD_EVENT_PAGEFAULT = 0x12,
     PC_UFFD_EVENT_FORK = 0x13,
     PC_UFFD_EVENT_REMAP = 0x14,

@@ -10,14 +10,13 @@ public struct FaultTrace: Equatable, Sendable {
 
     /// - Throws: `FaultTraceError.pageOutside` or `.pageRepeated`.
     public init(of blocks: [BlockGeometry], pages: [HostPage]) throws(FaultTraceError) {
-        let seen = blocks.map { PageBitmap(pageCount: $0.hostPageCount, allSet: false) }
+        // As large as the pages that are named, whatever the blocks are said to be.
+        var seen: Set<HostPage> = []
         for (index, page) in pages.enumerated() {
-            guard seen.indices.contains(page.block.rawValue),
+            guard blocks.indices.contains(page.block.rawValue),
                 blocks[page.block.rawValue].hostPages.contains(page.page)
             else { throw .pageOutside(entry: index) }
-            guard seen[page.block.rawValue].insert(page.page.rawValue) else {
-                throw .pageRepeated(entry: index)
-            }
+            guard seen.insert(page).inserted else { throw .pageRepeated(entry: index) }
         }
         self.init(checked: blocks, pages: pages)
     }

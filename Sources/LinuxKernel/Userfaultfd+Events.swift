@@ -30,7 +30,7 @@ public enum UserfaultfdEvent: Sendable {
     init(_ event: pc_uffd_event) {
         let start = HostAddress(rawValue: event.address)
         let end = HostAddress(rawValue: max(event.address, event.end))
-        switch pc_uffd_event_kind(UInt32(event.kind)) {
+        switch Int(event.kind) {
         case PC_UFFD_EVENT_PAGEFAULT:
             self = .fault(
                 FaultEvent(address: start, thread: Int32(bitPattern: event.thread)))

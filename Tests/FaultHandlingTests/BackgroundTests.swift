@@ -1,0 +1,126 @@
+import FaultHandling
+import LinuxKernel
+import PageModel
+import TestSupport
+import Testing
+
+@Suite(
+    "The background of a fault handler",
+    .enabled(if: Host.hasUserfaultfd, "needs root or access to /dev/userfaultfd"))
+struct BackgroundTests {
+    private let patience: UInt64 = 20_000_000_000
+
+    @Test("fill places all that is missing, in runs", arguments: Host.backings)
+    func fill(backing: RAMBacking) throws {
+        let count = backing == .hugetlb ? 4 : 100
+        try withMemory(backing, pages: count) { ram in
+            let pages = TestPages([ram])
+            let handler = try FaultHandler(memory: [ram], pages: pages)
+            handler.fill()
+            try handler.start()
+            #expect(handler.waitUntilFilled(timeoutNanoseconds: patience))
+            let report = handler.stop()
+            #expect(report.progress.backgroundPages == UInt64(count))
+            #expect(report.progress.faults == 0)
+            #expect(pages.record.reads == (0..<count).map { page($0) })
+            #expect(pages.record.bytesMax == (backing == .hugetlb ? 2 << 20 : 128 << 10))
+            #expect((0..<count).allSatisfy { ram.holdsContent($0) })
+        }
+    }
+
+    @Test("a trace comes first and in its order, then the rest")
+    func prefetch() throws {
+        try withMemory([
+            BlockPlan(backing: .anonymous, pages: 40), BlockPlan(backing: .memfd, pages: 10),
+        ]) { memory in
+            let wanted = [30, 31, 32, 5, 4, 12].map { page($0) } + [page(9, block: 1)]
+            let trace = try FaultTrace(of: memory.map(\.geometry), pages: wanted)
+            let pages = TestPages(memory)
+            let handler = try FaultHandler(memory: memory, pages: pages)
+            try handler.prefetch(trace)
+            handler.fill()
+            try handler.start()
+            #expect(handler.waitUntilFilled(timeoutNanoseconds: patience))
+            handler.stop()
+            let reads = pages.record.reads
+            #expect(Array(reads.prefix(7)) == wanted)
+            let rest = (0..<40).map { page($0) } + (0..<10).map { page($0, block: 1) }
+            #expect(Array(reads.dropFirst(7)) == rest.filter { !wanted.contains($0) })
+        }
+    }
+
+    @Test("a page that is waited for does not queue behind the background")
+    func urgent() throws {
+        try withMemory(pages: 64) { ram in
+            let background = try Barrier()
+            let pages = TestPages([ram]) { page in
+                if page.page.rawValue == 0 { background.pass() }
+                return nil
+            }
+            var options = FaultHandlerOptions()
+            options.workers = 1
+            options.backgroundBytes = 4096
+            let handler = try FaultHandler(memory: [ram], pages: pages, options: options)
+            try handler.start()
+            handler.fill()
+            #expect(background.isReached())
+            #expect(try bounded { ram.holdsContent(40) } == true)
+            #expect(!handler.waitUntilFilled(timeoutNanoseconds: 0))
+            // In the very page that the background reads.
+            let waiting = try Bounded("toucher") { ram.holdsContent(0) }
+            #expect(atLast { handler.progress.faults >= 2 })
+            background.open()
+            #expect(waiting.output() == true)
+            #expect(handler.waitUntilFilled(timeoutNanoseconds: patience))
+            #expect(pages.record.reads.count == 64)
+            handler.stop()
+        }
+    }
+
+    @Test("a page that cannot be read in the background does not keep its neighbours away")
+    func unreadable() throws {
+        try withMemory(pages: 32) { ram in
+            let pages = TestPages([ram]) { page throws(PageProviderError) in
+                guard page.page.rawValue == 9 else { return nil }
+                throw PageProviderError("sector 9")
+            }
+            let handler = try FaultHandler(memory: [ram], pages: pages)
+            try handler.start()
+            handler.fill()
+            #expect(!handler.waitUntilFilled(timeoutNanoseconds: patience))
+            let report = handler.stop()
+            #expect(report.progress.missingPages == 1)
+            #expect(report.progress.backgroundPages == 31)
+            #expect(report.backgroundProblem == "sector 9")
+            #expect(report.progress.lostPages == 0, "nobody waited for it")
+        }
+    }
+
+    @Test("what is asked for twice is done once")
+    func twice() throws {
+        try withMemory(pages: 32) { ram in
+            let pages = TestPages([ram])
+            let handler = try FaultHandler(memory: [ram], pages: pages)
+            try handler.start()
+            for _ in 0..<3 {
+                handler.fill()
+                #expect(handler.waitUntilFilled(timeoutNanoseconds: patience))
+            }
+            #expect(pages.record.reads.count == 32)
+            handler.stop()
+        }
+    }
+
+    @Test("a trace of other memory is refused")
+    func otherTrace() throws {
+        try withMemory(pages: 8) { ram in
+            let other = try BlockGeometry(
+                name: "block 0", lengthBytes: 16 << 12, hostPage: HostMemory.pageSize)
+            let trace = try FaultTrace(of: [other], pages: [page(3)])
+            let handler = try FaultHandler(memory: [ram], pages: TestPages([ram]))
+            #expect(throws: FaultTraceError.self) { try handler.prefetch(trace) }
+            let two = try FaultTrace(of: [ram.geometry, ram.geometry], pages: [])
+            #expect(throws: FaultTraceError.self) { try handler.prefetch(two) }
+        }
+    }
+}
