@@ -6,6 +6,14 @@ internal import Synchronization
 struct BackgroundFiller: ~Copyable {
     private let core: FaultCore
     private var delivery: PageDelivery
+    /// Whether `fill` came past pages that somebody else served just then.
+    private var hasPassedServed = false
+    private var pauseNanoseconds = Self.pauseNanosecondsMin
+
+    /// The first and the last pause before `fill` looks again for what others served; doubled in between. A
+    /// provider answers in a millisecond or in many.
+    private static let pauseNanosecondsMin: UInt64 = 500_000
+    private static let pauseNanosecondsMax: UInt64 = 50_000_000
 
     init(_ core: FaultCore, gate: Int) {
         self.core = core
@@ -51,19 +59,32 @@ struct BackgroundFiller: ~Copyable {
             block = BlockIndex(rawValue: block.rawValue + 1)
             first = HostPageIndex(rawValue: 0)
         }
-        core.background.setRest(nil, after: from)
+        guard hasPassedServed else {
+            pauseNanoseconds = Self.pauseNanosecondsMin
+            return core.background.setRest(nil, after: from)
+        }
+        // Done when they are, too.
+        hasPassedServed = false
+        _ = core.ending.wait(timeoutNanoseconds: pauseNanoseconds)
+        pauseNanoseconds = min(2 * pauseNanoseconds, Self.pauseNanosecondsMax)
+        core.background.setRest(.first, after: from)
     }
 
     /// Places pages that follow each other, but for those that are done with or served just now.
     private mutating func place(_ pages: [HostPage]) {
         var run: [HostPage] = []
         for page in pages {
-            if core.ledger.claimUnasked(page) {
-                run.append(page)
-            } else {
-                placeClaimed(run)
-                run.removeAll(keepingCapacity: true)
+            let claim = core.ledger.claimUnasked(page)
+            if case .claimed = claim {
+                guard core.ledger.isSettled(page) else {
+                    run.append(page)
+                    continue
+                }
+                core.letGo(page)
             }
+            if case .served = claim { hasPassedServed = true }
+            placeClaimed(run)
+            run.removeAll(keepingCapacity: true)
         }
         placeClaimed(run)
     }

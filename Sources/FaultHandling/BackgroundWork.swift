@@ -42,8 +42,7 @@ final class BackgroundWork: Sendable {
 
     func addAll() {
         tasks.withLock { tasks in
-            tasks.rest = HostPage(
-                block: BlockIndex(rawValue: 0), page: HostPageIndex(rawValue: 0))
+            tasks.rest = .first
             idle.clear()
         }
         flag.raise()
@@ -85,6 +84,9 @@ final class BackgroundWork: Sendable {
 }
 
 extension HostPage {
+    static let first = HostPage(
+        block: BlockIndex(rawValue: 0), page: HostPageIndex(rawValue: 0))
+
     fileprivate func follows(_ other: HostPage) -> Bool {
         block == other.block && page.rawValue == other.page.rawValue + 1
     }

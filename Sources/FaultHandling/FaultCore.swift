@@ -94,7 +94,7 @@ final class FaultCore: Sendable {
         for address in outside { refuse(faultAt: address) }
     }
 
-    /// Accounts for faults and leaves them at the desk; answers those that are in no region.
+    /// Accounts for faults, claims their pages and leaves those at the desk; answers faults in no region.
     private func note(_ faults: [FaultEvent], removedPages: Int) -> [HostAddress] {
         guard !faults.isEmpty || removedPages > 0 else { return [] }
         let now = Monotonic.now()
@@ -109,7 +109,8 @@ final class FaultCore: Sendable {
                     continue
                 }
                 account.begin(page, thread: fault.thread, at: now)
-                pages.append(page)
+                // Whoever has it hears that it is wanted.
+                if ledger.claim(page) { pages.append(page) }
             }
         }
         desk.leave(pages)

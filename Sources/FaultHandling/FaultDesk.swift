@@ -19,7 +19,7 @@ final class FaultDesk: Sendable {
     let threads = Mutex<Set<Int32>>([])
     private let poller: SharedPoller
     private let pagesLeft: EventFlag
-    /// Each thread that waits for a page has at most one entry; the oldest is at `first`.
+    /// Claimed pages, each once, the oldest at `first`: no more than threads that wait.
     private let queue = Mutex(Queue())
 
     private struct Queue {

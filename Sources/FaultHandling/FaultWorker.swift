@@ -34,9 +34,8 @@ struct FaultWorker: ~Copyable {
         }
     }
 
+    /// Serves a page that was claimed when its fault was read.
     private mutating func serve(_ page: HostPage) {
-        // Whoever has it hears that it is wanted.
-        guard core.ledger.claim(page) else { return }
         defer { core.letGo(page) }
         if core.ledger.isFirstDoubt(page) { return core.wake(page) }
         var attempt = 1

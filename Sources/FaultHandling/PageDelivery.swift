@@ -204,7 +204,7 @@ struct PageDelivery: ~Copyable {
         } else if core.options.unservablePage == .zeros {
             if case .done = place(delivery, .zeros) { outcome = .zeros }
         }
-        if core.isEnding { return }
+        if outcome == .waits, core.isEnding { return }
         let address = HostAddress(
             rawValue: region.address.rawValue + region.geometry.offset(of: page.page).rawValue)
         core.lose(page, at: address, problem, outcome)

@@ -3,7 +3,7 @@ internal import Synchronization
 
 /// What is known of each page: whether it is done with, given up, being served, and asked for meanwhile.
 ///
-/// Claims settle who serves a page. Whoever finds it claimed leaves word, and then tries once more; whoever
+/// Claims settle who serves a page: whoever reads its fault, or the background. Whoever finds it claimed leaves word, and then tries once more; whoever
 /// lets go looks for word afterwards. One of the two sees the other, so that no waiter is overlooked.
 final class PageLedger: Sendable {
     private let blocks: [Block]
@@ -51,16 +51,23 @@ final class PageLedger: Sendable {
         return block.claimed.insert(page.page.rawValue)
     }
 
-    /// Takes a page that nobody waits for; `false` when somebody serves it, or it is settled.
-    func claimUnasked(_ page: HostPage) -> Bool {
-        let block = blocks[page.block.rawValue]
-        guard !block.settled.contains(page.page.rawValue),
-            block.claimed.insert(page.page.rawValue)
-        else { return false }
-        // Settled in between.
-        guard block.settled.contains(page.page.rawValue) else { return true }
-        block.claimed.remove(page.page.rawValue)
-        return false
+    /// What becomes of a claim that nobody waits for.
+    enum Unasked {
+        case claimed
+        case settled
+        /// Somebody serves it just now.
+        case served
+    }
+
+    /// Takes a page that nobody waits for. One that was claimed may have been settled just before.
+    func claimUnasked(_ page: HostPage) -> Unasked {
+        if isSettled(page) { return .settled }
+        let claimed = blocks[page.block.rawValue].claimed
+        return claimed.insert(page.page.rawValue) ? .claimed : .served
+    }
+
+    func isSettled(_ page: HostPage) -> Bool {
+        blocks[page.block.rawValue].settled.contains(page.page.rawValue)
     }
 
     /// Lets go of a page; answers whether somebody asked for it meanwhile.
@@ -80,9 +87,7 @@ final class PageLedger: Sendable {
     /// Whether a page was settled and not given up, and its fault is the first since: most likely it was
     /// read after another thread had placed the page.
     func isFirstDoubt(_ page: HostPage) -> Bool {
-        let block = blocks[page.block.rawValue]
-        guard block.settled.contains(page.page.rawValue), !isRemoved(page) else { return false }
-        return isNewDoubt(page)
+        isSettled(page) && !isRemoved(page) && isNewDoubt(page)
     }
 
     /// Answers `true` once for a page, until it is placed.

@@ -129,7 +129,8 @@ struct ForeignTests {
         let held: @Sendable (FaultHeldPoint) -> Void = { point in
             if case .contentRead(let read) = point, read == page(0), isHeld { barrier.pass() }
         }
-        try serve(["hugetlb:3"], Setup(features: Self.removals, held: held)) { client, handler, _ throws in
+        try serve(["hugetlb:3"], Setup(features: Self.removals, held: held)) {
+            client, handler, _ throws in
             let word = client.address(0, 5 << 12)
             var reading: Int?
             if isHeld {
@@ -174,7 +175,8 @@ struct ForeignTests {
             if whileReading { barrier.pass() }
             return nil
         }
-        try serve(["anonymous:8"], Setup(hook: hook, options: options)) { client, handler, _ throws in
+        try serve(["anonymous:8"], Setup(hook: hook, options: options)) {
+            client, handler, _ throws in
             if whileReading {
                 _ = try client.send("read", client.address(0, 0))
                 #expect(barrier.isReached())
