@@ -77,11 +77,14 @@ let package = Package(
             name: "tutorial", dependencies: ["Postcopy"], path: "examples/tutorial",
             swiftSettings: house),
         .executableTarget(
+            name: "snapshot", dependencies: ["Postcopy"], path: "examples/snapshot",
+            swiftSettings: house),
+        .executableTarget(
             name: "PostcopyBench",
             dependencies: [
                 "TestSupport",
                 "CShims", "PostcopyRuntime", "LinuxKernel", "PageModel", "MigrationCore",
-                "StreamWire",
+                "StreamWire", "FaultHandling",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], path: "Tests/Performance", swiftSettings: house),
         .target(

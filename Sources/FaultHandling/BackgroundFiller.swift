@@ -6,8 +6,6 @@ internal import Synchronization
 struct BackgroundFiller: ~Copyable {
     private let core: FaultCore
     private var delivery: PageDelivery
-    /// Whether `fill` came past pages that somebody else served just then.
-    private var hasPassedServed = false
     private var pauseNanoseconds = Self.pauseNanosecondsMin
 
     /// The first and the last pause before `fill` looks again for what others served; doubled in between. A
@@ -29,50 +27,33 @@ struct BackgroundFiller: ~Copyable {
         poller.watch(core.background.flag)
         while !core.isEnding {
             core.background.flag.clear()
-            while !core.isEnding, let next = core.background.next(countMax: core.pagesAtOnce) {
-                switch next {
-                case .pages(let pages): place(pages)
-                case .rest(let from): placeRest(from)
-                }
+            var isFirst = true
+            while !core.isEnding,
+                let run = core.background.take(
+                    countMax: core.pagesAtOnce, rest: core.nextMissing)
+            {
+                // There may be more for the others.
+                if isFirst { core.background.flag.raise() }
+                isFirst = false
+                let hasPassedServed = place(run.pages)
+                core.background.done(run, hasPassedServed: hasPassedServed)
             }
-            core.background.rest()
-            _ = poller.wait(timeoutNanoseconds: .max)
+            guard core.background.isDueToLookAgain() else {
+                pauseNanoseconds = Self.pauseNanosecondsMin
+                _ = poller.wait(timeoutNanoseconds: .max)
+                continue
+            }
+            _ = poller.wait(timeoutNanoseconds: pauseNanoseconds)
+            pauseNanoseconds = min(2 * pauseNanoseconds, Self.pauseNanosecondsMax)
+            core.background.lookAgain()
         }
     }
 
-    /// Places the next missing run from here on.
-    private mutating func placeRest(_ from: HostPage) {
-        var (block, first) = (from.block, from.page)
-        while block.rawValue < core.memory.regions.count {
-            if let run = core.ledger.nextMissing(from: first, of: block) {
-                let start = HostPage(block: block, page: run.lowerBound)
-                let count = min(
-                    core.pagesAtOnce(start), run.upperBound.rawValue - run.lowerBound.rawValue)
-                let end = run.lowerBound.rawValue + count
-                place(
-                    (run.lowerBound.rawValue..<end).map {
-                        HostPage(block: block, page: HostPageIndex(rawValue: $0))
-                    })
-                let next = HostPage(block: block, page: HostPageIndex(rawValue: end))
-                return core.background.setRest(next, after: from)
-            }
-            block = BlockIndex(rawValue: block.rawValue + 1)
-            first = HostPageIndex(rawValue: 0)
-        }
-        guard hasPassedServed else {
-            pauseNanoseconds = Self.pauseNanosecondsMin
-            return core.background.setRest(nil, after: from)
-        }
-        // Done when they are, too.
-        hasPassedServed = false
-        _ = core.ending.wait(timeoutNanoseconds: pauseNanoseconds)
-        pauseNanoseconds = min(2 * pauseNanoseconds, Self.pauseNanosecondsMax)
-        core.background.setRest(.first, after: from)
-    }
-
-    /// Places pages that follow each other, but for those that are done with or served just now.
-    private mutating func place(_ pages: [HostPage]) {
+    /// Places pages that follow each other, but for those that are done with; answers whether some were
+    /// left to others, who serve them just now.
+    private mutating func place(_ pages: [HostPage]) -> Bool {
         var run: [HostPage] = []
+        var hasPassedServed = false
         for page in pages {
             let claim = core.ledger.claimUnasked(page)
             if case .claimed = claim {
@@ -87,6 +68,7 @@ struct BackgroundFiller: ~Copyable {
             run.removeAll(keepingCapacity: true)
         }
         placeClaimed(run)
+        return hasPassedServed
     }
 
     private mutating func placeClaimed(_ run: [HostPage]) {
@@ -111,5 +93,24 @@ extension FaultCore {
     /// How many pages like this one the background reads at once.
     fileprivate func pagesAtOnce(_ page: HostPage) -> Int {
         max(1, options.backgroundBytes / memory.regions[page.block.rawValue].pageBytes())
+    }
+
+    /// The first run of missing pages from here on, and where the search goes on; no page behind the last.
+    fileprivate func nextMissing(from: HostPage) -> (pages: [HostPage], next: HostPage?) {
+        var first = from.page
+        for index in from.block.rawValue..<memory.regions.count {
+            let block = BlockIndex(rawValue: index)
+            if let run = ledger.nextMissing(from: first, of: block) {
+                let start = HostPage(block: block, page: run.lowerBound)
+                let end = min(
+                    run.upperBound.rawValue, run.lowerBound.rawValue + pagesAtOnce(start))
+                let pages = (run.lowerBound.rawValue..<end).map {
+                    HostPage(block: block, page: HostPageIndex(rawValue: $0))
+                }
+                return (pages, HostPage(block: block, page: HostPageIndex(rawValue: end)))
+            }
+            first = HostPageIndex(rawValue: 0)
+        }
+        return ([], nil)
     }
 }

@@ -6,7 +6,7 @@ internal import Synchronization
 final class BackgroundWork: Sendable {
     /// Raised when something is to be done.
     let flag: EventFlag
-    /// Raised while nothing is to be done, and for good once the handler ends.
+    /// Raised while nothing is to be done.
     let idle: EventFlag
     private let tasks = Mutex(Tasks())
 
@@ -15,14 +15,16 @@ final class BackgroundWork: Sendable {
         var traces: [(pages: [HostPage], next: Int)] = []
         /// Where `fill` stands.
         var rest: HostPage?
+        /// Threads that are placing what they were given, or wait to look again.
+        var busy = 0
+        /// Whether `fill` came past pages that somebody else served just then.
+        var hasPassedServed = false
     }
 
-    /// What is next.
-    enum Next {
-        /// These, if they are still missing.
-        case pages([HostPage])
-        /// Whatever is missing from here on.
-        case rest(from: HostPage)
+    /// Pages that one thread is given to place.
+    struct Run {
+        let pages: [HostPage]
+        let isOfFill: Bool
     }
 
     init() throws(Errno) {
@@ -48,9 +50,13 @@ final class BackgroundWork: Sendable {
         flag.raise()
     }
 
-    /// The next pages of the oldest trace, at most `countMax` that follow each other in memory; or where
-    /// `fill` stands; or `nil`.
-    func next(countMax: (HostPage) -> Int) -> Next? {
+    /// The next pages of the oldest trace, as many of `countMax` as follow each other in memory; or what
+    /// `rest` finds from where `fill` stands, and where that goes on. `nil`: nothing is to be done.
+    ///
+    /// Whoever takes something says by `done` that it has placed it.
+    func take(
+        countMax: (HostPage) -> Int, rest: (HostPage) -> (pages: [HostPage], next: HostPage?)
+    ) -> Run? {
         tasks.withLock { tasks in
             while let (pages, next) = tasks.traces.first {
                 guard next < pages.count else {
@@ -61,25 +67,48 @@ final class BackgroundWork: Sendable {
                 let limit = min(pages.count, next + countMax(pages[next]))
                 while end < limit, pages[end].follows(pages[end - 1]) { end += 1 }
                 tasks.traces[0].next = end
-                return .pages(Array(pages[next..<end]))
+                tasks.busy += 1
+                return Run(pages: Array(pages[next..<end]), isOfFill: false)
             }
-            return tasks.rest.map(Next.rest)
+            guard let from = tasks.rest else { return nil }
+            let found = rest(from)
+            tasks.rest = found.next
+            guard !found.pages.isEmpty else { return nil }
+            tasks.busy += 1
+            return Run(pages: found.pages, isOfFill: true)
         }
     }
 
-    /// `fill` goes on here; `nil`: it is done. Asked again meanwhile, it begins again.
-    func setRest(_ page: HostPage?, after last: HostPage) {
+    /// What was taken is placed, but for pages that somebody else served just then, if there were any.
+    func done(_ run: Run, hasPassedServed: Bool) {
         tasks.withLock { tasks in
-            guard tasks.rest == last else { return }
-            tasks.rest = page
+            tasks.busy -= 1
+            if run.isOfFill, hasPassedServed { tasks.hasPassedServed = true }
         }
     }
 
-    /// Says that nothing is to be done, if that is so.
-    func rest() {
+    /// For a thread that has found nothing to do: answers whether it shall look again in a while, for what
+    /// `fill` has passed over, and say so by `lookAgain`. Otherwise, when nobody has anything to do, that
+    /// is told.
+    func isDueToLookAgain() -> Bool {
         tasks.withLock { tasks in
-            if tasks.traces.isEmpty, tasks.rest == nil { idle.raise() }
+            guard tasks.traces.isEmpty, tasks.rest == nil, tasks.busy == 0 else { return false }
+            guard tasks.hasPassedServed else {
+                idle.raise()
+                return false
+            }
+            tasks.hasPassedServed = false
+            tasks.busy += 1
+            return true
         }
+    }
+
+    func lookAgain() {
+        tasks.withLock { tasks in
+            tasks.rest = .first
+            tasks.busy -= 1
+        }
+        flag.raise()
     }
 }
 

@@ -13,7 +13,6 @@ extension FaultCore {
     func leave(becauseOf error: FaultHandlerError? = nil) -> Bool {
         guard !desk.isEnding.exchange(true, ordering: .acquiringAndReleasing) else { return false }
         ending.raise()
-        background.idle.raise()
         if let error { account.withLock { $0.progress.state = .ended(error) } }
         // Whoever is placing has done so, and everybody else sees that it is over.
         gates.closed {}

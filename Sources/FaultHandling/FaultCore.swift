@@ -26,8 +26,8 @@ final class FaultCore: Sendable {
         self.options = options
         self.held = held
         ledger = PageLedger(memory.regions)
-        // The last gate is the background's.
-        gates = PlacingGates(count: options.workers + 1)
+        // The last gates are the background's.
+        gates = PlacingGates(count: options.workers + options.backgroundThreads)
         ending = try EventFlag()
         desk = try FaultDesk(memory.uffd, ending: ending)
         background = try BackgroundWork()

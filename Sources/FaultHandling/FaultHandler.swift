@@ -109,7 +109,10 @@ public final class FaultHandler: Sendable {
     /// Waits until `prefetch` and `fill` have done what they were asked for, or nobody is served any more;
     /// answers whether no page is missing.
     public func waitUntilFilled(timeoutNanoseconds: UInt64 = .max) -> Bool {
-        _ = core.background.idle.wait(timeoutNanoseconds: timeoutNanoseconds)
+        var poller = Poller(capacity: 2)
+        poller.watch(core.background.idle)
+        poller.watch(core.ending)
+        _ = poller.wait(timeoutNanoseconds: timeoutNanoseconds)
         return core.ledger.missingCount == 0
     }
 

@@ -19,6 +19,10 @@ public struct FaultHandlerOptions: Sendable {
     /// half its speed page by page, and whoever needs one of these pages meanwhile waits for all of them.
     public var backgroundBytes = 128 << 10
 
+    /// Threads that read and place in the background, 1 to 16: one reads a file at full speed; storage that
+    /// is far away wants several readings under way at once.
+    public var backgroundThreads = 1
+
     /// For memory of this process: which faults are reported; see `FaultOrigin`. Memory that system calls
     /// or KVM touch needs those of the kernel.
     public var faultOrigin = FaultOrigin.userAndKernel
@@ -55,6 +59,9 @@ public struct FaultHandlerOptions: Sendable {
         guard (1...100).contains(attempts) else { throw .option("attempts", allowed: "1 to 100") }
         guard pauseNanoseconds <= 1_000_000_000 else {
             throw .option("pauseNanoseconds", allowed: "at most a second")
+        }
+        guard (1...16).contains(backgroundThreads) else {
+            throw .option("backgroundThreads", allowed: "1 to 16")
         }
         guard (4_096...1 << 20).contains(backgroundBytes) else {
             throw .option("backgroundBytes", allowed: "4096 to 1048576")

@@ -16,7 +16,7 @@ final class HandlerThread: Sendable {
             })
     }
 
-    /// The workers and the background's thread. When one cannot be started, the others have ended.
+    /// The workers and the background's threads. When one cannot be started, the others have ended.
     static func all(of core: FaultCore) throws(Errno) -> [HandlerThread] {
         var threads: [HandlerThread] = []
         do throws(Errno) {
@@ -27,11 +27,13 @@ final class HandlerThread: Sendable {
                         worker.run()
                     })
             }
-            threads.append(
-                try HandlerThread("fault-fill", of: core) { core in
-                    var filler = BackgroundFiller(core, gate: core.options.workers)
-                    filler.run()
-                })
+            for index in 0..<core.options.backgroundThreads {
+                threads.append(
+                    try HandlerThread("fault-fill-\(index)", of: core) { core in
+                        var filler = BackgroundFiller(core, gate: core.options.workers + index)
+                        filler.run()
+                    })
+            }
         } catch {
             core.desk.isEnding.store(true, ordering: .releasing)
             core.ending.raise()

@@ -1,6 +1,7 @@
 import FaultHandling
 import LinuxKernel
 import PageModel
+import Synchronization
 import TestSupport
 import Testing
 
@@ -74,6 +75,39 @@ struct BackgroundTests {
             #expect(handler.waitUntilFilled(timeoutNanoseconds: patience))
             #expect(pages.record.reads.count == 64)
             handler.stop()
+        }
+    }
+
+    @Test("several threads have several readings under way, and place each page once")
+    func parallel() throws {
+        try withMemory(pages: 1_000) { ram in
+            let meeting = try Barrier()
+            let inside = Mutex(0)
+            let pages = TestPages([ram]) { page in
+                guard page.page.rawValue < 32 else { return nil }
+                // Nobody goes on before all four are here.
+                if inside.withLock({ inside in
+                    inside += 1
+                    return inside == 4
+                }) {
+                    meeting.open()
+                }
+                meeting.pass()
+                return nil
+            }
+            var options = FaultHandlerOptions()
+            (options.backgroundThreads, options.backgroundBytes) = (4, 4096)
+            let handler = try FaultHandler(memory: [ram], pages: pages, options: options)
+            let trace = try FaultTrace(
+                of: [ram.geometry], pages: (0..<1_000).reversed().map { page($0) })
+            try handler.start()
+            try handler.prefetch(trace)
+            handler.fill()
+            #expect(handler.waitUntilFilled(timeoutNanoseconds: patience))
+            #expect(pages.record.reads.count == 1_000)
+            #expect(pages.record.overlaps == 0)
+            handler.stop()
+            #expect((0..<1_000).allSatisfy { ram.holdsContent($0) })
         }
     }
 

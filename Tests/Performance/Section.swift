@@ -9,6 +9,7 @@ struct Settings {
 /// part is another case here, and a file that measures it.
 enum Section: String, CaseIterable {
     case faults
+    case handler
     case discards
     case scan
     case zero
@@ -19,6 +20,9 @@ enum Section: String, CaseIterable {
         case .faults:
             "fault latency as the faulting thread sees it, \(settings.memoryBytes >> 20) MiB, "
                 + "random order; floor: a bare loop over loopback TCP"
+        case .handler:
+            "fault handler without a migration, pages of a file in the page cache, random order; "
+                + "floor: one thread that polls, reads the file and places"
         case .discards:
             "canonicalize and encode the discards of one block, random pages dirty; floor: reading "
                 + "both bitmaps once"
@@ -32,6 +36,7 @@ enum Section: String, CaseIterable {
     func measure(_ settings: Settings) throws -> [Row] {
         switch self {
         case .faults: try FaultSection(settings: settings).rows()
+        case .handler: try HandlerSection(runs: settings.runs).rows()
         case .discards: try DiscardSection(runs: settings.runs).rows()
         case .scan: try ScanSection(runs: settings.runs).rows()
         case .zero: try ZeroSection(runs: settings.runs).rows()

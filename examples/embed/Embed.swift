@@ -1,77 +1,47 @@
 import Postcopy
-import Synchronization
 
-/// A machine of one thread that counts in its memory: page after page, round after round. Its whole
-/// device state is how far it has counted.
-final class CountingMachine: Guest {
-    let machineType = "counting-machine-1"
-    let memory: [GuestRAM]
-    let faultOrigin = FaultOrigin.userOnly
-    private let steps = Atomic<UInt64>(0)
-    private let mayRun = Atomic(false)
-    private let thread = Mutex<JoinableThread<Void>?>(nil)
+/// A table of square numbers, 8 GiB of them, of which only the pages that somebody reads ever exist.
+///
+/// A provider is called by several threads at once, with whole pages to fill.
+struct Squares: PageProvider {
+    static func square(of root: UInt64) -> UInt64 { root &* root }
 
-    init(memoryBytes: UInt64) throws {
-        let block = try BlockGeometry(
-            name: "counter.ram", lengthBytes: memoryBytes, hostPage: HostMemory.pageSize)
-        memory = [try GuestRAM(block, backing: .anonymous)]
-    }
-
-    var stepsDone: UInt64 { steps.load(ordering: .relaxed) }
-    /// Its thread is made by `resume`, too late to be accounted for as a vCPU.
-    var vcpuThreads: [Int32] { [] }
-
-    func resume() {
-        mayRun.store(true, ordering: .releasing)
-        var counter = try? JoinableThread(name: "counter") { [self] in count() }
-        thread.withLock { running in running = counter.take() }
-    }
-
-    func pause() {
-        mayRun.store(false, ordering: .releasing)
-        let running = thread.withLock { $0.take() }
-        running?.join()
-    }
-
-    func saveDevices() -> [UInt8] {
-        (0..<8).map { UInt8(truncatingIfNeeded: stepsDone >> (56 - 8 * $0)) }
-    }
-
-    func loadDevices(_ sections: [UInt8]) throws(GuestError) {
-        guard sections.count == 8 else { throw GuestError("the counter is 8 bytes long") }
-        steps.store(sections.reduce(0) { $0 << 8 | UInt64($1) }, ordering: .relaxed)
-    }
-
-    private func count() {
-        let (ram, pages) = (memory[0], UInt64(memory[0].geometry.targetPageCount))
-        while mayRun.load(ordering: .acquiring) {
-            let (round, page) = stepsDone.quotientAndRemainder(dividingBy: pages)
-            precondition(ram.loadWord(at: page << 12) == round, "page \(page) lost a count")
-            ram.storeWord(round + 1, at: page << 12)
-            steps.add(1, ordering: .relaxed)
+    func read(
+        _ bytes: inout MutableSpan<UInt8>, at offset: RAMOffset, of block: BlockIndex
+    ) throws(PageProviderError) -> PageContent {
+        for index in 0..<bytes.count / 8 {
+            let square = Self.square(of: offset.rawValue / 8 + UInt64(index))
+            for byte in 0..<8 {
+                bytes[index * 8 + byte] = UInt8(truncatingIfNeeded: square >> UInt64(byte * 8))
+            }
         }
+        return .bytes
     }
 }
 
-/// Both ends in one process, for the sake of the example: `swift run embed`.
+/// A program's own memory, served lazily: `swift run embed`.
 @main
 enum Embed {
     static func main() throws {
-        let here = try CountingMachine(memoryBytes: 64 << 20)
-        let there = try CountingMachine(memoryBytes: 64 << 20)
-        here.resume()
-        let listener = try Listener(at: .tcp(host: "127.0.0.1", port: 0))
-        let source = try MigrationSource(guest: here)
-        try source.start(to: listener.address)
-        source.startPostcopy()
-        let received = try MigrationDestination(guest: there).run(on: listener).get()
-        let sent = try source.wait().get()
-        there.pause()
-        print("source \(sent.status), destination \(received.status)")
+        let table = try BlockGeometry(
+            name: "squares", lengthBytes: 8 << 30, hostPage: HostMemory.pageSize)
+        let ram = try GuestRAM(table, backing: .anonymous)
+        var options = FaultHandlerOptions()
+        // Nobody but this program's own code touches the table, so that it needs no privilege.
+        options.faultOrigin = .userOnly
+        let handler = try FaultHandler(memory: [ram], pages: Squares(), options: options)
+        try handler.start()
+
+        for root: UInt64 in [3, 5, 1_000, 1_000_003, 123_456_789, 1_000_000_007] {
+            // The memory is just there: the page comes while this line waits.
+            let square = ram.loadWord(at: root * 8)
+            precondition(square == Squares.square(of: root), "\(root) has a wrong square")
+            print("\(root) squared is \(square)")
+        }
+
+        let report = handler.stop()
         print(
-            "counted \(here.stepsDone) steps here, \(there.stepsDone - here.stepsDone) more there")
-        print(
-            "\(received.progress.requests) page requests; downtime \(sent.downtimeNanoseconds ?? 0) ns"
-        )
+            "\(report.progress.urgentPages) of \(table.hostPageCount) pages were computed, each in "
+                + "\(report.latency.meanNanoseconds / 1_000) us")
     }
 }
