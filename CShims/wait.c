@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <time.h>
 
 int pc_wait_create(void)
 {
@@ -25,4 +27,19 @@ int pc_wait_next(int set, int timeout_ms, uint32_t *tag)
     if (ready > 0)
         *tag = event.data.u32;
     return ready;
+}
+
+int pc_timer_create(void)
+{
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    return timer < 0 ? -errno : timer;
+}
+
+int pc_timer_set(int timer, uint64_t nanoseconds)
+{
+    struct itimerspec setting = {
+        .it_value.tv_sec = (time_t)(nanoseconds / 1000000000u),
+        .it_value.tv_nsec = (long)(nanoseconds % 1000000000u),
+    };
+    return timerfd_settime(timer, 0, &setting, NULL) == 0 ? 0 : -errno;
 }

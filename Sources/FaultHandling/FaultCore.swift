@@ -11,6 +11,7 @@ final class FaultCore: Sendable {
     let options: FaultHandlerOptions
     let gates: PlacingGates
     let desk: FaultDesk
+    let turns: WorkerTurns
     let background: BackgroundWork
     let account: Mutex<FaultAccount>
     let held: (@Sendable (FaultHeldPoint) -> Void)?
@@ -29,7 +30,10 @@ final class FaultCore: Sendable {
         // The last gates are the background's.
         gates = PlacingGates(count: options.workers + options.backgroundThreads)
         ending = try EventFlag()
-        desk = try FaultDesk(memory.uffd, ending: ending)
+        desk = try FaultDesk()
+        turns = try WorkerTurns(
+            memory.uffd, pagesLeft: desk.pagesLeft, ending: ending,
+            hasOthers: options.workers > 1)
         background = try BackgroundWork()
         account = Mutex(FaultAccount(memory.geometries))
     }

@@ -2,23 +2,13 @@ internal import LinuxKernel
 internal import PageModel
 internal import Synchronization
 
-/// Where the workers wait, and where faulted pages lie until one of them takes them.
-///
-/// A fault wakes one worker that is free, which reads it and serves it itself: no page is handed from one
-/// thread to another unless several are read at once.
+/// Where faulted pages lie until a worker takes them.
 final class FaultDesk: Sendable {
-    /// What a worker is woken for.
-    enum Call: UInt32 {
-        case events = 1
-        case pages = 2
-        case end = 3
-    }
-
     let isEnding = Atomic(false)
     /// The handler's own threads, by the kernel's ids.
     let threads = Mutex<Set<Int32>>([])
-    private let poller: SharedPoller
-    private let pagesLeft: EventFlag
+    /// Raised when pages are left that whoever left them does not take.
+    let pagesLeft: EventFlag
     /// Claimed pages, each once, the oldest at `first`: no more than threads that wait.
     private let queue = Mutex(Queue())
 
@@ -27,18 +17,7 @@ final class FaultDesk: Sendable {
         var first = 0
     }
 
-    init(_ uffd: borrowing Userfaultfd, ending: EventFlag) throws(Errno) {
-        poller = try SharedPoller()
-        pagesLeft = try EventFlag()
-        try poller.watch(uffd, as: Call.events.rawValue)
-        try poller.watchRaises(of: pagesLeft, as: Call.pages.rawValue)
-        try poller.watch(ending, as: Call.end.rawValue)
-    }
-
-    /// Waits for something to do; `nil` when the time ran out.
-    func wait(timeoutNanoseconds: UInt64) -> Call? {
-        poller.wait(timeoutNanoseconds: timeoutNanoseconds).flatMap(Call.init)
-    }
+    init() throws(Errno) { pagesLeft = try EventFlag() }
 
     /// Leaves pages that somebody waits for. The caller takes one itself; others are called for the rest.
     func leave(_ pages: [HostPage]) {

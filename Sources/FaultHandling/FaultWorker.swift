@@ -1,36 +1,50 @@
 internal import LinuxKernel
 internal import PageModel
+internal import Glibc
 internal import Synchronization
 
-/// Reads faults and serves their pages, one after the other.
+/// Reads faults when it is its turn, and serves their pages, one after the other.
 struct FaultWorker: ~Copyable {
     private let core: FaultCore
+    /// Its number among the workers, and its gate.
+    private let number: Int
     private var delivery: PageDelivery
 
     /// How often a worker that has nothing to do looks whether the other process lives, which nothing
     /// tells: as long as a person does not notice; a look costs a microsecond.
     private static let lookNanoseconds: UInt64 = 100_000_000
 
-    init(_ core: FaultCore, gate: Int) {
+    init(_ core: FaultCore, number: Int) {
         self.core = core
+        self.number = number
         let largest = core.memory.regions.map { $0.pageBytes() }.max() ?? 0
-        delivery = PageDelivery(core, gate: gate, capacityBytes: largest)
+        delivery = PageDelivery(core, gate: number, capacityBytes: largest)
     }
 
     mutating func run() {
         preferShortSlices()
-        let patience = core.memory.isForeign ? Self.lookNanoseconds : .max
         while !core.isEnding {
             if let page = core.desk.take() {
+                let start = core.turns.beginServing(number)
                 serve(page)
-                continue
+                core.turns.endServing(number, since: start)
+            } else if core.turns.tryLead(number) {
+                lead()
+            } else {
+                core.turns.standBy()
             }
-            switch core.desk.wait(timeoutNanoseconds: patience) {
-            case .events: core.takeEvents()
-            case .pages, .end: break
-            case nil:
-                if core.memory.isOwnerGone { core.fail(.ownerGone) }
-            }
+        }
+    }
+
+    /// Waits for events and reads them.
+    private func lead() {
+        switch core.turns.awaitEvents(
+            timeoutNanoseconds: core.memory.isForeign ? Self.lookNanoseconds : .max)
+        {
+        case .events: core.takeEvents()
+        case .pages, .turn, .alarm, .end: break
+        case nil:
+            if core.memory.isOwnerGone { core.fail(.ownerGone) }
         }
     }
 

@@ -20,10 +20,10 @@ final class HandlerThread: Sendable {
     static func all(of core: FaultCore) throws(Errno) -> [HandlerThread] {
         var threads: [HandlerThread] = []
         do throws(Errno) {
-            for gate in 0..<core.options.workers {
+            for number in 0..<core.options.workers {
                 threads.append(
-                    try HandlerThread("fault-\(gate)", of: core) { core in
-                        var worker = FaultWorker(core, gate: gate)
+                    try HandlerThread("fault-\(number)", of: core) { core in
+                        var worker = FaultWorker(core, number: number)
                         worker.run()
                     })
             }

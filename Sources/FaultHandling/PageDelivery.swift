@@ -36,7 +36,7 @@ struct PageDelivery: ~Copyable {
         let bytes = region.pageBytes(pages.upperBound.rawValue - pages.lowerBound.rawValue)
         let first = HostPage(block: block, page: pages.lowerBound)
         var content = PageContent.zeros
-        if core.ledger.removedBytes(in: pages, of: block) != [0..<bytes] {
+        if !core.ledger.removedBytes(in: pages, of: block).isOne(0..<bytes) {
             do throws(PageProviderError) {
                 content = try staging.withBytes(lengthBytes: bytes) {
                     span throws(PageProviderError) in
@@ -104,7 +104,7 @@ struct PageDelivery: ~Copyable {
         let removed = core.ledger.removedBytes(in: pages, of: block)
         let offset = RAMOffset(
             rawValue: region.geometry.offset(of: pages.lowerBound).rawValue + UInt64(done))
-        let isZero = content == .zeros || removed == [0..<delivery.bytes]
+        let isZero = content == .zeros || removed.isOne(0..<delivery.bytes)
         if isZero, !region.hasZeroPage { staging.clear(at: 0, lengthBytes: delivery.bytes) }
         let placement: Placement
         do throws(Errno) {
@@ -231,4 +231,8 @@ struct PageDelivery: ~Copyable {
             rounds += 1
         }
     }
+}
+
+extension [Range<Int>] {
+    fileprivate func isOne(_ range: Range<Int>) -> Bool { count == 1 && self[0] == range }
 }

@@ -46,9 +46,7 @@ extension DiskFile {
     /// Whether the file holds no data in a range, which reads as zeros; `false` where its file system does
     /// not tell.
     public func isHole(at offset: UInt64, lengthBytes: UInt64) -> Bool {
-        let end = offset + lengthBytes
-        do throws(Errno) {
-            return try FileData.run(of: descriptor.raw, from: offset, lengthBytes: end) == nil
-        } catch { return false }
+        let data = pc_file_seek(descriptor.raw, offset, 0)
+        return data == Int64(-ENXIO) || data >= Int64(offset + lengthBytes)
     }
 }

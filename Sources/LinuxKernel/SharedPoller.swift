@@ -21,6 +21,11 @@ public struct SharedPoller: ~Copyable, Sendable {
         try Errno.check(pc_wait_add(set.raw, flag.descriptor.raw, tag, 0))
     }
 
+    /// Tells one waiter each time that the alarm goes off.
+    public func watch(_ alarm: AlarmFlag, as tag: UInt32) throws(Errno) {
+        try Errno.check(pc_wait_add(set.raw, alarm.descriptor.raw, tag, 0))
+    }
+
     /// Tells every waiter, for as long as the flag is raised.
     public func watch(_ flag: EventFlag, as tag: UInt32) throws(Errno) {
         try Errno.check(pc_wait_add(set.raw, flag.descriptor.raw, tag, 1))
@@ -34,5 +39,19 @@ public struct SharedPoller: ~Copyable, Sendable {
             timeoutNanoseconds == .max
             ? -1 : Int32(clamping: timeoutNanoseconds / 1_000_000 + 1)
         return unsafe pc_wait_next(set.raw, milliseconds, &tag) > 0 ? tag : nil
+    }
+}
+
+/// A flag that goes off once after a while (`timerfd`). Any thread sets it.
+public final class AlarmFlag: Sendable {
+    let descriptor: FileDescriptor
+
+    public init() throws(Errno) {
+        descriptor = FileDescriptor(owning: try Errno.check(pc_timer_create()))
+    }
+
+    /// Lets it go off in a while, and forgets what it was set to before.
+    public func set(afterNanoseconds delay: UInt64) {
+        _ = pc_timer_set(descriptor.raw, max(1, delay))
     }
 }
