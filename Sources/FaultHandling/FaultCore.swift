@@ -15,8 +15,6 @@ final class FaultCore: Sendable {
     let background: BackgroundWork
     let account: Mutex<FaultAccount>
     let held: (@Sendable (FaultHeldPoint) -> Void)?
-    /// Raised when nobody is to be served any more.
-    let ending: EventFlag
 
     init(
         _ memory: ServedMemory, _ provider: any PageProvider, _ options: FaultHandlerOptions,
@@ -29,14 +27,15 @@ final class FaultCore: Sendable {
         ledger = PageLedger(memory.regions)
         // The last gates are the background's.
         gates = PlacingGates(count: options.workers + options.backgroundThreads)
-        ending = try EventFlag()
         desk = try FaultDesk()
         turns = try WorkerTurns(
-            memory.uffd, pagesLeft: desk.pagesLeft, ending: ending,
+            memory.uffd, pagesLeft: desk.pagesLeft, ending: desk.ending,
             hasOthers: options.workers > 1)
         background = try BackgroundWork()
         account = Mutex(FaultAccount(memory.geometries))
     }
+
+    var ending: EventFlag { desk.ending }
 
     var isEnding: Bool { desk.isEnding.load(ordering: .acquiring) }
 
@@ -64,10 +63,12 @@ final class FaultCore: Sendable {
         }
     }
 
-    /// Reads all events that are there and notes them: faults are left at the desk.
-    func takeEvents() {
+    /// Reads all events that are there and notes them: faults are left at the desk. Answers whether there
+    /// were any.
+    @discardableResult
+    func takeEvents() -> Bool {
         var outside: [HostAddress] = []
-        var count = 0
+        var (count, hasFaults) = (0, false)
         repeat {
             var faults: [FaultEvent] = []
             var refused: FaultHandlerError?
@@ -92,10 +93,12 @@ final class FaultCore: Sendable {
                     refused = .readingEvents(error)
                 }
             }
+            hasFaults = hasFaults || !faults.isEmpty
             outside += note(faults, removedPages: removed)
             if let refused { fail(refused) }
         } while count == Userfaultfd.eventsPerRead
         for address in outside { refuse(faultAt: address) }
+        return hasFaults
     }
 
     /// Accounts for faults, claims their pages and leaves those at the desk; answers faults in no region.

@@ -5,6 +5,8 @@ internal import Synchronization
 /// Where faulted pages lie until a worker takes them.
 final class FaultDesk: Sendable {
     let isEnding = Atomic(false)
+    /// Raised when nobody is to be served any more.
+    let ending: EventFlag
     /// The handler's own threads, by the kernel's ids.
     let threads = Mutex<Set<Int32>>([])
     /// Raised when pages are left that whoever left them does not take.
@@ -17,7 +19,10 @@ final class FaultDesk: Sendable {
         var first = 0
     }
 
-    init() throws(Errno) { pagesLeft = try EventFlag() }
+    init() throws(Errno) {
+        ending = try EventFlag()
+        pagesLeft = try EventFlag()
+    }
 
     /// Leaves pages that somebody waits for. The caller takes one itself; others are called for the rest.
     func leave(_ pages: [HostPage]) {

@@ -4,7 +4,7 @@ public import PageModel
 /// How a `FaultHandler` serves.
 public struct FaultHandlerOptions: Sendable {
     /// Threads that read and place pages that somebody waits for: a page that is slow to read does not
-    /// hold up another, as long as fewer are slow at once. 1 to 64.
+    /// hold up another, as long as fewer are slow at once. 1 to 64, each with room for a host page.
     public var workers = 2
 
     /// How often a page is asked for that the provider has no content of, or that the kernel has no
@@ -12,7 +12,8 @@ public struct FaultHandlerOptions: Sendable {
     /// provider that tries again itself sets 1.
     public var attempts = 3
 
-    /// The pause before the second attempt; each further one is four times as long.
+    /// The pause before the second attempt, at most a second; each further one is four times as long, up to
+    /// a second.
     public var pauseNanoseconds: UInt64 = 2_000_000
 
     /// What the background reads at once of pages that are smaller, 4 KiB to 1 MiB: a file is read at
@@ -41,10 +42,11 @@ public struct FaultHandlerOptions: Sendable {
     public var missingAtStop: MissingAtStop?
 
     /// Told of each page that could not be served, on a thread of the handler that serves nobody else
-    /// meanwhile.
+    /// meanwhile. It must not stop the handler.
     public var pageLost: @Sendable (LostPage) -> Void = { _ in }
 
-    /// Told once, on a thread of the handler, when it ends by itself: nobody is served any more.
+    /// Told once, on a thread of the handler, when it ends by itself: nobody is served any more. It must not
+    /// stop the handler itself, but may have another thread do so.
     public var ended: @Sendable (FaultHandlerError) -> Void = { _ in }
 
     public init() {}

@@ -4,6 +4,8 @@ package import PageModel
 package enum FaultHeldPoint: Sendable {
     /// The provider has answered, and what it answered is about to be placed.
     case contentRead(HostPage)
+    /// Behind its gate, the thread has seen that what it has read still holds, and is about to place it.
+    case placing(HostPage)
     /// The kernel refused to place because of an event that is not read, or not over.
     case interrupted(HostPage)
 }

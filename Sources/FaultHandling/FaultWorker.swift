@@ -1,6 +1,5 @@
 internal import LinuxKernel
 internal import PageModel
-internal import Glibc
 internal import Synchronization
 
 /// Reads faults when it is its turn, and serves their pages, one after the other.
@@ -61,7 +60,7 @@ struct FaultWorker: ~Copyable {
                     return delivery.lose(page, problem)
                 }
                 let pause = core.options.pauseNanoseconds << UInt64(2 * min(attempt - 1, 8))
-                if core.ending.wait(timeoutNanoseconds: pause) { return }
+                if core.ending.wait(timeoutNanoseconds: min(pause, 1_000_000_000)) { return }
                 attempt += 1
             }
         }

@@ -106,6 +106,7 @@ struct PageDelivery: ~Copyable {
             rawValue: region.geometry.offset(of: pages.lowerBound).rawValue + UInt64(done))
         let isZero = content == .zeros || removed.isOne(0..<delivery.bytes)
         if isZero, !region.hasZeroPage { staging.clear(at: 0, lengthBytes: delivery.bytes) }
+        core.held?(.placing(first(of: delivery)))
         let placement: Placement
         do throws(Errno) {
             if isZero, region.hasZeroPage {
@@ -163,8 +164,7 @@ struct PageDelivery: ~Copyable {
     /// Reads the events for which the kernel refuses to place: every other thread may be waiting for the
     /// same. `false` when the handler ends.
     private func awaitEvents(_ rounds: Int) -> Bool {
-        core.takeEvents()
-        core.desk.callAnother()
+        if core.takeEvents() { core.desk.callAnother() }
         guard rounds > 0 else { return !core.isEnding }
         let pause = min(
             Self.pauseNanosecondsMin << UInt64(min(rounds, 10)), Self.pauseNanosecondsMax)

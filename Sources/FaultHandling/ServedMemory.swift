@@ -1,5 +1,6 @@
 internal import LinuxKernel
 internal import PageModel
+internal import Synchronization
 
 /// A run of memory that is served: a RAM block of this process, or a region of another.
 struct ServedRegion: PageTarget {
@@ -47,6 +48,9 @@ final class ServedMemory: Sendable {
     let regions: [ServedRegion]
     /// Places in `regions`, by address.
     private let order: [Int]
+    /// Whether memory of this process is registered here: what another handler or migration has registered
+    /// must be left alone.
+    private let isRegistered = Atomic(false)
 
     init(_ uffd: consuming Userfaultfd, _ regions: [ServedRegion]) {
         self.uffd = uffd
@@ -101,10 +105,14 @@ final class ServedMemory: Sendable {
                 throw .registering(block: ram.geometry.name, error)
             }
         }
+        isRegistered.store(true, ordering: .releasing)
     }
 
     /// Whoever waits for a page goes on; what is missing reads as zeros.
     func unregister() {
+        guard isRegistered.exchange(false, ordering: .acquiringAndReleasing) || isForeign else {
+            return
+        }
         for region in regions { leave(region) }
     }
 

@@ -118,6 +118,40 @@ struct RemovalTests {
         }
     }
 
+    @Test(
+        "who gives a page up while it is being placed waits until that is done",
+        arguments: Host.backings)
+    func heldPlacing(backing: RAMBacking) throws {
+        try withMemory(backing, pages: 4) { ram in
+            let held = try Barrier()
+            let handler = try FaultHandler(
+                memory: [ram], pages: TestPages([ram]), options: FaultHandlerOptions()
+            ) { point in
+                if case .placing(let placed) = point, placed == page(2) { held.pass() }
+            }
+            try handler.start()
+            let waiting = try Bounded("toucher") { ram.loadWord(at: 0) }
+            #expect(waiting.output() == TestPages.word(0, 0))
+            let touching = try Bounded("toucher") {
+                ram.loadWord(at: 2 * ram.geometry.hostPage.bytes)
+            }
+            #expect(held.isReached())
+            let isGone = try EventFlag()
+            let dropping = try Bounded("giver") {
+                defer { isGone.raise() }
+                return (try? ram.drop(pages: 2..<3)) != nil
+            }
+            #expect(atLast { isGivingUpPages("giver") })
+            // A tenth of a second is long for a notice that somebody is free to read.
+            #expect(!isGone.wait(timeoutNanoseconds: 100_000_000))
+            held.open()
+            #expect(dropping.output() == true)
+            #expect(touching.output() != nil)
+            #expect(try bounded { ram.holdsZeros(2) } == true)
+            handler.stop()
+        }
+    }
+
     @Test("one worker alone meets an unread event and goes on")
     func ownEvent() throws {
         try withMemory(pages: 4) { ram in
