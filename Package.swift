@@ -13,6 +13,7 @@ let package = Package(
     name: "postcopy",
     products: [
         .library(name: "Postcopy", targets: ["Postcopy"]),
+        .library(name: "VhostUser", targets: ["VhostUser"]),
         .executable(name: "postcopy", targets: ["PostcopyCommand"]),
         .executable(name: "postcopy-bench", targets: ["PostcopyBench"]),
         .executable(name: "postcopy-simulate", targets: ["PostcopySimulate"]),
@@ -52,6 +53,9 @@ let package = Package(
             dependencies: [
                 "PostcopyRuntime", "FaultHandling", "LinuxKernel", "MigrationCore", "PageModel",
             ],
+            swiftSettings: house),
+        .target(
+            name: "VhostUser", dependencies: ["PostcopyRuntime", "LinuxKernel", "PageModel"],
             swiftSettings: house),
         .target(
             name: "TestWorkload",
@@ -135,14 +139,23 @@ let package = Package(
             dependencies: [
                 "TestSupport", "Parking", "Postcopy", "StreamWire", "LinuxKernel", "PageModel",
             ], swiftSettings: house),
+        .executableTarget(
+            name: "SharedClientProgram",
+            dependencies: ["TestSupport", "TestWorkload", "VhostUser", "LinuxKernel", "PageModel"],
+            path: "Tests/SharedClientProgram", swiftSettings: house),
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
-                "TestSupport", "kvm",
+                "TestSupport", "TestWorkload", "VhostUser", "SharedClientProgram", "kvm",
                 "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel", "PageModel",
             ], swiftSettings: house),
         .testTarget(
             name: "PostcopyTests", dependencies: ["TestSupport", "Postcopy"], swiftSettings: house),
+        .testTarget(
+            name: "VhostUserTests",
+            dependencies: [
+                "TestSupport", "VhostUser", "PostcopyRuntime", "LinuxKernel", "PageModel", "CShims",
+            ], swiftSettings: house),
         .testTarget(
             name: "PostcopyCommandTests",
             dependencies: [

@@ -76,3 +76,10 @@ int64_t pc_receive_descriptors(
         close(descriptors[*count - 1]);
     return -EMSGSIZE;
 }
+
+int pc_peer_process(int socket)
+{
+    struct ucred peer = {0};
+    socklen_t length = sizeof peer;
+    return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? peer.pid : -errno;
+}

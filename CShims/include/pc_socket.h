@@ -23,4 +23,8 @@ int64_t pc_send_descriptors(
 int64_t pc_receive_descriptors(
     int socket, void *bytes, uint64_t capacity, int wait, int *descriptors, uint64_t *count);
 
+/* Returns the id of the process at the other end of a unix socket when it connected (SO_PEERCRED), 0 where
+ * this process cannot see it, or -errno. */
+int pc_peer_process(int socket);
+
 #endif

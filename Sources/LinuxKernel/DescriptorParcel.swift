@@ -23,6 +23,20 @@ public struct DescriptorParcel: ~Copyable, Sendable {
         try add(copyOf: flag.descriptor.raw)
     }
 
+    /// Adds a copy of what missing pages are reported through.
+    public mutating func add(_ uffd: borrowing Userfaultfd) throws(Errno) {
+        try add(copyOf: uffd.descriptor.raw)
+    }
+
+    /// Adds a copy of the file that a block's memory is mapped from.
+    /// - Throws: `EBADF` for private memory, which has none.
+    public mutating func add(fileOf ram: GuestRAM) throws(Errno) {
+        switch ram.file {
+        case .some(let file): try add(copyOf: file.raw)
+        case .none: throw Errno(rawValue: EBADF)
+        }
+    }
+
     /// Takes the first one out.
     public mutating func takeFirst() -> FileDescriptor? {
         raws.isEmpty ? nil : FileDescriptor(owning: raws.removeFirst())

@@ -20,6 +20,9 @@ extension GuestRAM {
     /// on (`migrate_ram_is_ignored` in `migration/ram.c`).
     public var isShared: Bool { origin == .sharedFile }
 
+    /// Whether other processes can map the block's memory: that of a memfd or of a file.
+    public var isMappedByOthers: Bool { backing == .memfd || isShared }
+
     /// Whether the kernel reports missing pages of the block: of a file only in memory.
     package var canMissPages: Bool {
         switch origin {

@@ -55,7 +55,10 @@ public struct Poller {
     /// Whether the last `wait` found there what was watched for, an end or an error.
     public func isReady(_ place: Int) -> Bool { entries[place].revents != 0 }
 
-    private mutating func watchReadable(_ raw: Int32) -> Int { watch(raw, for: POLLIN) }
+    /// Whether it found something to read there, and neither an end nor an error.
+    public func isReadable(_ place: Int) -> Bool { entries[place].revents == Int16(POLLIN) }
+
+    mutating func watchReadable(_ raw: Int32) -> Int { watch(raw, for: POLLIN) }
 
     private mutating func watch(_ raw: Int32, for events: Int32) -> Int {
         entries.append(pollfd(fd: raw, events: Int16(events), revents: 0))

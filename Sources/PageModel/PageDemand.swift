@@ -68,11 +68,21 @@ public final class PageDemand: Sendable {
     ///
     /// Source: `migrate_send_rp_req_pages_pending` (`migration/migration.c`).
     public func nextOutstanding(from start: HostPage) -> HostPage? {
+        nextRequested(from: start, isReceived: false)
+    }
+
+    /// The first page from `start` on, in block order, that was asked for, has come, and was not closed
+    /// yet. The fault thread alone calls it.
+    public func nextArrived(from start: HostPage) -> HostPage? {
+        nextRequested(from: start, isReceived: true)
+    }
+
+    private func nextRequested(from start: HostPage, isReceived: Bool) -> HostPage? {
         var first = start.page
         for index in start.block.rawValue..<blocks.count {
             let end = HostPageIndex(rawValue: blocks[index].hostPageCount)
             while first < end, let page = requested[index].first(in: first..<end) {
-                if !received[index].contains(page) {
+                if received[index].contains(page) == isReceived {
                     return HostPage(block: BlockIndex(rawValue: index), page: page)
                 }
                 first = HostPageIndex(rawValue: page.rawValue + 1)

@@ -247,9 +247,7 @@ public final class DestinationSession: Sendable {
     private func giveUpGuest() {
         guard state.currentPhase.mayRunGuestHere else { return state.endFaults() }
         state.guest.memoryLost(state.missingPages)
-        try? state.poisonMissing()
-        // Without poison whoever waits is woken and reads zeros.
-        state.endFaults()
+        state.loseMissing()
     }
 
     private func conclude(

@@ -64,6 +64,8 @@ final class DestinationState: Sendable {
     /// Raised when a status was entered.
     let statusFlags = StatusFlags()
     let recovery = DestinationRecovery()
+    /// Other processes that share the guest's memory.
+    let clients = ClientRegistry()
     /// On its way from the control thread to the fault thread.
     private let nextLink = Mutex<DestinationLink?>(nil)
     /// The id of the section `ram`, from LISTEN on.
@@ -81,6 +83,8 @@ final class DestinationState: Sendable {
     let outbox: Mailbox<Outgoing>
     /// Pages that the stream thread placed while somebody waited for them.
     let notices: Mailbox<PlacedRange>
+    /// Set by the stream thread where it had no room for a notice.
+    let hasLostNotices = Atomic(false)
 
     private struct Phase {
         var current = DestinationPhase.none
@@ -229,6 +233,7 @@ final class DestinationState: Sendable {
     func endFaults() {
         // A block that is not registered yet has nobody waiting in it.
         for (_, ram) in list.sent { try? uffd.unregister(ram) }
+        releaseClients()
         list.thawLengths()
     }
 
@@ -257,6 +262,13 @@ final class DestinationState: Sendable {
     /// - Throws: where the kernel has no such thing, or no memory for it; what is left reads as zeros once
     ///   faults have ended.
     func poisonMissing() throws(Errno) {
+        try forEachMissing { pages, _, ram throws(Errno) in try uffd.poison(pages, of: ram) }
+    }
+
+    /// Calls `body` with each run of missing pages.
+    func forEachMissing<Failure: Error>(
+        _ body: (Range<HostPageIndex>, BlockIndex, GuestRAM) throws(Failure) -> Void
+    ) throws(Failure) {
         for (index, ram) in list.sent {
             var page = HostPageIndex(rawValue: 0)
             // What lies behind the used length is not registered, and nobody's.
@@ -265,7 +277,7 @@ final class DestinationState: Sendable {
                 let run = demand.received[index.rawValue].nextMissing(from: page),
                 run.lowerBound < end
             {
-                try uffd.poison(run.lowerBound..<min(run.upperBound, end), of: ram)
+                try body(run.lowerBound..<min(run.upperBound, end), index, ram)
                 page = run.upperBound
             }
         }

@@ -19,12 +19,13 @@ struct FaultThread: ~Copyable {
     private var blocktime = Blocktime(vcpuThreads: [])
     private var knowsVCPUs = false
     private var readsFaults = true
-    /// Faults in pages that are here, whose threads the kernel could not wake for want of memory.
-    private var unsettled: [FaultEvent] = []
+    /// Where threads wait in pages that are here, which the kernel could not wake for want of memory.
+    private var unsettled: [HostAddress] = []
     /// Return-path bytes that go out in one write.
     private var outgoing: [UInt8] = []
     private var beat: Heartbeat
     private var mail = Mail()
+    private var clients = ServedClients()
 
     /// How this thread stands to the link.
     enum Talk {
@@ -75,7 +76,8 @@ struct FaultThread: ~Copyable {
     /// Serves until it is told to end, and answers the blocktime it saw.
     mutating func run() -> BlocktimeReport {
         preferShortSlices()
-        var waits = Waits(state: state, channels, readsFaults: readsFaults)
+        _ = clients.take(state.clients)
+        var waits = Waits(state: state, channels, clients, readsFaults: readsFaults)
         var isEnding = false
         while !isEnding {
             let isTimed = keepsAlive || !unsettled.isEmpty
@@ -89,8 +91,9 @@ struct FaultThread: ~Copyable {
             do throws(Trouble) { try serve(waits, hasMail: isRaised || isEnding) } catch {
                 giveUp(error)
             }
-            if !waits.areFor(channels, readsFaults: readsFaults) {
-                waits = Waits(state: state, channels, readsFaults: readsFaults)
+            let hasNewClients = isRaised && clients.take(state.clients)
+            if hasNewClients || !waits.areFor(channels, readsFaults: readsFaults) {
+                waits = Waits(state: state, channels, clients, readsFaults: readsFaults)
             }
         }
         state.lastWordSent.raise()
@@ -107,6 +110,9 @@ struct FaultThread: ~Copyable {
             channels.take(talk)
         }
         if let place = waits.faults, waits.poller.isReady(place) { try takeFaults() }
+        for (place, client) in waits.clients where waits.poller.isReady(place) {
+            try takeFaults(of: client, isReadable: waits.poller.isReadable(place))
+        }
         for (place, channel) in waits.channels where waits.poller.isReady(place) {
             try takeUrgentPages(from: channel)
         }
@@ -154,9 +160,10 @@ struct FaultThread: ~Copyable {
         do {
             _ = try state.uffd.readEvents { event in
                 guard let page = state.hostPage(at: event.address) else { return }
-                do throws(PlacingError) { try answer(event, page, at: now) } catch {
+                blocktime.begin(thread: event.thread, page: page, at: now)
+                do throws(PlacingError) { try answer(page, at: event.address) } catch {
                     trouble = error
-                    unsettled.append(event)
+                    setAside(event.address)
                 }
             }
         } catch {
@@ -167,25 +174,25 @@ struct FaultThread: ~Copyable {
         try sendOutgoing()
     }
 
-    private mutating func answer(
-        _ event: FaultEvent, _ page: HostPage, at now: UInt64
-    ) throws(PlacingError) {
+    /// Answers a fault, of this process or of a client, at the place of this process's memory.
+    mutating func answer(_ page: HostPage, at address: HostAddress) throws(PlacingError) {
         state.counters.faults.add(1, ordering: .relaxed)
-        blocktime.begin(thread: event.thread, page: page, at: now)
         state.firstFaults?.note(page)
         switch state.demand.want(page) {
         case .request: request(page)
         case .wait: break
         case .present:
-            try placer.settleFault(in: page, at: event.address)
+            try placer.settleFault(in: page, at: address)
             close(page, at: Monotonic.now())
         }
     }
 
+    mutating func setAside(_ address: HostAddress) { unsettled.append(address) }
+
     private mutating func settleAgain() {
-        for event in unsettled {
-            guard let page = state.hostPage(at: event.address),
-                (try? placer.settleFault(in: page, at: event.address)) != nil
+        for address in unsettled {
+            guard let page = state.hostPage(at: address),
+                (try? placer.settleFault(in: page, at: address)) != nil
             else { return }
             unsettled.removeFirst()
             close(page, at: Monotonic.now())
@@ -212,12 +219,10 @@ struct FaultThread: ~Copyable {
         talk = .open(link)
         encoder.forgetBlock()
         encoder.append(.resumeAcknowledged, to: &outgoing)
-        var next = HostPage(
-            block: BlockIndex(rawValue: 0), page: HostPageIndex(rawValue: 0))
+        var next = HostPage.first
         while let page = state.demand.nextOutstanding(from: next) {
             request(page)
-            next = HostPage(
-                block: page.block, page: HostPageIndex(rawValue: page.page.rawValue + 1))
+            next = page.next
         }
         state.held?(.resuming)
     }
@@ -238,6 +243,7 @@ struct FaultThread: ~Copyable {
         state.notices.drain(into: &mail.notices)
         for notice in mail.notices { close(notice) }
         mail.notices.removeAll(keepingCapacity: true)
+        if state.hasLostNotices.exchange(false, ordering: .acquiring) { closeArrived() }
         takePassageRequests()
     }
 
@@ -251,7 +257,7 @@ struct FaultThread: ~Copyable {
         mail.passageRequests.removeAll(keepingCapacity: true)
     }
 
-    private mutating func sendOutgoing() throws(Trouble) {
+    mutating func sendOutgoing() throws(Trouble) {
         guard let link = talk.link, !outgoing.isEmpty else { return }
         defer { outgoing.removeAll(keepingCapacity: true) }
         beat.note(writtenAt: Monotonic.now())
@@ -321,9 +327,20 @@ struct FaultThread: ~Copyable {
         }
     }
 
+    /// Ends the waits for all that is here.
+    private mutating func closeArrived() {
+        var next = HostPage.first
+        while let page = state.demand.nextArrived(from: next) {
+            close(page, at: Monotonic.now())
+            next = page.next
+        }
+    }
+
     private mutating func close(_ page: HostPage, at instant: UInt64) {
         state.demand.close(page)
         blocktime.placed(page: page, at: instant)
+        // The kernel has woken whoever waits in this process.
+        if !clients.all.isEmpty { clients.wake(page, state.geometries[page.block.rawValue]) }
     }
 
     /// The guest has its vCPU threads once its devices are loaded, which is before they run. It is not
@@ -340,12 +357,17 @@ struct FaultThread: ~Copyable {
         let flag: Int
         let faults: Int?
         let channels: [(place: Int, channel: UrgentChannel)]
+        let clients: [(place: Int, client: AttachedClient)]
 
-        init(state: DestinationState, _ channels: UrgentChannels, readsFaults: Bool) {
-            var poller = Poller(capacity: 2 + UrgentChannels.countMax)
+        init(
+            state: DestinationState, _ channels: UrgentChannels, _ clients: ServedClients,
+            readsFaults: Bool
+        ) {
+            var poller = Poller(capacity: 2 + UrgentChannels.countMax + clients.all.count)
             flag = poller.watch(state.faultFlag)
             faults = readsFaults ? poller.watch(state.uffd) : nil
             self.channels = channels.all.map { ($0.isWatched(by: &poller), $0) }
+            self.clients = clients.all.map { (poller.watch($0.client.userfaultfd), $0) }
             self.poller = poller
         }
 
@@ -356,19 +378,11 @@ struct FaultThread: ~Copyable {
     }
 }
 
-/// When a channel must show that its writer lives.
-struct Heartbeat: Sendable {
-    /// How long the channel may bring nothing.
-    let limitNanoseconds: UInt64
-    let intervalNanoseconds: UInt64
-    private var writtenAtNanoseconds: UInt64 = 0
+extension HostPage {
+    fileprivate static let first = HostPage(
+        block: BlockIndex(rawValue: 0), page: HostPageIndex(rawValue: 0))
 
-    init(limitNanoseconds: UInt64, intervalNanoseconds: UInt64) {
-        self.limitNanoseconds = limitNanoseconds
-        self.intervalNanoseconds = intervalNanoseconds
+    fileprivate var next: HostPage {
+        HostPage(block: block, page: HostPageIndex(rawValue: page.rawValue + 1))
     }
-
-    mutating func note(writtenAt instant: UInt64) { writtenAtNanoseconds = instant }
-
-    func isDue(at now: UInt64) -> Bool { now >= writtenAtNanoseconds + intervalNanoseconds }
 }

@@ -157,6 +157,9 @@ struct PagePlacer: ~Copyable {
         _ block: BlockIndex, _ start: RAMOffset, lengthBytes: Int, isZero: Bool
     ) throws(PlacingError) -> PlacedRange {
         let ram = state.blocks[block.rawValue]
+        // Through this process's own mapping, also where others map the file: the kernel fills a page of
+        // its own and puts it into the file's cache whole, so that nobody sees a part of it. Whoever
+        // waits for it in another mapping is not woken by that.
         let placement: Placement
         do throws(Errno) {
             placement =

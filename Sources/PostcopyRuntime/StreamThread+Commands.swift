@@ -84,6 +84,8 @@ extension StreamThread {
             state.demand.received[index.rawValue].insert(all)
         }
         state.demand.missing.store(0, ordering: .relaxed)
+        // No page is missing here nor anywhere else, and none will be placed.
+        state.releaseClients()
         passOnReceived()
         hasEnded = true
         try advance(.allPagesPlaced)
@@ -117,6 +119,8 @@ extension StreamThread {
         // Whoever failed meanwhile ended only the faults of blocks that were registered by then.
         guard !state.currentPhase.hasFailed else { return state.endFaults() }
         stage = .faulting
+        state.clients.areServed.store(true, ordering: .releasing)
+        state.faultFlag.raise()
         passOnReceived()
         if missingPages == 0 { try advance(.allPagesPlaced) }
         let devices = Array(package[parts.devices])

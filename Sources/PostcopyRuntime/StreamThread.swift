@@ -274,7 +274,10 @@ struct StreamThread: ~Copyable {
         guard let placed else { return }
         state.settle(placed)
         guard state.demand.isAwaited(placed.pages, of: placed.block) else { return }
-        // Full: the waiters run already, and only their blocktime closes late.
-        state.notices.offer(placed)
+        // Full: the guest's waiters run already, but clients wait until the fault thread has looked at all
+        // that was asked for.
+        guard !state.notices.offer(placed) else { return }
+        state.hasLostNotices.store(true, ordering: .releasing)
+        state.faultFlag.raise()
     }
 }

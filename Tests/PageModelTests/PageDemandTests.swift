@@ -57,6 +57,22 @@ struct PageDemandTests {
         #expect(!demand.admits(page))
     }
 
+    @Test("what has come and was not closed is found, in order, from any page on")
+    func arrived() throws {
+        let demand = try Self.demand()
+        let asked = [Self.page(0, 3), Self.page(0, 129), Self.page(1, 0), Self.page(1, 2)]
+        for page in asked { _ = demand.want(page) }
+        #expect(demand.nextArrived(from: Self.page(0, 0)) == nil)
+        _ = demand.settle(Self.pages(100..<130), of: asked[1].block)
+        _ = demand.settle(Self.pages(1..<3), of: asked[3].block)
+        #expect(demand.nextArrived(from: Self.page(0, 0)) == asked[1])
+        #expect(demand.nextArrived(from: Self.page(1, 0)) == asked[3])
+        demand.close(asked[1])
+        #expect(demand.nextArrived(from: Self.page(0, 0)) == asked[3])
+        demand.close(asked[3])
+        #expect(demand.nextArrived(from: Self.page(0, 0)) == nil)
+    }
+
     @Test("what is outstanding is what was asked for and has not come, in order, from any page on")
     func outstanding() throws {
         for seed in 0..<50 as Range<UInt64> {

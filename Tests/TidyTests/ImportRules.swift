@@ -39,6 +39,9 @@ let modules = [
         ],
         reason: "the embedder's API, which must not drag Foundation into a VMM"),
     Module(
+        name: "VhostUser", imports: ["PostcopyRuntime", "LinuxKernel", "PageModel"],
+        reason: "takes other programs' devices through a migration; a VMM may have its own"),
+    Module(
         name: "TestWorkload",
         imports: ["Postcopy", "StreamWire", "LinuxKernel", "PageModel", "Synchronization"],
         reason: "a guest made of threads, with a device whose state is a section of the stream"),
