@@ -2,7 +2,8 @@
 # missing first. ARGS is handed on: make run ARGS="--memory 64M", make test ARGS="--filter StreamWire".
 
 PACKAGES := liburing-dev zlib1g-dev pkg-config
-TEST_PACKAGES := qemu-system-x86 binutils python3-venv iproute2
+C_PACKAGES := gcc binutils
+TEST_PACKAGES := qemu-system-x86 binutils python3-venv iproute2 g++
 
 # Folders that do not exist yet are left out, so that linting is strict about those that do.
 SWIFT_SOURCES := $(wildcard Sources Tests examples Package.swift)
@@ -20,7 +21,7 @@ run: deps ## build and migrate a running workload on this machine
 	@swift build -c release --product postcopy
 	@.build/release/postcopy run $(ARGS)
 
-test: test-deps lint ## lint, build and run every test; the last line counts them
+test: test-deps lint c-library ## lint, build and run every test; the last line counts them
 	@.ci/test $(ARGS)
 
 examples: deps ## build and run every example
@@ -55,6 +56,33 @@ format: ## rewrite every Swift file in the house format
 
 build: deps ## build everything for release
 	@swift build -c release
+
+# The C library goes below PREFIX, and a package's files below DESTDIR before that.
+PREFIX ?= /usr/local
+C_LIBRARY := .build/c-library
+C_HEADERS := CShims/abi
+PLACE := $(DESTDIR)$(PREFIX)
+
+c-library: deps ## build the C library: libpostcopy, shared and static
+	@.ci/install-packages $(C_PACKAGES)
+	@swift build -c release --product PostcopyC
+	@$(C_HEADERS)/link .build/release/libPostcopyC.a $(C_LIBRARY)
+
+install: c-library install-built ## install the C library: make install PREFIX=/usr/local DESTDIR=
+
+install-built:
+	@install -d $(PLACE)/include/postcopy $(PLACE)/lib/pkgconfig
+	@install -m 644 $(C_HEADERS)/postcopy.h $(PLACE)/include
+	@install -m 644 $(C_HEADERS)/postcopy/*.h $(PLACE)/include/postcopy
+	@install -m 644 $(C_LIBRARY)/libpostcopy.a $(PLACE)/lib
+	@install -m 755 $(C_LIBRARY)/libpostcopy.so.1 $(PLACE)/lib
+	@ln -sf libpostcopy.so.1 $(PLACE)/lib/libpostcopy.so
+	@sed 's|@PREFIX@|$(PREFIX)|' $(C_HEADERS)/postcopy.pc.in >$(PLACE)/lib/pkgconfig/postcopy.pc
+
+uninstall: ## remove what make install put there, with the same PREFIX and DESTDIR
+	@rm -f $(PLACE)/include/postcopy.h $(PLACE)/lib/pkgconfig/postcopy.pc
+	@rm -f $(addprefix $(PLACE)/lib/libpostcopy,.a .so .so.1)
+	@rm -rf $(PLACE)/include/postcopy
 
 clean: ## remove what was built
 	@rm -rf .build

@@ -14,6 +14,7 @@ let package = Package(
     products: [
         .library(name: "Postcopy", targets: ["Postcopy"]),
         .library(name: "VhostUser", targets: ["VhostUser"]),
+        .library(name: "PostcopyC", type: .static, targets: ["PostcopyC"]),
         .executable(name: "postcopy", targets: ["PostcopyCommand"]),
         .executable(name: "postcopy-bench", targets: ["PostcopyBench"]),
         .executable(name: "postcopy-simulate", targets: ["PostcopySimulate"]),
@@ -24,7 +25,7 @@ let package = Package(
     ],
     targets: [
         .target(
-            name: "CShims", path: "CShims",
+            name: "CShims", path: "CShims", exclude: ["abi"],
             cSettings: [
                 .define("_GNU_SOURCE"),
                 .enableWarning("all"), .enableWarning("extra"), .treatAllWarnings(as: .error),
@@ -57,6 +58,9 @@ let package = Package(
         .target(
             name: "VhostUser", dependencies: ["PostcopyRuntime", "LinuxKernel", "PageModel"],
             swiftSettings: house),
+        .systemLibrary(name: "CPostcopy", path: "CShims/abi"),
+        .target(
+            name: "PostcopyC", dependencies: ["CPostcopy", "Postcopy"], swiftSettings: house),
         .target(
             name: "TestWorkload",
             dependencies: ["Postcopy", "StreamWire", "LinuxKernel", "PageModel"],
