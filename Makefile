@@ -65,6 +65,8 @@ PLACE := $(DESTDIR)$(PREFIX)
 
 c-library: deps ## build the C library: libpostcopy, shared and static
 	@.ci/install-packages $(C_PACKAGES)
+# SwiftPM adds to an archive and takes nothing out: a file that is gone would stay in it.
+	@rm -f .build/release/libPostcopyC.a
 	@swift build -c release --product PostcopyC
 	@$(C_HEADERS)/link .build/release/libPostcopyC.a $(C_LIBRARY)
 

@@ -1,4 +1,4 @@
-internal import Glibc
+internal import CPostcopy
 
 /// A text of ours that C reads: valid for as long as this lives.
 @safe
@@ -22,6 +22,21 @@ final class OwnedText: @unchecked Sendable {
 @unsafe func constant(_ text: StaticString) -> UnsafePointer<CChar> {
     // A literal in the program ends with NUL.
     unsafe UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
+}
+
+/// Calls a function of C that may write why it failed.
+/// - Returns: what it answered, and what it wrote.
+func askingWhy(
+    _ call: (UnsafeMutablePointer<CChar>?) -> Int32
+) -> (answer: Int32, reason: String?) {
+    let size = Int(POSTCOPY_WHY_BYTES)
+    return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: size) { why in
+        unsafe why.initialize(repeating: 0)
+        let answer = unsafe call(why.baseAddress)
+        guard answer != 0 else { return (answer, nil) }
+        let bytes = unsafe why.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        return (answer, bytes.isEmpty ? nil : String(decoding: bytes, as: UTF8.self))
+    }
 }
 
 /// A text of C's.

@@ -18,6 +18,8 @@ final class CallbackGuest: Guest, @unchecked Sendable {
 
     /// What the callbacks left behind.
     private struct Progress: Sendable {
+        /// From a call of `pause` on, until `resume` has returned.
+        var isStopped = false
         var devices: [UInt8] = []
         var failure: String?
         /// Ends the migration as long as the guest has not moved.
@@ -28,16 +30,17 @@ final class CallbackGuest: Guest, @unchecked Sendable {
         let callbacks = try unsafe postcopy_guest.read(pointer)
         try unsafe Self.check(callbacks)
         machineType = try unsafe text(callbacks.machine_type, "postcopy_guest.machine_type")
-        faultOrigin =
-            unsafe callbacks.fault_origin == UInt32(POSTCOPY_FAULTS_USER_ONLY)
-            ? .userOnly : .userAndKernel
-        blocks = try unsafe Self.blocks(callbacks)
+        faultOrigin = try FaultOrigin(unsafe callbacks.fault_origin, "postcopy_guest")
+        blocks = try unsafe [RAMBlock](callbacks.ram, callbacks.ram_count)
         let isReported = unsafe callbacks.tracking == UInt32(POSTCOPY_TRACK_REPORTS)
         reports = isReported ? ReportedWrites(blocks.map(\.ram.geometry)) : nil
         unsafe self.callbacks = callbacks
     }
 
     var memory: [GuestRAM] { blocks.map(\.ram) }
+
+    /// Whether the guest stands still, or is about to.
+    var isStopped: Bool { progress.withLock { $0.isStopped } }
 
     /// Why the first callback that failed did so.
     var failure: String? { progress.withLock { $0.failure } }
@@ -53,34 +56,17 @@ final class CallbackGuest: Guest, @unchecked Sendable {
         guard unsafe guest.reserved == 0 else {
             throw .invalid("postcopy_guest.reserved is not 0")
         }
-        let (origin, tracking) = unsafe (Int(guest.fault_origin), Int(guest.tracking))
-        guard [POSTCOPY_FAULTS_USER_AND_KERNEL, POSTCOPY_FAULTS_USER_ONLY].contains(origin) else {
-            throw .invalid("postcopy_guest.fault_origin \(origin) is none")
-        }
+        let tracking = unsafe Int(guest.tracking)
         guard POSTCOPY_TRACK_WRITE_PROTECTION...POSTCOPY_TRACK_REPORTS ~= tracking else {
             throw .invalid("postcopy_guest.tracking \(tracking) is none")
         }
-    }
-
-    /// More blocks than any machine has: memory in all of its slots is a few dozen.
-    private static let blockCountMax = 1024
-
-    @unsafe private static func blocks(_ guest: postcopy_guest) throws(Failure) -> [RAMBlock] {
-        let count = unsafe guest.ram_count
-        guard (0...blockCountMax).contains(count) else {
-            throw .invalid("postcopy_guest.ram_count \(count) is over \(blockCountMax)")
-        }
-        guard count > 0 else { return [] }
-        guard let handles = unsafe guest.ram else { throw .null("postcopy_guest.ram") }
-        var blocks: [RAMBlock] = []
-        for index in 0..<count { blocks.append(try unsafe Handles.find(unsafe handles[index])) }
-        return blocks
     }
 }
 
 extension CallbackGuest {
     /// The devices are saved right behind: then a save that fails can still end the migration.
     func pause() {
+        progress.withLock { $0.isStopped = true }
         guard unsafe ask("pause", { why in unsafe callbacks.pause(callbacks.context, why) }) else {
             return endMigration()
         }
@@ -99,6 +85,7 @@ extension CallbackGuest {
 
     func resume() {
         _ = unsafe ask("resume") { why in unsafe callbacks.resume(callbacks.context, why) }
+        progress.withLock { $0.isStopped = false }
     }
 
     func saveDevices() -> [UInt8] { progress.withLock { $0.devices } }
@@ -157,19 +144,10 @@ extension CallbackGuest {
     private func ask(
         _ name: String, _ call: (UnsafeMutablePointer<CChar>?) -> Int32
     ) -> Bool {
-        let size = Int(POSTCOPY_WHY_BYTES)
-        return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: size) { why in
-            unsafe why.initialize(repeating: 0)
-            let answer = callers.calling { unsafe call(why.baseAddress) }
-            guard answer != 0 else { return true }
-            let bytes = unsafe why.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-            let reason = String(decoding: bytes, as: UTF8.self)
-            note(
-                reason.isEmpty
-                    ? "the callback \(name) answered \(answer)"
-                    : "the callback \(name): \(reason)")
-            return false
-        }
+        let (answer, reason) = callers.calling { unsafe askingWhy(call) }
+        guard answer != 0 else { return true }
+        note(reason.map { "the callback \(name): \($0)" } ?? "the callback \(name) answered \(answer)")
+        return false
     }
 
     private func note(_ failure: String) {

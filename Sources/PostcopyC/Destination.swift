@@ -8,7 +8,7 @@ final class Destination: Handled {
 
     let migration: MigrationDestination
     private let guest: CallbackGuest
-    private let watch: ProgressWatch?
+    private let relay: ProgressRelay?
     private let single: SingleRun<DestinationOutcome>
     private let place = Mutex(Place())
 
@@ -16,41 +16,53 @@ final class Destination: Handled {
     private struct Place: ~Copyable, Sendable {
         /// Until it is run.
         var listener: Listener?
-        var address: OwnedText?
+        /// Each that C was told, the current one last.
+        var addresses: [OwnedText] = []
     }
 
     init(_ guest: CallbackGuest, _ options: postcopy_options) throws(Failure) {
         self.guest = guest
         let settings = try unsafe MigrationOptions(options)
         migration = try coded { try MigrationDestination(guest: guest, options: settings) }
-        watch = unsafe ProgressWatch(options, guest.callers)
+        relay = try unsafe ProgressRelay(options, guest.callers)
         single = try SingleRun(Self.kind)
-        try guest.retainBlocks()
+        try guest.blocks.retain()
     }
 
     func listen(at address: ChannelAddress) throws(Failure) {
         try place.withLock { place throws(Failure) in
-            guard place.address == nil else {
-                throw .wrongState("the postcopy_destination listens already")
+            switch place.listener {
+            case .some: throw .wrongState("the postcopy_destination listens already")
+            case .none: break
             }
             let listener = try coded { try Listener(at: address) }
-            place.address = OwnedText("\(listener.address)")
+            place.addresses.append(OwnedText("\(listener.address)"))
             place.listener = consume listener
         }
     }
 
-    var address: OwnedText? { place.withLock { $0.address } }
+    var address: OwnedText? { place.withLock { $0.addresses.last } }
 
     func run() throws(Failure) {
         try guest.callers.refuseBlocking("postcopy_destination_run")
-        let listener = try takeListener()
-        try single.run { serve(listener) }
-        try single.report().check()
+        let outcome = try single.run { () throws(Failure) in
+            let listener = try takeListener()
+            return try observed { () throws(StartRefusal) in
+                conclude(try migration.run(on: listener.take()))
+            }
+        }
+        try outcome.check()
     }
 
     func start() throws(Failure) {
-        let listener = try takeListener()
-        try single.start("pc-destination") { [self] in serve(listener) }
+        try single.start { () throws(Failure) in
+            let listener = try takeListener()
+            try observed { () throws(StartRefusal) in try migration.start(on: listener.take()) }
+        } follow: { [self] in
+            do throws(StartRefusal) { return conclude(try migration.wait()) } catch {
+                fatalError("a destination that was started was not: \(error)")
+            }
+        }
     }
 
     func wait(timeoutNanoseconds timeout: UInt64) throws(Failure) {
@@ -69,34 +81,43 @@ final class Destination: Handled {
     var progress: postcopy_progress { postcopy_progress(migration.progress) }
 
     func close() throws(Failure) {
-        try single.close()
-        guest.releaseBlocks()
+        try single.close { _ throws(Failure) in }
+        guest.blocks.release()
     }
 
     private func takeListener() throws(Failure) -> HeldListener {
         try place.withLock { place throws(Failure) in
-            guard place.address != nil else {
+            guard let listener = place.listener.take() else {
                 throw .wrongState("call postcopy_destination_listen first")
             }
-            return HeldListener(place.listener.take())
+            return HeldListener(listener)
         }
     }
 
-    private func serve(_ listener: HeldListener) -> DestinationOutcome {
-        let migration = migration
-        guard let listener = listener.take() else {
-            fatalError("a second run was let in")
-        }
-        var held = Optional(listener)
-        let report: DestinationReport
-        if let watch {
-            report = watch.watching({ postcopy_progress(migration.progress) }) {
-                migration.run(on: held.take()!)
+    /// Begins with C told how it goes, if that is wanted.
+    private func observed<Result>(
+        _ body: () throws(StartRefusal) -> Result
+    ) throws(Failure) -> Result {
+        guard let relay else { return try coded(body) }
+        let observation = try coded {
+            try migration.observe(everyNanoseconds: relay.intervalNanoseconds) { progress in
+                relay.report(postcopy_progress(progress))
             }
-        } else {
-            report = migration.run(on: held.take()!)
         }
-        return DestinationOutcome(report, guestFailure: guest.failure)
+        do throws(StartRefusal) { return try body() } catch {
+            observation.cancel()
+            throw Failure(error)
+        }
+    }
+
+    private func conclude(_ report: DestinationReport) -> DestinationOutcome {
+        let outcome = DestinationOutcome(report, guestFailure: guest.failure)
+        if let relay {
+            var last = postcopy_progress(migration.progress)
+            last.status = report.status.number
+            relay.close(last)
+        }
+        return outcome
     }
 }
 
@@ -104,9 +125,15 @@ final class Destination: Handled {
 final class HeldListener: Sendable {
     private let listener: Mutex<Listener?>
 
-    init(_ listener: consuming Listener?) { self.listener = Mutex(listener) }
+    init(_ listener: consuming Listener) { self.listener = Mutex(listener) }
 
-    func take() -> Listener? { listener.withLock { $0.take() } }
+    /// - Precondition: it was not taken yet.
+    func take() -> Listener {
+        guard let listener = listener.withLock({ $0.take() }) else {
+            fatalError("a listener was taken twice")
+        }
+        return listener
+    }
 }
 
 /// A destination's report and what C reads of it.

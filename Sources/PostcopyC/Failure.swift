@@ -40,6 +40,13 @@ struct Failure: Error, Equatable, Sendable {
             case let failure as Failure: Int(failure.code)
             case is ConfigurationError, is GeometryError, is PrecopySettingsError:
                 POSTCOPY_CONFIGURATION
+            case StartRefusal.noThread: POSTCOPY_SYSTEM
+            case is StartRefusal: POSTCOPY_WRONG_STATE
+            case FaultHandlerError.alreadyStarted, FaultHandlerError.stopped: POSTCOPY_WRONG_STATE
+            case FaultHandlerError.startingThreads, FilePagesError.opening: POSTCOPY_SYSTEM
+            case is FaultHandlerError, is ForeignMemoryError, is FilePagesError,
+                is FaultTraceError:
+                POSTCOPY_CONFIGURATION
             case is RAMError: POSTCOPY_MEMORY
             case is UserfaultfdRefusal, is TrackerRefusal: POSTCOPY_REFUSED
             case is ChannelError, is ChannelAddress.ParseError: POSTCOPY_CHANNEL

@@ -25,6 +25,7 @@ extension MigrationOptions {
         ignoresShared = flags & POSTCOPY_IGNORE_SHARED != 0
         if let limit = unsafe options.silence_limit.orDefault { silenceNanosecondsMax = limit }
         if let limit = unsafe options.link_limit.orDefault { linkLimitNanoseconds = limit }
+        if let limit = unsafe options.pause_limit.orDefault { pauseNanosecondsMax = limit }
         maxBandwidth = unsafe options.max_bandwidth.orDefault
         maxPostcopyBandwidth = unsafe options.max_postcopy_bandwidth.orDefault
         recovery = try unsafe RecoveryOptions(options)
@@ -83,6 +84,26 @@ extension PrecopyOptions {
                 incrementPercent: UInt64(more).orDefault ?? 10,
                 maxPercent: UInt64(most).orDefault ?? 99)
         }
+    }
+}
+
+extension MigrationLimits {
+    /// Takes what C says.
+    mutating func adopt(_ limits: postcopy_limits) {
+        maxBandwidth = limits.max_bandwidth.orDefault
+        maxPostcopyBandwidth = limits.max_postcopy_bandwidth.orDefault
+        guard limits.downtime_limit != 0 else { return }
+        let isNone = limits.downtime_limit == UInt64.max
+        downtimeLimitNanoseconds = isNone ? nil : limits.downtime_limit
+    }
+}
+
+extension postcopy_limits {
+    init(_ limits: MigrationLimits) {
+        self.init()
+        max_bandwidth = limits.maxBandwidth ?? 0
+        max_postcopy_bandwidth = limits.maxPostcopyBandwidth ?? 0
+        downtime_limit = limits.downtimeLimitNanoseconds ?? UInt64.max
     }
 }
 

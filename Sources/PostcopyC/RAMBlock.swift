@@ -62,10 +62,11 @@ extension RAMBlock {
         let usedBytes = unsafe options.used_length
         let hasMapping = unsafe options.mapping != nil
         let hasFile = unsafe options.shared_file != nil
-        guard !hasMapping || !hasFile, usedBytes == 0 || !hasMapping && !hasFile else {
+        guard !hasFile || !hasMapping && usedBytes == 0 else {
             throw .invalid(
-                "RAM block '\(name)': only one of mapping, shared_file and used_length may be given")
+                "RAM block '\(name)': shared_file goes with neither mapping nor used_length")
         }
+        let usedLength = usedBytes == 0 ? nil : usedBytes
         let geometry = try coded {
             try BlockGeometry(name: name, lengthBytes: unsafe options.length, hostPage: page)
         }
@@ -76,13 +77,19 @@ extension RAMBlock {
                 try coded {
                     try GuestRAM(geometry, sharing: path, guestPhysicalAddress: address)
                 })
-        } else if hasMapping {
-            throw .invalid("not yet")
+        } else if let mapping = unsafe options.mapping {
+            let start = HostAddress(rawValue: UInt64(UInt(bitPattern: mapping)))
+            self.init(
+                try coded {
+                    try unsafe GuestRAM(
+                        geometry, mapping: start, backing: backing, usedBytes: usedLength,
+                        guestPhysicalAddress: address)
+                })
         } else {
             self.init(
                 try coded {
                     try GuestRAM(
-                        geometry, backing: backing, usedBytes: usedBytes == 0 ? nil : usedBytes,
+                        geometry, backing: backing, usedBytes: usedLength,
                         guestPhysicalAddress: address)
                 })
         }
@@ -96,6 +103,45 @@ extension RAMBacking {
         case POSTCOPY_BACKING_MEMFD: self = .memfd
         case POSTCOPY_BACKING_HUGETLB: self = .hugetlb
         default: return nil
+        }
+    }
+}
+
+extension [RAMBlock] {
+    /// More than any machine has: memory in all of its slots is a few dozen.
+    private static var countMax: Int { 1_024 }
+
+    /// The blocks of a list of C's.
+    init(_ handles: UnsafePointer<OpaquePointer?>?, _ count: Int) throws(Failure) {
+        self.init()
+        guard count != 0 else { return }
+        guard (1...Self.countMax).contains(count) else {
+            throw .invalid("\(count) RAM blocks are over \(Self.countMax)")
+        }
+        guard let handles = unsafe handles else { throw .null("the list of RAM blocks") }
+        for index in 0..<count { append(try unsafe Handles.find(handles[index])) }
+    }
+
+    /// Keeps every block until `release`; or none, when one was freed meanwhile.
+    func retain() throws(Failure) {
+        for (index, block) in enumerated() {
+            do throws(Failure) { try block.retain() } catch {
+                for earlier in self[..<index] { earlier.release() }
+                throw error
+            }
+        }
+    }
+
+    func release() { for block in self { block.release() } }
+}
+
+extension FaultOrigin {
+    /// - Parameter structName: which struct of C's it stands in.
+    init(_ number: UInt32, _ structName: String) throws(Failure) {
+        switch Int(number) {
+        case POSTCOPY_FAULTS_USER_AND_KERNEL: self = .userAndKernel
+        case POSTCOPY_FAULTS_USER_ONLY: self = .userOnly
+        default: throw .invalid("\(structName).fault_origin \(number) is none")
         }
     }
 }

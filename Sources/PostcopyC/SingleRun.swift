@@ -1,7 +1,7 @@
 internal import Postcopy
 internal import Synchronization
 
-/// Something that runs once, on its caller's thread or on one of its own, and leaves a report.
+/// Something that runs once, on its caller's thread or beside it, and leaves a report.
 final class SingleRun<Report: Sendable>: Sendable {
     private enum Stage {
         case idle
@@ -21,21 +21,42 @@ final class SingleRun<Report: Sendable>: Sendable {
         ended = try coded { try EventFlag() }
     }
 
-    /// Runs `body` here. Blocking.
-    func run(_ body: () -> Report) throws(Failure) {
+    /// Runs `body` here. Blocking. One that throws has not begun.
+    func run(_ body: () throws(Failure) -> Report) throws(Failure) -> Report {
         try begin()
-        end(body())
-    }
-
-    /// Runs `body` on a thread named `name`.
-    func start(_ name: String, _ body: @escaping @Sendable () -> Report) throws(Failure) {
-        try begin()
-        do throws(Errno) {
-            var started = Optional(try JoinableThread(name: name) { [self] in end(body()) })
-            thread.withLock { $0 = started.take() }
+        do throws(Failure) {
+            let report = try body()
+            end(report)
+            return report
         } catch {
             stage.withLock { $0 = .idle }
-            throw .system("no thread to run the \(kind) on: \(error)")
+            throw error
+        }
+    }
+
+    /// Begins it by `body`, and has `follow` wait for its end on a thread of its own.
+    func start(
+        _ body: () throws(Failure) -> Void, follow: @escaping @Sendable () -> Report
+    ) throws(Failure) {
+        try begin()
+        do throws(Failure) {
+            let go = StartSignal(try coded { try EventFlag() })
+            var follower = try coded {
+                Optional(
+                    try JoinableThread(name: "pc-end") { [self] in
+                        if go.wait() { end(follow()) }
+                    })
+            }
+            do throws(Failure) { try body() } catch {
+                go.give(false)
+                follower.take()?.join()
+                throw error
+            }
+            thread.withLock { $0 = follower.take() }
+            go.give(true)
+        } catch {
+            stage.withLock { $0 = .idle }
+            throw error
         }
     }
 
@@ -58,14 +79,17 @@ final class SingleRun<Report: Sendable>: Sendable {
     }
 
     /// Ends its use for good, unless it runs.
-    func close() throws(Failure) {
+    /// - Parameter check: what else may speak against it.
+    func close(_ check: (Report?) throws(Failure) -> Void) throws(Failure) {
         try stage.withLock { stage throws(Failure) in
             switch stage {
-            case .idle, .ended: stage = .freed
+            case .idle: try check(nil)
+            case .ended(let report): try check(report)
             case .running:
                 throw .wrongState("the \(kind) still runs: end it, and wait for that, first")
             case .freed: throw .badHandle("the \(kind) was freed")
             }
+            stage = .freed
         }
         var thread = thread.withLock { $0.take() }
         thread.take()?.join()
@@ -85,5 +109,23 @@ final class SingleRun<Report: Sendable>: Sendable {
     private func end(_ report: Report) {
         stage.withLock { $0 = .ended(report) }
         ended.raise()
+    }
+}
+
+/// Tells a thread that was made in advance whether it is needed.
+private final class StartSignal: Sendable {
+    private let isGiven: EventFlag
+    private let isNeeded = Mutex(false)
+
+    init(_ flag: EventFlag) { isGiven = flag }
+
+    func give(_ answer: Bool) {
+        isNeeded.withLock { $0 = answer }
+        isGiven.raise()
+    }
+
+    func wait() -> Bool {
+        isGiven.wait()
+        return isNeeded.withLock { $0 }
     }
 }

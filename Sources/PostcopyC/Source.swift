@@ -7,7 +7,7 @@ final class Source: Handled {
 
     let guest: CallbackGuest
     let migration: MigrationSource
-    private let watch: ProgressWatch?
+    private let relay: ProgressRelay?
     private let single: SingleRun<SourceOutcome>
 
     init(_ guest: CallbackGuest, _ options: postcopy_options) throws(Failure) {
@@ -15,20 +15,30 @@ final class Source: Handled {
         let settings = try unsafe MigrationOptions(options)
         let migration = try coded { try MigrationSource(guest: guest, options: settings) }
         self.migration = migration
-        watch = unsafe ProgressWatch(options, guest.callers)
+        relay = try unsafe ProgressRelay(options, guest.callers)
         single = try SingleRun(Self.kind)
-        try guest.retainBlocks()
+        try guest.blocks.retain()
         guest.onFailure { migration.cancel() }
     }
 
     func run(to address: ChannelAddress) throws(Failure) {
         try guest.callers.refuseBlocking("postcopy_source_run")
-        try single.run { serve(address) }
-        try single.report().check()
+        let outcome = try single.run { () throws(Failure) in
+            try observed { () throws(StartRefusal) in
+                conclude(try migration.run(to: address))
+            }
+        }
+        try outcome.check()
     }
 
     func start(to address: ChannelAddress) throws(Failure) {
-        try single.start("pc-source") { [self] in serve(address) }
+        try single.start { () throws(Failure) in
+            try observed { () throws(StartRefusal) in try migration.start(to: address) }
+        } follow: { [self] in
+            do throws(StartRefusal) { return conclude(try migration.wait()) } catch {
+                fatalError("a source that was started was not: \(error)")
+            }
+        }
     }
 
     func wait(timeoutNanoseconds timeout: UInt64) throws(Failure) {
@@ -41,22 +51,40 @@ final class Source: Handled {
     var progress: postcopy_progress { postcopy_progress(migration.progress) }
 
     func close() throws(Failure) {
-        try single.close()
+        try single.close { outcome throws(Failure) in
+            guard outcome?.report.guestRunsHere == true, guest.isStopped else { return }
+            throw .wrongState(
+                "the guest's callback pause has not returned, and resume is called behind it: free "
+                    + "the source after that")
+        }
         guest.onFailure(nil)
-        guest.releaseBlocks()
+        guest.blocks.release()
     }
 
-    private func serve(_ address: ChannelAddress) -> SourceOutcome {
-        let migration = migration
-        let report: SourceReport
-        if let watch {
-            report = watch.watching({ postcopy_progress(migration.progress) }) {
-                migration.run(to: address)
+    /// Begins with C told how it goes, if that is wanted.
+    private func observed<Result>(
+        _ body: () throws(StartRefusal) -> Result
+    ) throws(Failure) -> Result {
+        guard let relay else { return try coded(body) }
+        let observation = try coded {
+            try migration.observe(everyNanoseconds: relay.intervalNanoseconds) { progress in
+                relay.report(postcopy_progress(progress))
             }
-        } else {
-            report = migration.run(to: address)
         }
-        return SourceOutcome(report, guestFailure: guest.failure)
+        do throws(StartRefusal) { return try body() } catch {
+            observation.cancel()
+            throw Failure(error)
+        }
+    }
+
+    private func conclude(_ report: SourceReport) -> SourceOutcome {
+        let outcome = SourceOutcome(report, guestFailure: guest.failure)
+        if let relay {
+            var last = postcopy_progress(migration.progress)
+            last.status = outcome.status.number
+            relay.close(last)
+        }
+        return outcome
     }
 }
 
@@ -74,8 +102,7 @@ final class SourceOutcome: Sendable {
         // It was the callback's failure that cancelled it.
         let isFailed = report.status == .cancelled && guestFailure != nil
         status = isFailed ? .failed : report.status
-        let words = guestFailure ?? report.problem
-        problem = words.map { OwnedText($0) }
+        problem = (guestFailure ?? report.problem).map { OwnedText($0) }
         failure = .ofMigration(status, guestFailure: guestFailure, problem: report.problem)
     }
 
@@ -91,18 +118,4 @@ extension Failure {
         guard status != .completed else { return nil }
         return .notCompleted(problem ?? "the migration ended as \(status)")
     }
-}
-
-extension CallbackGuest {
-    /// Keeps every block until `releaseBlocks`; or none, when one was freed meanwhile.
-    func retainBlocks() throws(Failure) {
-        for (index, block) in blocks.enumerated() {
-            do throws(Failure) { try block.retain() } catch {
-                for earlier in blocks[..<index] { earlier.release() }
-                throw error
-            }
-        }
-    }
-
-    func releaseBlocks() { for block in blocks { block.release() } }
 }

@@ -125,6 +125,28 @@ public func postcopy_source_hint_free(
 }
 
 @c @implementation
+public func postcopy_source_set_limits(
+    _ source: OpaquePointer!, _ limits: UnsafePointer<postcopy_limits>!, _ error: OpaquePointer!
+) -> postcopy_code {
+    unsafe attempt(error) { () throws(Failure) in
+        let source = try unsafe Handles.find(source, as: Source.self)
+        let limits = try unsafe postcopy_limits.read(limits)
+        try coded { try source.migration.setLimits { $0.adopt(limits) } }
+    }
+}
+
+@c @implementation
+public func postcopy_source_get_limits(
+    _ source: OpaquePointer!, _ limits: UnsafeMutablePointer<postcopy_limits>!,
+    _ error: OpaquePointer!
+) -> postcopy_code {
+    unsafe attempt(error) { () throws(Failure) in
+        let source = try unsafe Handles.find(source, as: Source.self)
+        try unsafe postcopy_limits.write(postcopy_limits(source.migration.limits), to: limits)
+    }
+}
+
+@c @implementation
 public func postcopy_source_progress(
     _ source: OpaquePointer!, _ progress: UnsafeMutablePointer<postcopy_progress>!,
     _ error: OpaquePointer!

@@ -79,8 +79,9 @@ typedef struct postcopy_guest {
     /* POSTCOPY_TRACK_... */
     uint32_t tracking;
 
-    /* Stops every vCPU; returns when none runs any more. When it fails, the migration ends as failed,
-     * and `resume` is called. */
+    /* Stops every vCPU; returns when none runs any more. When it fails, the migration ends as failed, and
+     * `resume` is called. One that takes longer than postcopy_options.pause_limit is not waited for: the
+     * migration ends as failed, and `resume` is called behind it, whenever that is. */
     int32_t (*pause)(void *context, char *why);
 
     /* Lets every vCPU run, after `pause` or `load`. When it fails, the migration goes on, since the memory

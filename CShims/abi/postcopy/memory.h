@@ -37,11 +37,12 @@ typedef struct postcopy_ram_options {
     /* Where the guest sees the block; only both sides of shared memory must agree on it. */
     uint64_t guest_physical_address;
     /* What the guest uses at first, in whole pages, of a block that postcopy_ram_resize may change. 0:
-     * all of it, for good. Not with `mapping` or `shared_file`. */
+     * all of it, for good. Not with `shared_file`. */
     uint64_t used_length;
     /* A mapping of the caller's, `length` bytes from here, aligned to the page size; NULL: the library
-     * maps fresh, zero memory. It must stay mapped, as it is, until postcopy_ram_free has returned
-     * POSTCOPY_OK, which does not unmap it. */
+     * maps fresh, zero memory. The kernel is asked what is there, so that memory which is not mapped, or is
+     * of another kind than `backing`, is an error. It must stay mapped, as it is, until postcopy_ram_free
+     * has returned POSTCOPY_OK, which does not unmap it. */
     void *mapping;
     /* A file that is mapped shared, with what is in it, beside others that map it; NULL: none. Not with
      * `mapping`. See POSTCOPY_IGNORE_SHARED. */

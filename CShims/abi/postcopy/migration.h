@@ -76,6 +76,16 @@ postcopy_code postcopy_source_hint_free(
     postcopy_source *source, uint32_t block, uint64_t first_page, uint64_t page_count,
     postcopy_error *error);
 
+/* Changes the limits, before or while it runs, all at once. A bandwidth holds from the next write on, a
+ * downtime limit from the end of the round on.
+ * Errors: POSTCOPY_CONFIGURATION for limits that cannot be; then nothing has changed. */
+postcopy_code postcopy_source_set_limits(
+    postcopy_source *source, const postcopy_limits *limits, postcopy_error *error);
+
+/* The limits in force; `limits->size` is set by the caller. */
+postcopy_code postcopy_source_get_limits(
+    const postcopy_source *source, postcopy_limits *limits, postcopy_error *error);
+
 /* Where it stands; `progress->size` is set by the caller. */
 postcopy_code postcopy_source_progress(
     const postcopy_source *source, postcopy_progress *progress, postcopy_error *error);
@@ -86,7 +96,8 @@ postcopy_code postcopy_source_get_report(
     const postcopy_source *source, postcopy_source_report *report, postcopy_error *error);
 
 /* NULL is nothing to do, and POSTCOPY_OK. Frees no memory of the guest.
- * Errors: POSTCOPY_WRONG_STATE while it runs: cancel or abandon it, and wait. */
+ * Errors: POSTCOPY_WRONG_STATE while it runs: cancel or abandon it, and wait; and while a `pause` that was
+ * not waited for has not returned. */
 postcopy_code postcopy_source_free(postcopy_source *source, postcopy_error *error);
 
 /* Takes a guest over and pulls its memory. */
@@ -98,7 +109,7 @@ postcopy_code postcopy_destination_create(
     const postcopy_guest *guest, const postcopy_options *options,
     postcopy_destination **destination, postcopy_error *error);
 
-/* Listens at `address` from here on, once; port 0 lets the system choose.
+/* Listens at `address` from here on; port 0 lets the system choose.
  * Errors: POSTCOPY_CHANNEL; POSTCOPY_WRONG_STATE the second time. */
 postcopy_code postcopy_destination_listen(
     postcopy_destination *destination, const char *address, postcopy_error *error);

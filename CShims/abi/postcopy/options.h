@@ -114,6 +114,9 @@ typedef struct postcopy_options {
     uint32_t recovery;
     /* How long a peer may keep silent while it owes something, in nanoseconds. 0: 10 s. */
     uint64_t silence_limit;
+    /* Source: how long `pause` and `save` may take in all, in nanoseconds; then the guest goes on here and the
+     * migration has failed. 0: 5 s. */
+    uint64_t pause_limit;
     /* How long a channel may bring nothing once the guest moves, before the link has broken, in nanoseconds.
      * 0: 250 ms. */
     uint64_t link_limit;
@@ -139,14 +142,25 @@ typedef struct postcopy_options {
     uint32_t throttle_max;
     /* 0. */
     uint32_t reserved;
-    /* Called with `progress_context` whenever the status has changed and, in between, every
-     * `progress_interval` nanoseconds (0: a second; at least a millisecond), for as long as the migration
-     * runs, and once more when it has ended. One call at a time. `progress` is valid until this returns.
-     * NULL: not called. */
+    /* Called with `progress_context` for each status that is entered, in order, and whenever
+     * `progress_interval` nanoseconds have passed without one (0: a second; at least 10 ms), for as long as
+     * the migration runs, and for the last time just before it has ended. One call at a time; the migration
+     * does not wait for it, but for the last. `progress` is valid until this returns. NULL: not called. */
     void (*on_progress)(void *progress_context, const postcopy_progress *progress);
     void *progress_context;
     uint64_t progress_interval;
 } postcopy_options;
+
+/* What a source may take of the link, and of its guest's time. */
+typedef struct postcopy_limits {
+    /* sizeof(postcopy_limits). */
+    size_t size;
+    /* As in postcopy_options; 0: no limit. */
+    uint64_t max_bandwidth;
+    uint64_t max_postcopy_bandwidth;
+    /* In nanoseconds; POSTCOPY_NO_DOWNTIME_LIMIT: none, also of a source without precopy. 0: as it is. */
+    uint64_t downtime_limit;
+} postcopy_limits;
 
 /* Bits of `flags` in both reports. */
 enum {
