@@ -179,6 +179,11 @@ let package = Package(
                 "run.py",
             ],
             swiftSettings: house),
+        .testTarget(name: "CLibraryTests", swiftSettings: house),
+        .testTarget(
+            name: "PostcopyCTests",
+            dependencies: ["TestSupport", "PostcopyC", "CPostcopy", "LinuxKernel", "PageModel"],
+            swiftSettings: house),
         .testTarget(name: "TidyTests", swiftSettings: house),
     ]
 )
