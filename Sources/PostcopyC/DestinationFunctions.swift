@@ -1,8 +1,8 @@
-public import CPostcopy
+internal import CPostcopy
 internal import Postcopy
 
 @c @implementation
-public func postcopy_destination_create(
+func postcopy_destination_create(
     _ guest: UnsafePointer<postcopy_guest>!, _ options: UnsafePointer<postcopy_options>!,
     _ destination: UnsafeMutablePointer<OpaquePointer?>!, _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -14,7 +14,7 @@ public func postcopy_destination_create(
 }
 
 @c @implementation
-public func postcopy_destination_listen(
+func postcopy_destination_listen(
     _ destination: OpaquePointer!, _ address: UnsafePointer<CChar>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -24,14 +24,14 @@ public func postcopy_destination_listen(
 }
 
 @c @implementation
-public func postcopy_destination_address(
+func postcopy_destination_address(
     _ destination: OpaquePointer!
 ) -> UnsafePointer<CChar>! {
     unsafe (try? unsafe Handles.find(destination, as: Destination.self))?.address?.pointer
 }
 
 @c @implementation
-public func postcopy_destination_run(
+func postcopy_destination_run(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -40,7 +40,7 @@ public func postcopy_destination_run(
 }
 
 @c @implementation
-public func postcopy_destination_start(
+func postcopy_destination_start(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -49,7 +49,7 @@ public func postcopy_destination_start(
 }
 
 @c @implementation
-public func postcopy_destination_wait(
+func postcopy_destination_wait(
     _ destination: OpaquePointer!, _ timeout: UInt64, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -58,7 +58,7 @@ public func postcopy_destination_wait(
 }
 
 @c @implementation
-public func postcopy_destination_cancel(
+func postcopy_destination_cancel(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -67,7 +67,7 @@ public func postcopy_destination_cancel(
 }
 
 @c @implementation
-public func postcopy_destination_pause(
+func postcopy_destination_pause(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -79,7 +79,7 @@ public func postcopy_destination_pause(
 }
 
 @c @implementation
-public func postcopy_destination_recover(
+func postcopy_destination_recover(
     _ destination: OpaquePointer!, _ address: UnsafePointer<CChar>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -90,7 +90,7 @@ public func postcopy_destination_recover(
 }
 
 @c @implementation
-public func postcopy_destination_abandon(
+func postcopy_destination_abandon(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -101,7 +101,7 @@ public func postcopy_destination_abandon(
 }
 
 @c @implementation
-public func postcopy_destination_abandon_guest(
+func postcopy_destination_abandon_guest(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -112,7 +112,7 @@ public func postcopy_destination_abandon_guest(
 }
 
 @c @implementation
-public func postcopy_destination_progress(
+func postcopy_destination_progress(
     _ destination: OpaquePointer!, _ progress: UnsafeMutablePointer<postcopy_progress>!,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -123,7 +123,7 @@ public func postcopy_destination_progress(
 }
 
 @c @implementation
-public func postcopy_destination_get_report(
+func postcopy_destination_get_report(
     _ destination: OpaquePointer!,
     _ report: UnsafeMutablePointer<postcopy_destination_report>!, _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -135,7 +135,7 @@ public func postcopy_destination_get_report(
 }
 
 @c @implementation
-public func postcopy_destination_free(
+func postcopy_destination_free(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in

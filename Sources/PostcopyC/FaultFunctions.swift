@@ -1,8 +1,8 @@
-public import CPostcopy
+internal import CPostcopy
 internal import Postcopy
 
 @c @implementation
-public func postcopy_faults_create(
+func postcopy_faults_create(
     _ options: UnsafePointer<postcopy_faults_options>!,
     _ faults: UnsafeMutablePointer<OpaquePointer?>!, _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -14,7 +14,7 @@ public func postcopy_faults_create(
 }
 
 @c @implementation
-public func postcopy_faults_start(
+func postcopy_faults_start(
     _ faults: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -23,7 +23,7 @@ public func postcopy_faults_start(
 }
 
 @c @implementation
-public func postcopy_faults_fill(
+func postcopy_faults_fill(
     _ faults: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -32,7 +32,7 @@ public func postcopy_faults_fill(
 }
 
 @c @implementation
-public func postcopy_faults_prefetch(
+func postcopy_faults_prefetch(
     _ faults: OpaquePointer!, _ trace_file: UnsafePointer<CChar>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -43,7 +43,7 @@ public func postcopy_faults_prefetch(
 }
 
 @c @implementation
-public func postcopy_faults_wait_filled(
+func postcopy_faults_wait_filled(
     _ faults: OpaquePointer!, _ timeout: UInt64, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -53,7 +53,7 @@ public func postcopy_faults_wait_filled(
 }
 
 @c @implementation
-public func postcopy_faults_wait_ended(
+func postcopy_faults_wait_ended(
     _ faults: OpaquePointer!, _ timeout: UInt64, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -63,7 +63,7 @@ public func postcopy_faults_wait_ended(
 }
 
 @c @implementation
-public func postcopy_faults_get_progress(
+func postcopy_faults_get_progress(
     _ faults: OpaquePointer!, _ progress: UnsafeMutablePointer<postcopy_faults_progress>!,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -77,7 +77,7 @@ public func postcopy_faults_get_progress(
 }
 
 @c @implementation
-public func postcopy_faults_stop(
+func postcopy_faults_stop(
     _ faults: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -86,7 +86,7 @@ public func postcopy_faults_stop(
 }
 
 @c @implementation
-public func postcopy_faults_save_trace(
+func postcopy_faults_save_trace(
     _ faults: OpaquePointer!, _ trace_file: UnsafePointer<CChar>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -99,7 +99,7 @@ public func postcopy_faults_save_trace(
 }
 
 @c @implementation
-public func postcopy_faults_free(
+func postcopy_faults_free(
     _ faults: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in

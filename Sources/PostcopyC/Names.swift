@@ -1,16 +1,16 @@
-public import CPostcopy
+internal import CPostcopy
 
 @c @implementation
-public func postcopy_version() -> UInt32 {
+func postcopy_version() -> UInt32 {
     UInt32(POSTCOPY_VERSION_MAJOR) << 16 | UInt32(POSTCOPY_VERSION_MINOR) << 8
         | UInt32(POSTCOPY_VERSION_PATCH)
 }
 
 @c @implementation
-public func postcopy_version_text() -> UnsafePointer<CChar>! { unsafe constant("1.0.0") }
+func postcopy_version_text() -> UnsafePointer<CChar>! { unsafe constant("1.0.0") }
 
 @c @implementation
-public func postcopy_code_name(_ code: postcopy_code) -> UnsafePointer<CChar>! {
+func postcopy_code_name(_ code: postcopy_code) -> UnsafePointer<CChar>! {
     switch Int(code) {
     case POSTCOPY_OK: unsafe constant("POSTCOPY_OK")
     case POSTCOPY_INVALID_ARGUMENT: unsafe constant("POSTCOPY_INVALID_ARGUMENT")
@@ -29,7 +29,7 @@ public func postcopy_code_name(_ code: postcopy_code) -> UnsafePointer<CChar>! {
 }
 
 @c @implementation
-public func postcopy_status_name(_ status: UInt32) -> UnsafePointer<CChar>! {
+func postcopy_status_name(_ status: UInt32) -> UnsafePointer<CChar>! {
     switch Int(status) {
     case POSTCOPY_STATUS_NONE: unsafe constant("none")
     case POSTCOPY_STATUS_SETUP: unsafe constant("setup")

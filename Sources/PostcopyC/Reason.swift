@@ -1,4 +1,4 @@
-public import CPostcopy
+internal import CPostcopy
 internal import Synchronization
 
 /// `postcopy_error`: why the last call that it was given to failed.
@@ -29,17 +29,17 @@ final class Reason: Handled {
 }
 
 @c @implementation
-public func postcopy_error_create() -> OpaquePointer! { unsafe Handles.add(Reason()) }
+func postcopy_error_create() -> OpaquePointer! { unsafe Handles.add(Reason()) }
 
 @c @implementation
-public func postcopy_error_code(_ error: OpaquePointer!) -> postcopy_code {
+func postcopy_error_code(_ error: OpaquePointer!) -> postcopy_code {
     do throws(Failure) { return try unsafe Handles.find(error, as: Reason.self).code } catch {
         return error.code
     }
 }
 
 @c @implementation
-public func postcopy_error_message(_ error: OpaquePointer!) -> UnsafePointer<CChar>! {
+func postcopy_error_message(_ error: OpaquePointer!) -> UnsafePointer<CChar>! {
     guard let reason = try? unsafe Handles.find(error, as: Reason.self) else {
         return unsafe constant("no postcopy_error was given")
     }
@@ -47,7 +47,7 @@ public func postcopy_error_message(_ error: OpaquePointer!) -> UnsafePointer<CCh
 }
 
 @c @implementation
-public func postcopy_error_free(_ error: OpaquePointer!) {
+func postcopy_error_free(_ error: OpaquePointer!) {
     guard (try? unsafe Handles.find(error, as: Reason.self)) != nil else { return }
     unsafe Handles.remove(error)
 }

@@ -1,4 +1,4 @@
-public import CPostcopy
+internal import CPostcopy
 internal import Synchronization
 
 /// `postcopy_sink`: device state on its way from a callback.
@@ -30,7 +30,7 @@ final class Sink: Handled {
 }
 
 @c @implementation
-public func postcopy_sink_write(
+func postcopy_sink_write(
     _ sink: OpaquePointer!, _ bytes: UnsafeRawPointer!, _ length: Int
 ) -> postcopy_code {
     attempt(nil) { () throws(Failure) in

@@ -1,8 +1,8 @@
-public import CPostcopy
+internal import CPostcopy
 internal import Postcopy
 
 @c @implementation
-public func postcopy_source_create(
+func postcopy_source_create(
     _ guest: UnsafePointer<postcopy_guest>!, _ options: UnsafePointer<postcopy_options>!,
     _ source: UnsafeMutablePointer<OpaquePointer?>!, _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -14,7 +14,7 @@ public func postcopy_source_create(
 }
 
 @c @implementation
-public func postcopy_source_run(
+func postcopy_source_run(
     _ source: OpaquePointer!, _ address: UnsafePointer<CChar>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -24,7 +24,7 @@ public func postcopy_source_run(
 }
 
 @c @implementation
-public func postcopy_source_start(
+func postcopy_source_start(
     _ source: OpaquePointer!, _ address: UnsafePointer<CChar>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -34,7 +34,7 @@ public func postcopy_source_start(
 }
 
 @c @implementation
-public func postcopy_source_wait(
+func postcopy_source_wait(
     _ source: OpaquePointer!, _ timeout: UInt64, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -43,7 +43,7 @@ public func postcopy_source_wait(
 }
 
 @c @implementation
-public func postcopy_source_start_postcopy(
+func postcopy_source_start_postcopy(
     _ source: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -52,7 +52,7 @@ public func postcopy_source_start_postcopy(
 }
 
 @c @implementation
-public func postcopy_source_cancel(
+func postcopy_source_cancel(
     _ source: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -61,7 +61,7 @@ public func postcopy_source_cancel(
 }
 
 @c @implementation
-public func postcopy_source_pause(
+func postcopy_source_pause(
     _ source: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -73,7 +73,7 @@ public func postcopy_source_pause(
 }
 
 @c @implementation
-public func postcopy_source_recover(
+func postcopy_source_recover(
     _ source: OpaquePointer!, _ addresses: UnsafePointer<UnsafePointer<CChar>?>!, _ count: Int,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -85,7 +85,7 @@ public func postcopy_source_recover(
 }
 
 @c @implementation
-public func postcopy_source_abandon(
+func postcopy_source_abandon(
     _ source: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -96,7 +96,7 @@ public func postcopy_source_abandon(
 }
 
 @c @implementation
-public func postcopy_source_report_write(
+func postcopy_source_report_write(
     _ source: OpaquePointer!, _ block: UInt32, _ first_page: UInt64, _ page_count: UInt64,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -113,7 +113,7 @@ public func postcopy_source_report_write(
 }
 
 @c @implementation
-public func postcopy_source_hint_free(
+func postcopy_source_hint_free(
     _ source: OpaquePointer!, _ block: UInt32, _ first_page: UInt64, _ page_count: UInt64,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -125,7 +125,7 @@ public func postcopy_source_hint_free(
 }
 
 @c @implementation
-public func postcopy_source_set_limits(
+func postcopy_source_set_limits(
     _ source: OpaquePointer!, _ limits: UnsafePointer<postcopy_limits>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -136,7 +136,7 @@ public func postcopy_source_set_limits(
 }
 
 @c @implementation
-public func postcopy_source_get_limits(
+func postcopy_source_get_limits(
     _ source: OpaquePointer!, _ limits: UnsafeMutablePointer<postcopy_limits>!,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -147,7 +147,7 @@ public func postcopy_source_get_limits(
 }
 
 @c @implementation
-public func postcopy_source_progress(
+func postcopy_source_progress(
     _ source: OpaquePointer!, _ progress: UnsafeMutablePointer<postcopy_progress>!,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -158,7 +158,7 @@ public func postcopy_source_progress(
 }
 
 @c @implementation
-public func postcopy_source_get_report(
+func postcopy_source_get_report(
     _ source: OpaquePointer!, _ report: UnsafeMutablePointer<postcopy_source_report>!,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -169,7 +169,7 @@ public func postcopy_source_get_report(
 }
 
 @c @implementation
-public func postcopy_source_free(
+func postcopy_source_free(
     _ source: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
