@@ -207,7 +207,7 @@ import Testing
         ]
         for unsafe (says, change) in unsafe cases {
             #expect {
-                _ = try SourceSide(guest, change)
+                _ = try unsafe SourceSide(guest, change)
             } throws: { error in
                 "\(error)".contains(says)
             }

@@ -103,7 +103,7 @@ import Testing
         unsafe #expect(error.of { unsafe postcopy_ram_free(nil, $0) }.code == POSTCOPY_OK)
         #expect(error.code == POSTCOPY_OK && error.message == "")
         // Without one the code is all there is.
-        #expect(unsafe postcopy_ram_lock(nil, nil) == POSTCOPY_BAD_HANDLE)
+        #expect(postcopy_ram_lock(nil, nil) == POSTCOPY_BAD_HANDLE)
     }
 
     @Test("every code and status has its name, and other numbers have one too")

@@ -16,6 +16,7 @@ final class SourceSide: @unchecked Sendable {
         _ guest: CountingGuest, _ change: (inout postcopy_options) -> Void = { _ in }
     ) throws(TestFailure) {
         var handle: OpaquePointer?
+        let error = self.error
         var options = unsafe postcopy_options()
         unsafe options.size = MemoryLayout<postcopy_options>.size
         unsafe change(&options)
@@ -59,6 +60,7 @@ final class DestinationSide: @unchecked Sendable {
         _ guest: CountingGuest, _ change: (inout postcopy_options) -> Void = { _ in }
     ) throws(TestFailure) {
         var handle: OpaquePointer?
+        let error = self.error
         var options = unsafe postcopy_options()
         unsafe options.size = MemoryLayout<postcopy_options>.size
         unsafe change(&options)
