@@ -24,7 +24,7 @@ run: deps ## build and migrate a running workload on this machine
 test: test-deps lint c-library ## lint, build and run every test; the last line counts them
 	@.ci/test $(ARGS)
 
-examples: deps ## build and run every example
+examples: deps c-library ## build and run every example
 	@.ci/examples $(ARGS)
 
 docs: deps ## convert the library's documentation; .build/docs is what a browser shows

@@ -146,7 +146,9 @@ extension CallbackGuest {
     ) -> Bool {
         let (answer, reason) = callers.calling { unsafe askingWhy(call) }
         guard answer != 0 else { return true }
-        note(reason.map { "the callback \(name): \($0)" } ?? "the callback \(name) answered \(answer)")
+        note(
+            reason.map { "the callback \(name): \($0)" }
+                ?? "the callback \(name) answered \(answer)")
         return false
     }
 

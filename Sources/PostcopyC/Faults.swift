@@ -86,7 +86,8 @@ final class Faults: Handled {
     func close() throws(Failure) {
         try stage.withLock { stage throws(Failure) in
             if case .serving = stage {
-                throw .wrongState("the postcopy_faults serves pages: call postcopy_faults_stop first")
+                throw .wrongState(
+                    "the postcopy_faults serves pages: call postcopy_faults_stop first")
             }
             stage = .freed
         }

@@ -6,9 +6,10 @@ internal import Synchronization
 @safe
 final class ProgressRelay: @unchecked Sendable {
     // SAFETY: what the function and its context mean is the embedder's word (postcopy.h).
-    private let tell: @convention(c) (
-        UnsafeMutableRawPointer?, UnsafePointer<postcopy_progress>?
-    ) -> Void
+    private let tell:
+        @convention(c) (
+            UnsafeMutableRawPointer?, UnsafePointer<postcopy_progress>?
+        ) -> Void
     private let context: UnsafeMutableRawPointer?
     let intervalNanoseconds: UInt64
     private let callers: CallbackThreads

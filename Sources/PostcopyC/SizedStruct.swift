@@ -64,7 +64,9 @@ extension SizedStruct {
     }
 }
 
-extension postcopy_ram_options: @unsafe SizedStruct { static let structName = "postcopy_ram_options" }
+extension postcopy_ram_options: @unsafe SizedStruct {
+    static let structName = "postcopy_ram_options"
+}
 extension postcopy_guest: @unsafe SizedStruct { static let structName = "postcopy_guest" }
 extension postcopy_options: @unsafe SizedStruct { static let structName = "postcopy_options" }
 extension postcopy_limits: SizedStruct { static let structName = "postcopy_limits" }
@@ -75,7 +77,9 @@ extension postcopy_faults_progress: SizedStruct {
     static let structName = "postcopy_faults_progress"
 }
 extension postcopy_progress: SizedStruct { static let structName = "postcopy_progress" }
-extension postcopy_source_report: @unsafe SizedStruct { static let structName = "postcopy_source_report" }
+extension postcopy_source_report: @unsafe SizedStruct {
+    static let structName = "postcopy_source_report"
+}
 extension postcopy_destination_report: @unsafe SizedStruct {
     static let structName = "postcopy_destination_report"
 }

@@ -26,7 +26,8 @@ struct ExampleTests {
         var warnings: String { self == .isStatic ? "" : "-Werror" }
     }
 
-    @Test("c-vmm moves from one process to another with every page right", arguments: Build.allCases)
+    @Test(
+        "c-vmm moves from one process to another with every page right", arguments: Build.allCases)
     func moves(build: Build) throws {
         let sources = InstalledLibrary.repository.appending(path: "examples/c-vmm").path
         let built = try library.run(

@@ -44,9 +44,12 @@ struct InstallTests {
 
     @Test("the shared library exports the functions of the headers, all of one version")
     func symbols() throws {
-        let listed = try library.run("nm -D --defined-only '\(library.prefix.path)/lib/libpostcopy.so'")
+        let listed = try library.run(
+            "nm -D --defined-only '\(library.prefix.path)/lib/libpostcopy.so'")
         #expect(listed.status == 0, "\(listed)")
-        let exported = listed.output.split(separator: "\n").compactMap { $0.split(separator: " ").last }
+        let exported = listed.output.split(separator: "\n").compactMap {
+            $0.split(separator: " ").last
+        }
         let declared = try library.declaredFunctions()
         #expect(declared.count > 40)
         let expected = Set(declared.map { "\($0)@@POSTCOPY_1.0" } + ["POSTCOPY_1.0"])
@@ -56,7 +59,8 @@ struct InstallTests {
     @Test("the static library has no other global symbols either")
     func staticSymbols() throws {
         let listed = try library.run(
-            "nm -g --defined-only '\(library.prefix.path)/lib/libpostcopy.a' | awk 'NF == 3 { print $3 }'")
+            "nm -g --defined-only '\(library.prefix.path)/lib/libpostcopy.a' | awk 'NF == 3 { print $3 }'"
+        )
         #expect(listed.status == 0, "\(listed)")
         let symbols = Set(listed.output.split(separator: "\n").map(String.init))
         #expect(symbols == (try library.declaredFunctions()))
@@ -81,7 +85,8 @@ struct InstallTests {
 
     @Test("no file knows where the repository or the Swift toolchain is")
     func paths() throws {
-        let swift = try library.run("swiftc -print-target-info | sed -n 's/.*runtimeResourcePath\": *\"\\(.*\\)\".*/\\1/p'")
+        let swift = try library.run(
+            "swiftc -print-target-info | sed -n 's/.*runtimeResourcePath\": *\"\\(.*\\)\".*/\\1/p'")
         let toolchain = swift.output.trimmingCharacters(in: .whitespacesAndNewlines)
         try #require(toolchain.hasPrefix("/"), "\(swift)")
         let repository = InstalledLibrary.repository.path
@@ -95,14 +100,16 @@ struct InstallTests {
     @Test(
         "the header is clean C and C++",
         arguments: [
-            "cc -x c -std=c11", "cc -x c -std=c17", "c++ -x c++ -std=c++17", "c++ -x c++ -std=c++20",
+            "cc -x c -std=c11", "cc -x c -std=c17", "c++ -x c++ -std=c++17",
+            "c++ -x c++ -std=c++20",
             "clang -x c -std=c11", "clang -x c++ -std=c++17",
         ])
     func header(compiler: String) throws {
         // Each header also stands alone.
         for header in library.files().filter({ $0.hasSuffix(".h") }) {
             let source = "#include <\(header.dropFirst("include/".count))>"
-            let flags = "-pedantic -Wall -Wextra -Werror -fsyntax-only $(pkg-config --cflags postcopy)"
+            let flags =
+                "-pedantic -Wall -Wextra -Werror -fsyntax-only $(pkg-config --cflags postcopy)"
             let ended = try library.run("echo '\(source)' | \(compiler) \(flags) -")
             #expect(ended.status == 0, "\(header): \(ended)")
         }

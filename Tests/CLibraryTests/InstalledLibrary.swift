@@ -50,9 +50,8 @@ final class InstalledLibrary: Sendable {
         let found = FileManager.default.enumerator(atPath: top)?.compactMap { $0 as? String } ?? []
         return Set(
             found.filter { path in
-                var isFolder: ObjCBool = false
-                FileManager.default.fileExists(atPath: "\(top)/\(path)", isDirectory: &isFolder)
-                return !isFolder.boolValue
+                let attributes = try? FileManager.default.attributesOfItem(atPath: "\(top)/\(path)")
+                return attributes?[.type] as? FileAttributeType != .typeDirectory
             })
     }
 

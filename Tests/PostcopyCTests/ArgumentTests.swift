@@ -38,12 +38,20 @@ import Testing
             (.init(POSTCOPY_CONFIGURATION), "no multiple", { unsafe $0.length = 4097 }),
             (.init(POSTCOPY_CONFIGURATION), "address space", { unsafe $0.length = 1 << 63 }),
             (.init(POSTCOPY_MEMORY), "5000", { unsafe $0.used_length = 5000 }),
-            (.init(POSTCOPY_MEMORY), "hugetlb", { unsafe $0.page_size = 2 << 20; unsafe $0.length = 2 << 20 }),
-            (.init(POSTCOPY_MEMORY), "nothing is mapped", {
-                unsafe $0.mapping = UnsafeMutableRawPointer(bitPattern: 1 << 46)
-            }),
+            (
+                .init(POSTCOPY_MEMORY), "hugetlb",
+                {
+                    unsafe $0.page_size = 2 << 20; unsafe $0.length = 2 << 20
+                }
+            ),
+            (
+                .init(POSTCOPY_MEMORY), "nothing is mapped",
+                {
+                    unsafe $0.mapping = UnsafeMutableRawPointer(bitPattern: 1 << 46)
+                }
+            ),
         ]
-        for unsafe (code, says, change) in unsafe cases {
+        for unsafe(code, says, change) in unsafe cases {
             let answer = unsafe "a.ram".withCString { unsafe block(name: $0, change) }
             #expect(answer.code == Int(code), "\(says): \(answer)")
             #expect(answer.message.contains(says), "\(says): \(answer)")
@@ -100,7 +108,8 @@ import Testing
         #expect(unsafe postcopy_ram_used_length(ram) == 8192)
         unsafe #expect(error.of { unsafe postcopy_ram_resize(ram, 4096, $0) }.code == POSTCOPY_OK)
         #expect(unsafe postcopy_ram_used_length(ram) == 4096)
-        unsafe #expect(error.of { unsafe postcopy_ram_resize(ram, 2 << 20, $0) }.code == POSTCOPY_MEMORY)
+        unsafe #expect(
+            error.of { unsafe postcopy_ram_resize(ram, 2 << 20, $0) }.code == POSTCOPY_MEMORY)
         #expect(unsafe postcopy_ram_free(ram, nil) == POSTCOPY_OK)
         let guest = try CountingGuest()
         let fixed = unsafe error.of { unsafe postcopy_ram_resize(guest.ram, 4096, $0) }
@@ -127,7 +136,8 @@ import Testing
         #expect(create().code == POSTCOPY_OK)
         var progress = postcopy_progress()
         progress.size = MemoryLayout<postcopy_progress>.size
-        unsafe #expect(error.of { unsafe postcopy_source_progress(source, &progress, $0) }.code == POSTCOPY_OK)
+        unsafe #expect(
+            error.of { unsafe postcopy_source_progress(source, &progress, $0) }.code == POSTCOPY_OK)
         #expect(progress.pages_total == UInt64(CountingGuest.pages))
         #expect(progress.size == MemoryLayout<postcopy_progress>.size)
         #expect(unsafe postcopy_source_free(source, nil) == POSTCOPY_OK)
@@ -172,7 +182,7 @@ import Testing
             (POSTCOPY_INVALID_ARGUMENT, "over 1024", { unsafe $0.ram_count = 1 << 40 }),
             (POSTCOPY_CONFIGURATION, "no RAM block", { unsafe $0.ram_count = 0 }),
         ]
-        for unsafe (code, says, change) in unsafe cases {
+        for unsafe(code, says, change) in unsafe cases {
             var source: OpaquePointer?
             let answer = unsafe guest.describe { guest in
                 unsafe change(&guest)
@@ -193,19 +203,25 @@ import Testing
             ("recovery 3", { unsafe $0.recovery = 3 }),
             ("set POSTCOPY_PRECOPY", { unsafe $0.warm_up = 1 }),
             ("set POSTCOPY_PRECOPY", { unsafe $0.flags = UInt32(POSTCOPY_AUTO_CONVERGE) }),
-            ("over 2", {
-                unsafe $0.flags = UInt32(POSTCOPY_PRECOPY)
-                unsafe $0.downtime_limit = 3_000_000_000_000
-            }),
-            ("throttle", {
-                unsafe $0.flags = UInt32(POSTCOPY_PRECOPY | POSTCOPY_AUTO_CONVERGE)
-                unsafe $0.throttle_initial = 100
-            }),
+            (
+                "over 2",
+                {
+                    unsafe $0.flags = UInt32(POSTCOPY_PRECOPY)
+                    unsafe $0.downtime_limit = 3_000_000_000_000
+                }
+            ),
+            (
+                "throttle",
+                {
+                    unsafe $0.flags = UInt32(POSTCOPY_PRECOPY | POSTCOPY_AUTO_CONVERGE)
+                    unsafe $0.throttle_initial = 100
+                }
+            ),
             ("is NULL", { unsafe $0.recovery_address_count = 1 }),
             ("over 64", { unsafe $0.recovery_address_count = 65 }),
             ("reserved", { unsafe $0.reserved = 1 }),
         ]
-        for unsafe (says, change) in unsafe cases {
+        for unsafe(says, change) in unsafe cases {
             #expect {
                 _ = try unsafe SourceSide(guest, change)
             } throws: { error in

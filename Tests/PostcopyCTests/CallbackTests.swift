@@ -89,7 +89,9 @@ import Testing
         let calls: @Sendable () -> Void = {
             let error = CError()
             let waits = unsafe error.of { unsafe postcopy_source_wait(source.handle, patience, $0) }
-            let run = unsafe error.of { unsafe postcopy_source_run(source.handle, "unix:/none", $0) }
+            let run = unsafe error.of {
+                unsafe postcopy_source_run(source.handle, "unix:/none", $0)
+            }
             let frees = unsafe error.of { unsafe postcopy_source_free(source.handle, $0) }
             answers.withLock { $0 += [waits, run, frees] }
         }

@@ -11,7 +11,8 @@ import Testing
         let call: @Sendable (OpaquePointer?, OpaquePointer) -> postcopy_code
 
         init(
-            _ name: String, _ call: @escaping @Sendable (OpaquePointer?, OpaquePointer) -> postcopy_code
+            _ name: String,
+            _ call: @escaping @Sendable (OpaquePointer?, OpaquePointer) -> postcopy_code
         ) {
             testDescription = name
             unsafe self.call = call
@@ -37,7 +38,9 @@ import Testing
         unsafe Call("source_progress") { unsafe postcopy_source_progress($0, nil, $1) },
         unsafe Call("source_get_report") { unsafe postcopy_source_get_report($0, nil, $1) },
         unsafe Call("source_free") { unsafe postcopy_source_free($0, $1) },
-        unsafe Call("destination_listen") { unsafe postcopy_destination_listen($0, "unix:/none", $1) },
+        unsafe Call("destination_listen") {
+            unsafe postcopy_destination_listen($0, "unix:/none", $1)
+        },
         unsafe Call("destination_run") { unsafe postcopy_destination_run($0, $1) },
         unsafe Call("destination_start") { unsafe postcopy_destination_start($0, $1) },
         unsafe Call("destination_wait") { unsafe postcopy_destination_wait($0, 0, $1) },
@@ -45,9 +48,13 @@ import Testing
         unsafe Call("destination_pause") { unsafe postcopy_destination_pause($0, $1) },
         unsafe Call("destination_recover") { unsafe postcopy_destination_recover($0, nil, $1) },
         unsafe Call("destination_abandon") { unsafe postcopy_destination_abandon($0, $1) },
-        unsafe Call("destination_abandon_guest") { unsafe postcopy_destination_abandon_guest($0, $1) },
+        unsafe Call("destination_abandon_guest") {
+            unsafe postcopy_destination_abandon_guest($0, $1)
+        },
         unsafe Call("destination_progress") { unsafe postcopy_destination_progress($0, nil, $1) },
-        unsafe Call("destination_get_report") { unsafe postcopy_destination_get_report($0, nil, $1) },
+        unsafe Call("destination_get_report") {
+            unsafe postcopy_destination_get_report($0, nil, $1)
+        },
         unsafe Call("destination_free") { unsafe postcopy_destination_free($0, $1) },
         unsafe Call("faults_start") { unsafe postcopy_faults_start($0, $1) },
         unsafe Call("faults_fill") { unsafe postcopy_faults_fill($0, $1) },
@@ -66,22 +73,25 @@ import Testing
         var freed: OpaquePointer?
         unsafe freed = postcopy_error_create()
         unsafe postcopy_error_free(freed)
-        let others = unsafe [freed, error.handle, OpaquePointer(bitPattern: 1), OpaquePointer(bitPattern: UInt.max)]
-        for unsafe other in unsafe others {
+        let others = unsafe [
+            freed, error.handle, OpaquePointer(bitPattern: 1), OpaquePointer(bitPattern: UInt.max),
+        ]
+        for unsafeother in unsafe others {
             let answer = unsafe error.of { unsafe call.call(other, $0) }
             #expect(answer.code == POSTCOPY_BAD_HANDLE, "\(answer)")
             #expect(answer.message.contains("postcopy_"))
         }
         let none = unsafe error.of { unsafe call.call(nil, $0) }
         // What is to be freed and is not there needs no freeing.
-        let frees = call.testDescription.hasSuffix("_free")
+        let frees =
+            call.testDescription.hasSuffix("_free")
             && call.testDescription != "source_hint_free"
         #expect(none.code == (frees ? POSTCOPY_OK : POSTCOPY_BAD_HANDLE), "\(none)")
     }
 
     @Test("what has no error to answer answers nothing for a handle that is none")
     func without() throws {
-        for unsafe bad in unsafe [nil, OpaquePointer(bitPattern: 48_000_000)] {
+        for unsafebad in unsafe [nil, OpaquePointer(bitPattern: 48_000_000)] {
             #expect(unsafe postcopy_ram_address(bad) == nil)
             #expect(unsafe postcopy_ram_length(bad) == 0)
             #expect(unsafe postcopy_ram_used_length(bad) == 0)

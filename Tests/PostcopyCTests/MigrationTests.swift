@@ -49,7 +49,7 @@ import Testing
                 told.statuses.withLock { unsafe $0.append(progress!.pointee.status) }
             }
         }
-        let (source, destination) = pair.run()
+        let (source, destination) = pair.run(startsPostcopy: false)
         #expect(source.code == POSTCOPY_OK, "\(source)")
         #expect(destination.code == POSTCOPY_OK, "\(destination)")
         let statuses = told.statuses.withLock { $0 }
@@ -74,13 +74,19 @@ import Testing
             unsafe source.error.of { unsafe postcopy_source_recover(source.handle, nil, 0, $0) },
             unsafe source.error.of { unsafe postcopy_source_abandon(source.handle, $0) },
             unsafe source.error.of { unsafe postcopy_destination_pause(destination.handle, $0) },
-            unsafe source.error.of { unsafe postcopy_destination_recover(destination.handle, nil, $0) },
+            unsafe source.error.of {
+                unsafe postcopy_destination_recover(destination.handle, nil, $0)
+            },
             unsafe source.error.of { unsafe postcopy_destination_abandon(destination.handle, $0) },
-            unsafe source.error.of { unsafe postcopy_destination_abandon_guest(destination.handle, $0) },
+            unsafe source.error.of {
+                unsafe postcopy_destination_abandon_guest(destination.handle, $0)
+            },
             unsafe source.error.of {
                 unsafe postcopy_destination_listen(destination.handle, "tcp:127.0.0.1:0", $0)
             },
-            unsafe source.error.of { unsafe postcopy_source_report_write(source.handle, 0, 0, 1, $0) },
+            unsafe source.error.of {
+                unsafe postcopy_source_report_write(source.handle, 0, 0, 1, $0)
+            },
         ]
         for answer in early { #expect(answer.code == POSTCOPY_WRONG_STATE, "\(answer)") }
         pair.here.go()
@@ -92,7 +98,9 @@ import Testing
             source.start(to: destination.address), destination.start(),
             source.error.of { unsafe postcopy_source_run(source.handle, destination.address, $0) },
             unsafe source.error.of { unsafe postcopy_destination_run(destination.handle, $0) },
-            unsafe source.error.of { unsafe postcopy_source_get_report(source.handle, &report, $0) },
+            unsafe source.error.of {
+                unsafe postcopy_source_get_report(source.handle, &report, $0)
+            },
             source.free(), destination.free(),
             unsafe source.error.of { unsafe postcopy_ram_free(pair.here.ram, $0) },
         ]
@@ -126,7 +134,9 @@ import Testing
         #expect(unsafe pair.source.report.flags == UInt32(POSTCOPY_GUEST_RUNS_HERE))
         #expect(unsafe pair.source.report.status == UInt32(POSTCOPY_STATUS_CANCELLED))
         #expect(pair.here.calls == [])
-        _ = unsafe pair.source.error.of { unsafe postcopy_destination_cancel(pair.destination.handle, $0) }
+        _ = unsafe pair.source.error.of {
+            unsafe postcopy_destination_cancel(pair.destination.handle, $0)
+        }
         #expect(pair.destination.wait().code == POSTCOPY_NOT_COMPLETED)
         pair.free()
     }
@@ -141,7 +151,9 @@ import Testing
         func limits() -> postcopy_limits {
             var limits = postcopy_limits()
             limits.size = MemoryLayout<postcopy_limits>.size
-            _ = unsafe source.error.of { unsafe postcopy_source_get_limits(source.handle, &limits, $0) }
+            _ = unsafe source.error.of {
+                unsafe postcopy_source_get_limits(source.handle, &limits, $0)
+            }
             return limits
         }
         #expect(limits().max_bandwidth == 5_000_000)
@@ -150,7 +162,9 @@ import Testing
         wanted.max_bandwidth = 0
         wanted.max_postcopy_bandwidth = 7_000_000
         wanted.downtime_limit = 1_000_000
-        let taken = unsafe source.error.of { unsafe postcopy_source_set_limits(source.handle, &wanted, $0) }
+        let taken = unsafe source.error.of {
+            unsafe postcopy_source_set_limits(source.handle, &wanted, $0)
+        }
         #expect(taken.code == POSTCOPY_OK, "\(taken)")
         #expect(limits().max_bandwidth == 0)
         #expect(limits().max_postcopy_bandwidth == 7_000_000)
@@ -163,6 +177,7 @@ import Testing
         #expect(refused.code == POSTCOPY_CONFIGURATION, "\(refused)")
         #expect(limits().max_postcopy_bandwidth == 7_000_000)
         #expect(source.free().code == POSTCOPY_OK)
-        unsafe #expect(source.error.of { unsafe postcopy_ram_free(guest.ram, $0) }.code == POSTCOPY_OK)
+        unsafe #expect(
+            source.error.of { unsafe postcopy_ram_free(guest.ram, $0) }.code == POSTCOPY_OK)
     }
 }

@@ -69,7 +69,9 @@ final class DestinationSide: @unchecked Sendable {
         }
         guard let made = unsafe handle else { throw TestFailure("\(answer)") }
         unsafe self.handle = made
-        let listens = unsafe error.of { unsafe postcopy_destination_listen(made, "tcp:127.0.0.1:0", $0) }
+        let listens = unsafe error.of {
+            unsafe postcopy_destination_listen(made, "tcp:127.0.0.1:0", $0)
+        }
         guard listens.code == POSTCOPY_OK else { throw TestFailure("\(listens)") }
     }
 
@@ -86,7 +88,9 @@ final class DestinationSide: @unchecked Sendable {
         unsafe error.of { unsafe postcopy_destination_wait(handle, patience, $0) }
     }
 
-    func free() -> CError.Answer { unsafe error.of { unsafe postcopy_destination_free(handle, $0) } }
+    func free() -> CError.Answer {
+        unsafe error.of { unsafe postcopy_destination_free(handle, $0) }
+    }
 
     var report: postcopy_destination_report {
         var report = unsafe postcopy_destination_report()
@@ -112,12 +116,20 @@ struct Pair {
     }
 
     /// Runs both to their ends; answers what waiting for each said.
-    func run() -> (source: CError.Answer, destination: CError.Answer) {
+    /// - Parameter startsPostcopy: whether the guest moves by hand.
+    func run(
+        startsPostcopy: Bool = true
+    ) -> (source: CError.Answer, destination: CError.Answer) {
         here.go()
         #expect(destination.start().code == POSTCOPY_OK)
         #expect(source.start(to: destination.address).code == POSTCOPY_OK)
-        #expect(source.startPostcopy().code == POSTCOPY_OK)
-        return (source.wait(), destination.wait())
+        if startsPostcopy { #expect(source.startPostcopy().code == POSTCOPY_OK) }
+        let sent = source.wait()
+        // One that failed would wait for its source to come back and be told so.
+        if sent.code != POSTCOPY_OK {
+            _ = unsafe postcopy_destination_cancel(destination.handle, nil)
+        }
+        return (sent, destination.wait())
     }
 
     /// Frees everything, and expects that it could.
