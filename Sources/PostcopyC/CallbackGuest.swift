@@ -5,8 +5,8 @@ internal import Synchronization
 /// A guest whose members are functions of C.
 @safe
 final class CallbackGuest: Guest, @unchecked Sendable {
-    // SAFETY: `callbacks` is never changed; what its functions and its context mean, and that they stay
-    // valid, is the embedder's word (postcopy.h).
+    // SAFETY: `callbacks` is never changed; what its functions and its context mean, and that they
+    // stay valid, is the embedder's word (postcopy.h).
     private let callbacks: postcopy_guest
     let machineType: String
     let blocks: [RAMBlock]
@@ -45,7 +45,8 @@ final class CallbackGuest: Guest, @unchecked Sendable {
     /// Why the first callback that failed did so.
     var failure: String? { progress.withLock { $0.failure } }
 
-    /// Says how a callback that fails before the guest has moved ends the migration; `nil` ends that.
+    /// Says how a callback that fails before the guest has moved ends the migration; `nil` ends
+    /// that.
     func onFailure(_ cancel: (@Sendable () -> Void)?) { progress.withLock { $0.cancel = cancel } }
 
     private static func check(_ guest: postcopy_guest) throws(Failure) {

@@ -4,8 +4,8 @@ internal import Postcopy
 /// Functions of C that have pages, and that are told what became of them.
 @safe
 final class CallbackPages: PageProvider, @unchecked Sendable {
-    // SAFETY: `callbacks` is never changed; what its functions and its context mean, and that they stay
-    // valid, is the embedder's word (postcopy.h).
+    // SAFETY: `callbacks` is never changed; what its functions and its context mean, and that they
+    // stay valid, is the embedder's word (postcopy.h).
     private let callbacks: postcopy_faults_options
     let callers = CallbackThreads()
 

@@ -1,7 +1,8 @@
 internal import Postcopy
 internal import Synchronization
 
-/// The threads that are inside a callback just now: what waits for them must not be waited for there.
+/// The threads that are inside a callback just now: what waits for them must not be waited for
+/// there.
 final class CallbackThreads: Sendable {
     private let threads = Mutex<[Int32]>([])
 

@@ -6,8 +6,8 @@ protocol Handled: AnyObject, Sendable {
     static var kind: String { get }
 }
 
-/// Every handle that is out. A handle is a number that looks like a pointer: it is looked up and never
-/// followed, and given out once, so that one which was freed is known as such.
+/// Every handle that is out. A handle is a number that looks like a pointer: it is looked up and
+/// never followed, and given out once, so that one which was freed is known as such.
 enum Handles {
     private struct Table {
         var last: UInt = 0
@@ -17,8 +17,8 @@ enum Handles {
     /// Locked for a look or a change.
     private static let table = Mutex(Table())
 
-    /// Nothing is mapped at addresses this small (`vm.mmap_min_addr`) as long as few handles were made:
-    /// who follows one is stopped. Steps of 16 are what an allocator's pointers look like.
+    /// Nothing is mapped at addresses this small (`vm.mmap_min_addr`) as long as few handles were
+    /// made: who follows one is stopped. Steps of 16 are what an allocator's pointers look like.
     private static let step: UInt = 16
 
     static func add(_ object: some Handled) -> OpaquePointer? {

@@ -20,7 +20,8 @@ extension KVMDirtyLog {
             let block = Int(slot.block)
             guard memory.indices.contains(block) else {
                 throw TrackerRefusal(
-                    "memory slot \(slot.number) is of RAM block \(block), and there are \(memory.count)"
+                    "memory slot \(slot.number) is of RAM block \(block), and there are "
+                        + "\(memory.count)"
                 )
             }
             let (host, overflow) = memory[block].address.rawValue

@@ -51,7 +51,8 @@ extension RAMBlock {
         let pageBytes = unsafe options.page_size
         guard let page = pageBytes == 0 ? HostMemory.pageSize : PageSize(bytes: pageBytes) else {
             throw .invalid(
-                "RAM block '\(name)': a page of \(pageBytes) bytes is no power of two from 4096 to 1 GiB"
+                "RAM block '\(name)': a page of \(pageBytes) bytes is no power of two from 4096 "
+                    + "to 1 GiB"
             )
         }
         guard let backing = unsafe RAMBacking(options.backing) else {

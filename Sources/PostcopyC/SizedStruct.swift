@@ -1,7 +1,7 @@
 internal import CPostcopy
 
-/// A struct of C's that begins with its size, as its caller knows it: it may have grown since the caller
-/// was built, or be from a later header.
+/// A struct of C's that begins with its size, as its caller knows it: it may have grown since the
+/// caller was built, or be from a later header.
 protocol SizedStruct {
     init()
     var size: Int { get set }
@@ -16,8 +16,8 @@ extension SizedStruct {
     /// The largest struct that a caller may have, in bytes: many times those of today.
     private static var sizeMax: Int { 4096 }
 
-    /// Copies a caller's struct; members that the caller does not know are 0, and those that are not known
-    /// here must be.
+    /// Copies a caller's struct; members that the caller does not know are 0, and those that are
+    /// not known here must be.
     static func read(_ pointer: UnsafePointer<Self>?) throws(Failure) -> Self {
         guard let pointer = unsafe pointer else { throw .null(structName) }
         let size = try unsafe size(at: pointer)
@@ -26,8 +26,8 @@ extension SizedStruct {
         for place in known..<max(size, known) {
             guard unsafe raw.load(fromByteOffset: place, as: UInt8.self) == 0 else {
                 throw .invalid(
-                    "\(structName) has members, from byte \(place) on, that this library does not know; "
-                        + "use a newer one, or leave them 0")
+                    "\(structName) has members, from byte \(place) on, that this library does not "
+                        + "know; use a newer one, or leave them 0")
             }
         }
         var value = Self()

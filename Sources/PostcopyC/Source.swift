@@ -96,7 +96,7 @@ final class SourceOutcome: Sendable {
     let problem: OwnedText?
     private let failure: Failure?
 
-    /// - Parameter guestFailure: why a callback failed, if one did: that is what ended the migration.
+    /// - Parameter guestFailure: why a callback failed, if one did: that ended the migration.
     init(_ report: SourceReport, guestFailure: String?) {
         self.report = report
         // It was the callback's failure that cancelled it.

@@ -1,7 +1,8 @@
 import Foundation
 import Testing
 
-/// The program in C that is migrated: built by the commands that a user types, from an installed prefix.
+/// The program in C that is migrated: built by the commands that a user types, from an installed
+/// prefix.
 @Suite(
     .serialized,
     .enabled(if: InstalledLibrary.isBuilt, "build the C library first: make c-library"))
@@ -19,7 +20,7 @@ struct ExampleTests {
         case archive =
             "$(pkg-config --static --cflags --libs postcopy | sed 's/-lpostcopy/-l:libpostcopy.a/')"
         case sanitized =
-            "-g -fsanitize=address,undefined -fno-sanitize-recover=all $(pkg-config --cflags --libs postcopy)"
+            "-g -fsanitize=address,undefined $(pkg-config --cflags --libs postcopy)"
 
         var testDescription: String { rawValue }
         /// The linker's own advice about `-static`.
@@ -34,7 +35,8 @@ struct ExampleTests {
             "cc -std=c11 -O1 -pedantic -Wall -Wextra \(build.warnings) -o c-vmm '\(sources)'/*.c "
                 + "-pthread \(build.rawValue)")
         try #require(built.status == 0, "\(built)")
-        let ended = try library.run("./c-vmm 16", withinSeconds: 60)
+        // What a sanitizer finds is an error, and not only a report.
+        let ended = try library.run("UBSAN_OPTIONS=halt_on_error=1 ./c-vmm 16", withinSeconds: 60)
         #expect(ended.status == 0, "\(ended)")
         #expect(ended.output.contains("destination: completed"), "\(ended)")
         #expect(ended.output.contains(", 0 of 4096 are wrong"), "\(ended)")

@@ -59,7 +59,8 @@ struct InstallTests {
     @Test("the static library has no other global symbols either")
     func staticSymbols() throws {
         let listed = try library.run(
-            "nm -g --defined-only '\(library.prefix.path)/lib/libpostcopy.a' | awk 'NF == 3 { print $3 }'"
+            "nm -g --defined-only '\(library.prefix.path)/lib/libpostcopy.a' "
+                + "| awk 'NF == 3 { print $3 }'"
         )
         #expect(listed.status == 0, "\(listed)")
         let symbols = Set(listed.output.split(separator: "\n").map(String.init))

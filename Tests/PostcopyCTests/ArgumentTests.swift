@@ -51,7 +51,8 @@ import Testing
                 }
             ),
         ]
-        for unsafe(code, says, change) in unsafe cases {
+        for index in unsafe cases.indices {
+            let (code, says, change) = unsafe cases[index]
             let answer = unsafe "a.ram".withCString { unsafe block(name: $0, change) }
             #expect(answer.code == Int(code), "\(says): \(answer)")
             #expect(answer.message.contains(says), "\(says): \(answer)")
@@ -182,7 +183,8 @@ import Testing
             (POSTCOPY_INVALID_ARGUMENT, "over 1024", { unsafe $0.ram_count = 1 << 40 }),
             (POSTCOPY_CONFIGURATION, "no RAM block", { unsafe $0.ram_count = 0 }),
         ]
-        for unsafe(code, says, change) in unsafe cases {
+        for index in unsafe cases.indices {
+            let (code, says, change) = unsafe cases[index]
             var source: OpaquePointer?
             let answer = unsafe guest.describe { guest in
                 unsafe change(&guest)
@@ -221,7 +223,8 @@ import Testing
             ("over 64", { unsafe $0.recovery_address_count = 65 }),
             ("reserved", { unsafe $0.reserved = 1 }),
         ]
-        for unsafe(says, change) in unsafe cases {
+        for index in unsafe cases.indices {
+            let (says, change) = unsafe cases[index]
             #expect {
                 _ = try unsafe SourceSide(guest, change)
             } throws: { error in

@@ -4,8 +4,8 @@ import LinuxKernel
 import PostcopyC
 import Synchronization
 
-/// A guest of one thread as C describes it: it counts the pages of its one block up, round after round. What
-/// it says to the library goes through the functions of C alone.
+/// A guest of one thread as C describes it: it counts the pages of its one block up, round after
+/// round. What it says to the library goes through the functions of C alone.
 @safe
 final class CountingGuest: @unchecked Sendable {
     // SAFETY: `ram` and `words` are constant after `init`; the rest is atomic or locked.

@@ -36,11 +36,15 @@ import Testing
             unsafe options.length = UInt64(Pages.count) << 12
             let made = unsafe "served".withCString { name in
                 unsafe options.name = name
-                return error.of { unsafe postcopy_ram_create(&options, &ram, $0) }
+                return unsafe error.of { unsafe postcopy_ram_create(&options, &ram, $0) }
             }
             try #require(made.code == POSTCOPY_OK, "\(made)")
-            let created = file.map { path in unsafe path.withCString { unsafe create($0) } }
-            let answer = created ?? unsafe create(nil)
+            let answer: CError.Answer
+            if let file {
+                answer = unsafe file.withCString { unsafe create($0) }
+            } else {
+                answer = unsafe create(nil)
+            }
             try #require(answer.code == POSTCOPY_OK, "\(answer)")
         }
 
@@ -63,13 +67,13 @@ import Testing
             }
             return unsafe withUnsafePointer(to: ram) { blocks in
                 unsafe options.ram = blocks
-                return error.of { unsafe postcopy_faults_create(&options, &faults, $0) }
+                return unsafe error.of { unsafe postcopy_faults_create(&options, &faults, $0) }
             }
         }
 
         func call(_ body: (OpaquePointer?, OpaquePointer) -> postcopy_code) -> CError.Answer {
             let faults = unsafe faults
-            return error.of { unsafe body(faults, $0) }
+            return unsafe error.of { unsafe body(faults, $0) }
         }
 
         /// The first word of a page, or that nobody answers.
@@ -83,12 +87,12 @@ import Testing
         var progress: postcopy_faults_progress {
             var progress = postcopy_faults_progress()
             progress.size = MemoryLayout<postcopy_faults_progress>.size
-            _ = call { unsafe postcopy_faults_get_progress($0, &progress, $1) }
+            _ = unsafe call { unsafe postcopy_faults_get_progress($0, &progress, $1) }
             return progress
         }
 
         func free() {
-            #expect(call { unsafe postcopy_faults_free($0, $1) }.code == POSTCOPY_OK)
+            unsafe #expect(call { unsafe postcopy_faults_free($0, $1) }.code == POSTCOPY_OK)
             #expect(unsafe postcopy_ram_free(ram, nil) == POSTCOPY_OK)
         }
     }
@@ -99,39 +103,39 @@ import Testing
     func serves() throws {
         let served = try Served()
         served.pages.answers.withLock { $0[5] = Int32(POSTCOPY_PAGES_ZERO) }
-        #expect(served.call { unsafe postcopy_faults_start($0, $1) }.code == POSTCOPY_OK)
+        unsafe #expect(served.call { unsafe postcopy_faults_start($0, $1) }.code == POSTCOPY_OK)
         #expect(try served.word(3) == 3)
         #expect(try served.word(5) == 0)
         #expect(try served.word(31) == 31)
-        let again = served.call { unsafe postcopy_faults_start($0, $1) }
+        let again = unsafe served.call { unsafe postcopy_faults_start($0, $1) }
         #expect(again.code == POSTCOPY_WRONG_STATE, "\(again)")
-        #expect(served.call { unsafe postcopy_faults_free($0, $1) }.code == POSTCOPY_WRONG_STATE)
+        unsafe #expect(served.call { unsafe postcopy_faults_free($0, $1) }.code == POSTCOPY_WRONG_STATE)
         #expect(unsafe postcopy_ram_free(served.ram, nil) == POSTCOPY_WRONG_STATE)
         #expect(served.progress.pages_urgent == 3 && served.progress.serves == 1)
-        #expect(served.call { unsafe postcopy_faults_fill($0, $1) }.code == POSTCOPY_OK)
-        let filled = served.call { unsafe postcopy_faults_wait_filled($0, patience, $1) }
+        unsafe #expect(served.call { unsafe postcopy_faults_fill($0, $1) }.code == POSTCOPY_OK)
+        let filled = unsafe served.call { unsafe postcopy_faults_wait_filled($0, patience, $1) }
         #expect(filled.code == POSTCOPY_OK, "\(filled)")
         #expect(served.progress.pages_missing == 0)
-        #expect(served.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_OK)
-        #expect(served.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_OK)
+        unsafe #expect(served.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_OK)
+        unsafe #expect(served.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_OK)
         #expect(
             try (0..<Pages.count).allSatisfy { try served.word($0) == ($0 == 5 ? 0 : UInt64($0)) })
         #expect(served.progress.serves == 0 && served.progress.latency_max > 0)
         served.free()
-        #expect(served.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_BAD_HANDLE)
+        unsafe #expect(served.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_BAD_HANDLE)
     }
 
     @Test("an error of read is tried again and then told, in the background too")
     func errors() throws {
         let served = try Served()
         served.pages.answers.withLock { $0[7] = -9 }
-        #expect(served.call { unsafe postcopy_faults_start($0, $1) }.code == POSTCOPY_OK)
-        #expect(served.call { unsafe postcopy_faults_fill($0, $1) }.code == POSTCOPY_OK)
-        let filled = served.call { unsafe postcopy_faults_wait_filled($0, patience, $1) }
+        unsafe #expect(served.call { unsafe postcopy_faults_start($0, $1) }.code == POSTCOPY_OK)
+        unsafe #expect(served.call { unsafe postcopy_faults_fill($0, $1) }.code == POSTCOPY_OK)
+        let filled = unsafe served.call { unsafe postcopy_faults_wait_filled($0, patience, $1) }
         #expect(filled.code == POSTCOPY_TIMED_OUT, "\(filled)")
         let progress = served.progress
         #expect(progress.pages_missing == 1 && progress.read_errors >= 1)
-        #expect(served.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_OK)
+        unsafe #expect(served.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_OK)
         #expect(try served.word(6) == 6)
         served.free()
     }
@@ -145,14 +149,14 @@ import Testing
             $0 = {
                 let error = CError()
                 let faults = unsafe OpaquePointer(bitPattern: handle)
-                let stop = error.of { unsafe postcopy_faults_stop(faults, $0) }
-                let wait = error.of { unsafe postcopy_faults_wait_filled(faults, patience, $0) }
+                let stop = unsafe error.of { unsafe postcopy_faults_stop(faults, $0) }
+                let wait = unsafe error.of { unsafe postcopy_faults_wait_filled(faults, patience, $0) }
                 answers.withLock { $0 += [stop, wait] }
             }
         }
-        #expect(served.call { unsafe postcopy_faults_start($0, $1) }.code == POSTCOPY_OK)
+        unsafe #expect(served.call { unsafe postcopy_faults_start($0, $1) }.code == POSTCOPY_OK)
         #expect(try served.word(1) == 1)
-        #expect(served.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_OK)
+        unsafe #expect(served.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_OK)
         let told = answers.withLock { $0 }
         #expect(told.count == 2)
         for answer in told { #expect(answer.code == POSTCOPY_WRONG_STATE, "\(answer)") }
@@ -172,32 +176,32 @@ import Testing
         )
         try content.write(to: URL(filePath: file))
         let first = try Served(file: file)
-        #expect(first.call { unsafe postcopy_faults_start($0, $1) }.code == POSTCOPY_OK)
+        unsafe #expect(first.call { unsafe postcopy_faults_start($0, $1) }.code == POSTCOPY_OK)
         #expect(try first.word(9) == 10)
         #expect(try first.word(2) == 3)
-        let early = first.call { unsafe postcopy_faults_save_trace($0, trace, $1) }
+        let early = unsafe first.call { unsafe postcopy_faults_save_trace($0, trace, $1) }
         #expect(early.code == POSTCOPY_WRONG_STATE, "\(early)")
-        #expect(first.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_OK)
-        let saved = first.call { unsafe postcopy_faults_save_trace($0, trace, $1) }
+        unsafe #expect(first.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_OK)
+        let saved = unsafe first.call { unsafe postcopy_faults_save_trace($0, trace, $1) }
         #expect(saved.code == POSTCOPY_OK, "\(saved)")
         first.free()
 
         let second = try Served(file: file)
-        let none = second.call { unsafe postcopy_faults_prefetch($0, file, $1) }
+        let none = unsafe second.call { unsafe postcopy_faults_prefetch($0, file, $1) }
         #expect(none.code == POSTCOPY_CONFIGURATION, "\(none)")
-        #expect(second.call { unsafe postcopy_faults_start($0, $1) }.code == POSTCOPY_OK)
-        #expect(second.call { unsafe postcopy_faults_prefetch($0, trace, $1) }.code == POSTCOPY_OK)
-        let rest = second.call { unsafe postcopy_faults_wait_filled($0, patience, $1) }
+        unsafe #expect(second.call { unsafe postcopy_faults_start($0, $1) }.code == POSTCOPY_OK)
+        unsafe #expect(second.call { unsafe postcopy_faults_prefetch($0, trace, $1) }.code == POSTCOPY_OK)
+        let rest = unsafe second.call { unsafe postcopy_faults_wait_filled($0, patience, $1) }
         #expect(rest.code == POSTCOPY_TIMED_OUT)
         #expect(second.progress.pages_background == 2 && second.progress.faults == 0)
-        #expect(second.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_OK)
+        unsafe #expect(second.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_OK)
         second.free()
     }
 
     @Test("a handler of nothing, of no pages, or of both kinds is refused")
     func refusals() throws {
         let error = CError()
-        let cases: [(String, (inout postcopy_faults_options) -> Void)] = [
+        let cases: [(String, (inout postcopy_faults_options) -> Void)] = unsafe [
             ("sizeof", { unsafe $0.size = 3 }),
             ("either read or file", { unsafe $0.read = nil }),
             ("either ram or regions", { _ in }),
@@ -206,13 +210,14 @@ import Testing
             ("does not know", { unsafe $0.flags = 1 << 20 }),
             ("fault_origin 4", { unsafe $0.fault_origin = 4 }),
         ]
-        for unsafe(says, change) in unsafe cases {
+        for index in unsafe cases.indices {
+            let (says, change) = unsafe cases[index]
             var options = unsafe postcopy_faults_options()
             unsafe options.size = MemoryLayout<postcopy_faults_options>.size
             unsafe options.read = readPage
             unsafe change(&options)
             var faults: OpaquePointer?
-            let answer = error.of { unsafe postcopy_faults_create(&options, &faults, $0) }
+            let answer = unsafe error.of { unsafe postcopy_faults_create(&options, &faults, $0) }
             #expect(answer.code == POSTCOPY_INVALID_ARGUMENT, "\(says): \(answer)")
             #expect(answer.message.contains(says), "\(says): \(answer)")
             #expect(unsafe faults == nil)

@@ -73,10 +73,10 @@ import Testing
         var freed: OpaquePointer?
         unsafe freed = postcopy_error_create()
         unsafe postcopy_error_free(freed)
-        let others = unsafe [
-            freed, error.handle, OpaquePointer(bitPattern: 1), OpaquePointer(bitPattern: UInt.max),
-        ]
-        for unsafeother in unsafe others {
+        let bitsOf = unsafe (UInt(bitPattern: freed), UInt(bitPattern: error.handle))
+        let others: [UInt] = [bitsOf.0, bitsOf.1, 1, .max]
+        for bits in others {
+            let other = unsafe OpaquePointer(bitPattern: bits)
             let answer = unsafe error.of { unsafe call.call(other, $0) }
             #expect(answer.code == POSTCOPY_BAD_HANDLE, "\(answer)")
             #expect(answer.message.contains("postcopy_"))
@@ -91,7 +91,8 @@ import Testing
 
     @Test("what has no error to answer answers nothing for a handle that is none")
     func without() throws {
-        for unsafebad in unsafe [nil, OpaquePointer(bitPattern: 48_000_000)] {
+        for bits: UInt in [0, 48_000_000] {
+            let bad = unsafe OpaquePointer(bitPattern: bits)
             #expect(unsafe postcopy_ram_address(bad) == nil)
             #expect(unsafe postcopy_ram_length(bad) == 0)
             #expect(unsafe postcopy_ram_used_length(bad) == 0)

@@ -68,7 +68,8 @@ static void *run_vcpu(void *argument)
             continue;
         }
         pthread_mutex_unlock(&machine->lock);
-        /* Without the lock: a page may be missing, and whoever is asked for it must not be kept out. */
+        /* Without the lock: a page may be missing, and whoever is asked for it must not be kept
+         * out. */
         for (int page = 0; page < LOOK; page++)
             count_once(machine);
         pthread_mutex_lock(&machine->lock);

@@ -1,5 +1,5 @@
-/* A machine of one vCPU that counts in its memory: page after page, round after round. It writes whole
- * pages, so that what every byte must hold follows from how many pages it has written. */
+/* A machine of one vCPU that counts in its memory: page after page, round after round. It writes
+ * whole pages, so that what every byte must hold follows from how many pages it has written. */
 #ifndef MACHINE_H
 #define MACHINE_H
 
@@ -28,8 +28,8 @@ typedef struct machine {
     bool ends;
     int32_t thread_id;
 
-    /* Pages written so far: all the device state there is. Written by the vCPU while it runs, and by
-     * `load` while it does not. */
+    /* Pages written so far: all the device state there is. Written by the vCPU while it runs, and
+     * by `load` while it does not. */
     _Atomic uint64_t steps;
 } machine;
 

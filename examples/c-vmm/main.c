@@ -1,11 +1,11 @@
-/* Moves a machine from one process to another, and back out of nothing: the destination knows only the
- * machine's shape.
+/* Moves a machine from one process to another, and back out of nothing: the destination knows only
+ * the machine's shape.
  *
  *     cc -o c-vmm main.c machine.c $(pkg-config --cflags --libs postcopy) -pthread
  *     ./c-vmm [MIB]
  *
- * The parent is the source and the child the destination. The machine runs all the time; memory is sent
- * while it does, then it moves, and the rest of its memory follows it. */
+ * The parent is the source and the child the destination. The machine runs all the time; memory is
+ * sent while it does, then it moves, and the rest of its memory follows it. */
 #define _GNU_SOURCE
 #include "machine.h"
 
@@ -35,9 +35,11 @@ static bool receive(machine *machine, int tell, postcopy_error *error)
 {
     postcopy_guest guest = machine_as_guest(machine);
     postcopy_destination *destination;
-    if (!went_well(postcopy_destination_create(&guest, NULL, &destination, error), "create", error))
+    postcopy_code code = postcopy_destination_create(&guest, NULL, &destination, error);
+    if (!went_well(code, "create", error))
         return false;
-    if (!went_well(postcopy_destination_listen(destination, "tcp:127.0.0.1:0", error), "listen", error))
+    code = postcopy_destination_listen(destination, "tcp:127.0.0.1:0", error);
+    if (!went_well(code, "listen", error))
         return false;
     const char *address = postcopy_destination_address(destination);
     if (write(tell, address, strlen(address) + 1) < 0)
@@ -52,12 +54,12 @@ static bool receive(machine *machine, int tell, postcopy_error *error)
     if (report.flags & POSTCOPY_GUEST_RUNS_HERE)
         machine_stop(machine);
     if (good) {
-        printf("destination: %s, %" PRIu64 " pages in order, %" PRIu64 " by request; the vCPU waited %"
-               PRIu64 " us\n", postcopy_status_name(report.status), report.pages_background,
+        printf("destination: %s, %" PRIu64 " pages in order, %" PRIu64 " by request; "
+               "the vCPU waited %" PRIu64 " us\n", postcopy_status_name(report.status), report.pages_background,
                report.pages_urgent, report.vcpu_count ? report.vcpu_blocktime[0] / 1000 : 0);
         uint64_t wrong = machine_wrong_pages(machine);
-        printf("destination: %" PRIu64 " pages written in all, %" PRIu64 " of %" PRIu64 " are wrong\n",
-               machine->steps, wrong, machine_page_count(machine));
+        printf("destination: %" PRIu64 " pages written in all, %" PRIu64 " of %" PRIu64
+               " are wrong\n", machine->steps, wrong, machine_page_count(machine));
         good = wrong == 0;
     }
     return went_well(postcopy_destination_free(destination, error), "free", error) && good;
@@ -86,7 +88,8 @@ static postcopy_source *make_source(
     postcopy_source *source;
     postcopy_code code = postcopy_source_create(&guest, &options, &source, error);
     if (code == POSTCOPY_REFUSED) {
-        /* This kernel cannot tell what the machine writes: it moves first, and its memory follows. */
+        /* This kernel cannot tell what the machine writes: it moves first, and its memory
+         * follows. */
         printf("source: %s\n", postcopy_error_message(error));
         code = postcopy_source_create(&guest, NULL, &source, error);
         if (code == POSTCOPY_OK)

@@ -9,8 +9,8 @@
 extern "C" {
 #endif
 
-/* Of this header: major.minor.patch. The library with the name libpostcopy.so.1 keeps to every header
- * with that major number. */
+/* Of this header: major.minor.patch. The library with the name libpostcopy.so.1 keeps to every
+ * header with that major number. */
 #define POSTCOPY_VERSION_MAJOR 1
 #define POSTCOPY_VERSION_MINOR 0
 #define POSTCOPY_VERSION_PATCH 0
@@ -54,7 +54,8 @@ enum {
 /* The name of a code, "POSTCOPY_MEMORY"; a constant, also for a number that is no code. */
 const char *postcopy_code_name(postcopy_code code);
 
-/* Keeps the reason of the last call that it was given to: one object serves a thread for all of them. */
+/* Keeps the reason of the last call that it was given to: one object serves a thread for all of
+ * them. */
 typedef struct postcopy_error postcopy_error;
 
 /* Answers NULL only where the process has no memory left. */
@@ -63,8 +64,8 @@ postcopy_error *postcopy_error_create(void);
 /* POSTCOPY_OK after a call that went well, and before the first. */
 postcopy_code postcopy_error_code(const postcopy_error *error);
 
-/* The reason, in one line, with the remedy where there is one; "" where there is none. It belongs to
- * `error` and stays until that is given to another call or freed. */
+/* The reason, in one line, with the remedy where there is one; "" where there is none. It belongs
+ * to `error` and stays until that is given to another call or freed. */
 const char *postcopy_error_message(const postcopy_error *error);
 
 /* NULL, and what is no postcopy_error, are left alone. */

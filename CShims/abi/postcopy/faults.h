@@ -1,5 +1,5 @@
-/* Missing pages served by the embedder, without a migration: from a file, an object store, a compressed
- * snapshot. */
+/* Missing pages served by the embedder, without a migration: from a file, an object store, a
+ * compressed snapshot. */
 #ifndef POSTCOPY_FAULTS_H
 #define POSTCOPY_FAULTS_H
 
@@ -31,14 +31,15 @@ enum {
 
 /* Bits of postcopy_faults_options.flags. */
 enum {
-    /* Memory of this process that is given up (madvise) while it is served has its content again when it is
-     * next touched, so that it can be a cache. Otherwise it reads as zeros from then on. */
+    /* Memory of this process that is given up (madvise) while it is served has its content again
+     * when it is next touched, so that it can be a cache. Otherwise it reads as zeros from then
+     * on. */
     POSTCOPY_REREAD_REMOVED = 1 << 0,
-    /* Before Linux 6.6, which has no SIGBUS for it: a page that cannot be read is zero. Otherwise it
-     * waits. */
+    /* Before Linux 6.6, which has no SIGBUS for it: a page that cannot be read is zero. Otherwise
+     * it waits. */
     POSTCOPY_UNREADABLE_IS_ZERO = 1 << 1,
-    /* Pages that are missing when the handler stops are lost (SIGBUS; zeros before Linux 6.6): as those of
-     * another process's memory always are. Otherwise they read as zeros. */
+    /* Pages that are missing when the handler stops are lost (SIGBUS; zeros before Linux 6.6): as
+     * those of another process's memory always are. Otherwise they read as zeros. */
     POSTCOPY_MISSING_IS_LOST = 1 << 2
 };
 
@@ -72,8 +73,8 @@ typedef struct postcopy_faults_options {
     /* Memory of this process; or `ram_count` 0, and `regions`. */
     postcopy_ram *const *ram;
     size_t ram_count;
-    /* Memory of another process, which has registered it with `userfaultfd`. The library takes a duplicate
-     * of that descriptor, and the caller closes its own. */
+    /* Memory of another process, which has registered it with `userfaultfd`. The library takes a
+     * duplicate of that descriptor, and the caller closes its own. */
     const postcopy_region *regions;
     size_t region_count;
     int32_t userfaultfd;
@@ -86,20 +87,23 @@ typedef struct postcopy_faults_options {
     uint32_t attempts;
     /* What the background reads at once, in bytes, 4096 to 1 MiB. 0: 128 KiB. */
     uint32_t background_bytes;
-    /* The pause before the second attempt, in nanoseconds, at most a second; each further one is four times
-     * as long. 0: 2 ms. */
+    /* The pause before the second attempt, in nanoseconds, at most a second; each further one is
+     * four times as long. 0: 2 ms. */
     uint64_t attempt_pause;
 
-    /* Fills `length` bytes, whole pages, with the content from `offset` of a block or region on. Several
-     * calls at once, never for the same page. It may wait; it must not touch the memory that is served.
-     * Answers POSTCOPY_PAGES_..., or anything else when the content cannot be had now, and then may have
-     * written the reason to `why`, at most POSTCOPY_WHY_BYTES of it. NULL: the content is in `file`. */
+    /* Fills `length` bytes, whole pages, with the content from `offset` of a block or region on.
+     * Several calls at once, never for the same page. It may wait; it must not touch the memory
+     * that is served.
+     * Answers POSTCOPY_PAGES_..., or anything else when the content cannot be had now, and then may
+     * have written the reason to `why`, at most POSTCOPY_WHY_BYTES of it. NULL: the content is in
+     * `file`. */
     int32_t (*read)(
         void *context, uint32_t block, uint64_t offset, void *bytes, size_t length, char *why);
-    /* The content of all blocks, one behind the other, or of the regions at their places; NULL: `read`
-     * has it. */
+    /* The content of all blocks, one behind the other, or of the regions at their places; NULL:
+     * `read` has it. */
     const char *file;
-    /* Told of each page that could not be served, on a thread that serves nobody meanwhile. Or NULL. */
+    /* Told of each page that could not be served, on a thread that serves nobody meanwhile. Or
+     * NULL. */
     void (*page_lost)(void *context, const postcopy_lost_page *page);
     /* Told once when the handler ends by itself: nobody is served any more. Or NULL. */
     void (*ended)(void *context, const char *problem);
@@ -124,7 +128,8 @@ typedef struct postcopy_faults_progress {
     uint32_t serves;
     /* 0. */
     uint32_t reserved;
-    /* From the reading of a fault to the placing of its page, in nanoseconds; once it was stopped. */
+    /* From the reading of a fault to the placing of its page, in nanoseconds; once it was
+     * stopped. */
     uint64_t latency_mean;
     uint64_t latency_p50;
     uint64_t latency_p99;
@@ -132,9 +137,9 @@ typedef struct postcopy_faults_progress {
 } postcopy_faults_progress;
 
 /* Makes a handler that does nothing yet.
- * Errors: POSTCOPY_INVALID_ARGUMENT; POSTCOPY_BAD_HANDLE for a block; POSTCOPY_CONFIGURATION for memory or
- * regions that cannot be served, or a file that is too short; POSTCOPY_REFUSED where the host refuses
- * userfaultfd; POSTCOPY_SYSTEM. */
+ * Errors: POSTCOPY_INVALID_ARGUMENT; POSTCOPY_BAD_HANDLE for a block; POSTCOPY_CONFIGURATION for
+ * memory or regions that cannot be served, or a file that is too short; POSTCOPY_REFUSED where the
+ * host refuses userfaultfd; POSTCOPY_SYSTEM. */
 postcopy_code postcopy_faults_create(
     const postcopy_faults_options *options, postcopy_faults **faults, postcopy_error *error);
 
@@ -146,12 +151,14 @@ postcopy_code postcopy_faults_start(postcopy_faults *faults, postcopy_error *err
 /* Places all that is missing, in the background. */
 postcopy_code postcopy_faults_fill(postcopy_faults *faults, postcopy_error *error);
 
-/* Places the pages of a trace in the background, in its order, ahead of what postcopy_faults_fill does.
+/* Places the pages of a trace in the background, in its order, ahead of what postcopy_faults_fill
+ * does.
  * Errors: POSTCOPY_CONFIGURATION for a file that holds no trace of this memory. */
 postcopy_code postcopy_faults_prefetch(
     postcopy_faults *faults, const char *trace_file, postcopy_error *error);
 
-/* Waits until the background has done what it was asked for, at most `timeout` nanoseconds. Blocking.
+/* Waits until the background has done what it was asked for, at most `timeout` nanoseconds.
+ * Blocking.
  * Answers POSTCOPY_OK when no page is missing.
  * Errors: POSTCOPY_TIMED_OUT when some are. */
 postcopy_code postcopy_faults_wait_filled(
@@ -166,8 +173,8 @@ postcopy_code postcopy_faults_wait_ended(
 postcopy_code postcopy_faults_get_progress(
     const postcopy_faults *faults, postcopy_faults_progress *progress, postcopy_error *error);
 
-/* Ends the service: whoever waits for a page goes on, as `flags` say. Blocking: until calls of `read` under
- * way have returned. A second call is none.
+/* Ends the service: whoever waits for a page goes on, as `flags` say. Blocking: until calls of
+ * `read` under way have returned. A second call is none.
  * Errors: POSTCOPY_NOT_COMPLETED when it had ended by itself before, with the reason;
  * POSTCOPY_WRONG_STATE in a callback. */
 postcopy_code postcopy_faults_stop(postcopy_faults *faults, postcopy_error *error);

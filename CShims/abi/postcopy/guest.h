@@ -61,9 +61,9 @@ postcopy_code postcopy_sink_write(postcopy_sink *sink, const void *bytes, size_t
 
 /* A guest. The struct, its arrays and its text are copied; context and callbacks are kept.
  *
- * A callback that answers an int32_t answers 0, or anything else when it failed, and then may have written
- * the reason to `why`, at most POSTCOPY_WHY_BYTES of it. One call at a time, but for `throttle`, which comes
- * from the thread that sends. Required is what does not say "or NULL". */
+ * A callback that answers an int32_t answers 0, or anything else when it failed, and then may have
+ * written the reason to `why`, at most POSTCOPY_WHY_BYTES of it. One call at a time, but for
+ * `throttle`, which comes from the thread that sends. Required is what does not say "or NULL". */
 typedef struct postcopy_guest {
     /* sizeof(postcopy_guest). */
     size_t size;
@@ -79,28 +79,29 @@ typedef struct postcopy_guest {
     /* POSTCOPY_TRACK_... */
     uint32_t tracking;
 
-    /* Stops every vCPU; returns when none runs any more. When it fails, the migration ends as failed, and
-     * `resume` is called. One that takes longer than postcopy_options.pause_limit is not waited for: the
-     * migration ends as failed, and `resume` is called behind it, whenever that is. */
+    /* Stops every vCPU; returns when none runs any more. When it fails, the migration ends as
+     * failed, and `resume` is called. One that takes longer than postcopy_options.pause_limit is
+     * not waited for: the migration ends as failed, and `resume` is called behind it, whenever that
+     * is. */
     int32_t (*pause)(void *context, char *why);
 
-    /* Lets every vCPU run, after `pause` or `load`. When it fails, the migration goes on, since the memory
-     * belongs here, and its result is POSTCOPY_CALLBACK. */
+    /* Lets every vCPU run, after `pause` or `load`. When it fails, the migration goes on, since the
+     * memory belongs here, and its result is POSTCOPY_CALLBACK. */
     int32_t (*resume)(void *context, char *why);
 
     /* Hands the state of devices and vCPUs to `sink`, by as many writes as it likes. The guest is
      * paused. When it fails, the migration ends as failed, and `resume` is called.
      *
-     * The bytes are opaque between two ends of this library. For a QEMU they are sections of its stream
-     * (SECTION_FULL). */
+     * The bytes are opaque between two ends of this library. For a QEMU they are sections of its
+     * stream (SECTION_FULL). */
     int32_t (*save)(void *context, postcopy_sink *sink, char *why);
 
-    /* Takes what `save` gave at the source, `length` bytes that the library owns. It may touch guest memory:
-     * the pages come. When it fails, the guest goes on at the source. */
+    /* Takes what `save` gave at the source, `length` bytes that the library owns. It may touch
+     * guest memory: the pages come. When it fails, the guest goes on at the source. */
     int32_t (*load)(void *context, const void *bytes, size_t length, char *why);
 
-    /* Writes the kernel's thread ids of the vCPUs, at most `capacity`, and answers how many there are; asked
-     * for once `load` has returned. Or NULL: no blocktime by vCPU. */
+    /* Writes the kernel's thread ids of the vCPUs, at most `capacity`, and answers how many there
+     * are; asked for once `load` has returned. Or NULL: no blocktime by vCPU. */
     size_t (*vcpu_threads)(void *context, int32_t *threads, size_t capacity);
 
     /* Every page is here, and the source forgets the guest once this returns. Or NULL. */
@@ -111,12 +112,13 @@ typedef struct postcopy_guest {
      * `missing` is valid until this returns. */
     void (*memory_lost)(void *context, const postcopy_missing *missing, size_t count);
 
-    /* Slows the vCPUs down to that share of time in percent in which none shall run: 1 to 99; 0 lifts it.
-     * Or NULL. */
+    /* Slows the vCPUs down to that share of time in percent in which none shall run: 1 to 99; 0
+     * lifts it. Or NULL. */
     void (*throttle)(void *context, uint32_t percent);
 
-    /* With POSTCOPY_TRACK_KVM: the descriptor of the virtual machine, which may be closed once the source
-     * was created, and all memory that the guest may write. The library maps it: `ram` has the addresses. */
+    /* With POSTCOPY_TRACK_KVM: the descriptor of the virtual machine, which may be closed once the
+     * source was created, and all memory that the guest may write. The library maps it: `ram` has
+     * the addresses. */
     int32_t kvm_machine;
     /* 0. */
     uint32_t reserved;

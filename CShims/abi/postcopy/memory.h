@@ -8,8 +8,8 @@
 extern "C" {
 #endif
 
-/* A named run of guest memory, mapped into this process. Name, length and page size are known to both
- * sides of a migration, and equal there. */
+/* A named run of guest memory, mapped into this process. Name, length and page size are known to
+ * both sides of a migration, and equal there. */
 typedef struct postcopy_ram postcopy_ram;
 
 enum {
@@ -36,22 +36,22 @@ typedef struct postcopy_ram_options {
     uint32_t reserved;
     /* Where the guest sees the block; only both sides of shared memory must agree on it. */
     uint64_t guest_physical_address;
-    /* What the guest uses at first, in whole pages, of a block that postcopy_ram_resize may change. 0:
-     * all of it, for good. Not with `shared_file`. */
+    /* What the guest uses at first, in whole pages, of a block that postcopy_ram_resize may change.
+     * 0: all of it, for good. Not with `shared_file`. */
     uint64_t used_length;
-    /* A mapping of the caller's, `length` bytes from here, aligned to the page size; NULL: the library
-     * maps fresh, zero memory. The kernel is asked what is there, so that memory which is not mapped, or is
-     * of another kind than `backing`, is an error. It must stay mapped, as it is, until postcopy_ram_free
-     * has returned POSTCOPY_OK, which does not unmap it. */
+    /* A mapping of the caller's, `length` bytes from here, aligned to the page size; NULL: the
+     * library maps fresh, zero memory. The kernel is asked what is there, so that memory which is
+     * not mapped, or is of another kind than `backing`, is an error. It must stay mapped, as it is,
+     * until postcopy_ram_free has returned POSTCOPY_OK, which does not unmap it. */
     void *mapping;
-    /* A file that is mapped shared, with what is in it, beside others that map it; NULL: none. Not with
-     * `mapping`. See POSTCOPY_IGNORE_SHARED. */
+    /* A file that is mapped shared, with what is in it, beside others that map it; NULL: none. Not
+     * with `mapping`. See POSTCOPY_IGNORE_SHARED. */
     const char *shared_file;
 } postcopy_ram_options;
 
 /* Makes a block. On success `*ram` is its handle.
- * Errors: POSTCOPY_INVALID_ARGUMENT; POSTCOPY_CONFIGURATION for a name or length that no block can have;
- * POSTCOPY_MEMORY. */
+ * Errors: POSTCOPY_INVALID_ARGUMENT; POSTCOPY_CONFIGURATION for a name or length that no block can
+ * have; POSTCOPY_MEMORY. */
 postcopy_code postcopy_ram_create(
     const postcopy_ram_options *options, postcopy_ram **ram, postcopy_error *error);
 
@@ -64,8 +64,8 @@ uint64_t postcopy_ram_length(const postcopy_ram *ram);
 /* What the guest uses of it, in bytes; 0 for a bad handle. */
 uint64_t postcopy_ram_used_length(const postcopy_ram *ram);
 
-/* Gives a block that was made with `used_length` another one, in whole pages. What it loses is given
- * back, and reads as zeros when it is gained again; the guest must not touch it.
+/* Gives a block that was made with `used_length` another one, in whole pages. What it loses is
+ * given back, and reads as zeros when it is gained again; the guest must not touch it.
  * Errors: POSTCOPY_MEMORY, also while a migration counts on the length. */
 postcopy_code postcopy_ram_resize(postcopy_ram *ram, uint64_t used_length, postcopy_error *error);
 

@@ -1,7 +1,7 @@
 /* The two sides of a migration.
  *
- * Each is created, run or started once, steered from any thread meanwhile, and freed once it has ended. An
- * address is "tcp:HOST:PORT", "tcp:[IPV6]:PORT" or "unix:PATH". */
+ * Each is created, run or started once, steered from any thread meanwhile, and freed once it has
+ * ended. An address is "tcp:HOST:PORT", "tcp:[IPV6]:PORT" or "unix:PATH". */
 #ifndef POSTCOPY_MIGRATION_H
 #define POSTCOPY_MIGRATION_H
 
@@ -25,7 +25,8 @@ postcopy_code postcopy_source_create(
 /* Connects, hands the guest over and serves its pages. Blocking: until the migration has ended.
  * Answers POSTCOPY_OK when it completed.
  * Errors: POSTCOPY_NOT_COMPLETED and POSTCOPY_CALLBACK, with the report's problem as message;
- * POSTCOPY_CHANNEL for an address that is none; POSTCOPY_WRONG_STATE the second time, and in a callback. */
+ * POSTCOPY_CHANNEL for an address that is none; POSTCOPY_WRONG_STATE the second time, and in a
+ * callback. */
 postcopy_code postcopy_source_run(
     postcopy_source *source, const char *address, postcopy_error *error);
 
@@ -41,8 +42,8 @@ postcopy_code postcopy_source_start(
 postcopy_code postcopy_source_wait(
     postcopy_source *source, uint64_t timeout, postcopy_error *error);
 
-/* Lets the guest move as soon as the destination is ready: without precopy the only thing that does. It
- * may be called before the start. */
+/* Lets the guest move as soon as the destination is ready: without precopy the only thing that
+ * does. It may be called before the start. */
 postcopy_code postcopy_source_start_postcopy(postcopy_source *source, postcopy_error *error);
 
 /* Ends a migration whose guest has not moved yet; later it has no effect. */
@@ -52,8 +53,8 @@ postcopy_code postcopy_source_cancel(postcopy_source *source, postcopy_error *er
  * Errors: POSTCOPY_WRONG_STATE when the guest has not moved, or it is over. */
 postcopy_code postcopy_source_pause(postcopy_source *source, postcopy_error *error);
 
-/* Tries a paused migration's link again, now: at `addresses`, or where the destination was when there are
- * none.
+/* Tries a paused migration's link again, now: at `addresses`, or where the destination was when
+ * there are none.
  * Errors: POSTCOPY_WRONG_STATE unless it is paused; POSTCOPY_CHANNEL for what is no address. */
 postcopy_code postcopy_source_recover(
     postcopy_source *source, const char *const *addresses, size_t count, postcopy_error *error);
@@ -62,22 +63,24 @@ postcopy_code postcopy_source_recover(
  * Errors: POSTCOPY_WRONG_STATE unless it is paused. */
 postcopy_code postcopy_source_abandon(postcopy_source *source, postcopy_error *error);
 
-/* With POSTCOPY_TRACK_REPORTS: tells that pages of 4096 bytes were written. After the write, and before
- * `pause` returns.
- * Errors: POSTCOPY_WRONG_STATE with another tracking; POSTCOPY_INVALID_ARGUMENT outside the block. */
+/* With POSTCOPY_TRACK_REPORTS: tells that pages of 4096 bytes were written. After the write, and
+ * before `pause` returns.
+ * Errors: POSTCOPY_WRONG_STATE with another tracking; POSTCOPY_INVALID_ARGUMENT outside the
+ * block. */
 postcopy_code postcopy_source_report_write(
     postcopy_source *source, uint32_t block, uint64_t first_page, uint64_t page_count,
     postcopy_error *error);
 
-/* Says that nobody needs the content of pages of 4096 bytes any more, so that a precopy leaves them out.
- * The guest must not write them before this returns.
- * Errors: POSTCOPY_INVALID_ARGUMENT outside the block; POSTCOPY_SYSTEM, and nothing was left out. */
+/* Says that nobody needs the content of pages of 4096 bytes any more, so that a precopy leaves them
+ * out. The guest must not write them before this returns.
+ * Errors: POSTCOPY_INVALID_ARGUMENT outside the block; POSTCOPY_SYSTEM, and nothing was left
+ * out. */
 postcopy_code postcopy_source_hint_free(
     postcopy_source *source, uint32_t block, uint64_t first_page, uint64_t page_count,
     postcopy_error *error);
 
-/* Changes the limits, before or while it runs, all at once. A bandwidth holds from the next write on, a
- * downtime limit from the end of the round on.
+/* Changes the limits, before or while it runs, all at once. A bandwidth holds from the next write
+ * on, a downtime limit from the end of the round on.
  * Errors: POSTCOPY_CONFIGURATION for limits that cannot be; then nothing has changed. */
 postcopy_code postcopy_source_set_limits(
     postcopy_source *source, const postcopy_limits *limits, postcopy_error *error);
@@ -96,8 +99,8 @@ postcopy_code postcopy_source_get_report(
     const postcopy_source *source, postcopy_source_report *report, postcopy_error *error);
 
 /* NULL is nothing to do, and POSTCOPY_OK. Frees no memory of the guest.
- * Errors: POSTCOPY_WRONG_STATE while it runs: cancel or abandon it, and wait; and while a `pause` that was
- * not waited for has not returned. */
+ * Errors: POSTCOPY_WRONG_STATE while it runs: cancel or abandon it, and wait; and while a `pause`
+ * that was not waited for has not returned. */
 postcopy_code postcopy_source_free(postcopy_source *source, postcopy_error *error);
 
 /* Takes a guest over and pulls its memory. */
@@ -118,8 +121,8 @@ postcopy_code postcopy_destination_listen(
  * postcopy_destination_listen, and for a bad handle. */
 const char *postcopy_destination_address(const postcopy_destination *destination);
 
-/* Waits for a source, takes the guest over and runs it. Blocking: until every page is placed, or the
- * migration has ended otherwise. Answers POSTCOPY_OK when it completed.
+/* Waits for a source, takes the guest over and runs it. Blocking: until every page is placed, or
+ * the migration has ended otherwise. Answers POSTCOPY_OK when it completed.
  * Errors: POSTCOPY_NOT_COMPLETED and POSTCOPY_CALLBACK, with the report's problem as message;
  * POSTCOPY_WRONG_STATE before postcopy_destination_listen, the second time, and in a callback. */
 postcopy_code postcopy_destination_run(
@@ -134,7 +137,8 @@ postcopy_code postcopy_destination_start(
 postcopy_code postcopy_destination_wait(
     postcopy_destination *destination, uint64_t timeout, postcopy_error *error);
 
-/* Ends a wait for a source, a migration that has not moved the guest yet, or the healing of huge pages. */
+/* Ends a wait for a source, a migration that has not moved the guest yet, or the healing of huge
+ * pages. */
 postcopy_code postcopy_destination_cancel(
     postcopy_destination *destination, postcopy_error *error);
 
@@ -148,13 +152,14 @@ postcopy_code postcopy_destination_pause(
 postcopy_code postcopy_destination_recover(
     postcopy_destination *destination, const char *address, postcopy_error *error);
 
-/* Gives a paused guest up: `memory_lost` is called, then threads that wait for a page get a memory error.
+/* Gives a paused guest up: `memory_lost` is called, then threads that wait for a page get a memory
+ * error.
  * Errors: POSTCOPY_WRONG_STATE unless it is paused. */
 postcopy_code postcopy_destination_abandon(
     postcopy_destination *destination, postcopy_error *error);
 
-/* Once the migration has ended paused: lets the guest's threads go on, reading zeros where pages are
- * missing, so that they can be ended.
+/* Once the migration has ended paused: lets the guest's threads go on, reading zeros where pages
+ * are missing, so that they can be ended.
  * Errors: POSTCOPY_WRONG_STATE before the end. */
 postcopy_code postcopy_destination_abandon_guest(
     postcopy_destination *destination, postcopy_error *error);
@@ -166,8 +171,8 @@ postcopy_code postcopy_destination_get_report(
     const postcopy_destination *destination, postcopy_destination_report *report,
     postcopy_error *error);
 
-/* NULL is nothing to do, and POSTCOPY_OK. Frees no memory of the guest. Threads that wait for missing
- * pages of a migration that ended paused go on waiting, until the process ends.
+/* NULL is nothing to do, and POSTCOPY_OK. Frees no memory of the guest. Threads that wait for
+ * missing pages of a migration that ended paused go on waiting, until the process ends.
  * Errors: POSTCOPY_WRONG_STATE while it runs. */
 postcopy_code postcopy_destination_free(
     postcopy_destination *destination, postcopy_error *error);

@@ -39,19 +39,21 @@ const char *postcopy_status_name(uint32_t status);
 
 /* Bits of postcopy_options.flags. */
 enum {
-    /* Source: sends memory while the guest runs. Without it the guest moves first and all of its memory
-     * follows. */
+    /* Source: sends memory while the guest runs. Without it the guest moves first and all of its
+     * memory follows. */
     POSTCOPY_PRECOPY = 1 << 0,
-    /* Source: with precopy, it ends only as the limits below say and by postcopy_source_start_postcopy. */
+    /* Source: with precopy, it ends only as the limits below say and by
+     * postcopy_source_start_postcopy. */
     POSTCOPY_NO_AUTOMATIC_SWITCH = 1 << 1,
     /* Source: with precopy, slows the vCPUs where more is dirtied than sent. */
     POSTCOPY_AUTO_CONVERGE = 1 << 2,
     /* Source: urgent pages share the channel of all others. */
     POSTCOPY_NO_PREEMPT = 1 << 3,
-    /* Source: connects the urgent channel right behind the main one, as a QEMU up to 7.2 expects. */
+    /* Source: connects the urgent channel right behind the main one, as a QEMU up to 7.2
+     * expects. */
     POSTCOPY_PREEMPT_AT_SETUP = 1 << 4,
-    /* Source: gives memory back as it is sent, once the guest has moved. It cannot come back then, nor can
-     * a migration whose link breaks. */
+    /* Source: gives memory back as it is sent, once the guest has moved. It cannot come back then,
+     * nor can a migration whose link breaks. */
     POSTCOPY_RELEASE_RAM = 1 << 5,
     /* Destination: rebuilds transparent huge pages once every page is there. */
     POSTCOPY_HEAL = 1 << 6,
@@ -61,8 +63,8 @@ enum {
 
 /* What follows when the link breaks once the guest may have moved. */
 enum {
-    /* The source comes back by itself for `recovery_time`, then waits for postcopy_source_recover or
-     * postcopy_source_abandon. */
+    /* The source comes back by itself for `recovery_time`, then waits for postcopy_source_recover
+     * or postcopy_source_abandon. */
     POSTCOPY_RECOVER_AUTOMATICALLY = 0,
     /* It waits for them at once. */
     POSTCOPY_RECOVER_BY_HAND = 1,
@@ -87,7 +89,8 @@ typedef struct postcopy_progress {
     uint64_t pages_remaining;
     /* Source: sent. Destination: received. */
     uint64_t bytes;
-    /* 4096 bytes each: sent as content, and as zero (which is all that a destination counts apart). */
+    /* 4096 bytes each: sent as content, and as zero (which is all that a destination counts
+     * apart). */
     uint64_t pages_normal;
     uint64_t pages_zero;
     /* Of those, the ones that somebody waited for. */
@@ -114,24 +117,25 @@ typedef struct postcopy_options {
     uint32_t recovery;
     /* How long a peer may keep silent while it owes something, in nanoseconds. 0: 10 s. */
     uint64_t silence_limit;
-    /* Source: how long `pause` and `save` may take in all, in nanoseconds; then the guest goes on here and the
-     * migration has failed. 0: 5 s. */
+    /* Source: how long `pause` and `save` may take in all, in nanoseconds; then the guest goes on
+     * here and the migration has failed. 0: 5 s. */
     uint64_t pause_limit;
-    /* How long a channel may bring nothing once the guest moves, before the link has broken, in nanoseconds.
-     * 0: 250 ms. */
+    /* How long a channel may bring nothing once the guest moves, before the link has broken, in
+     * nanoseconds. 0: 250 ms. */
     uint64_t link_limit;
     /* Source: for how long it comes back by itself, in nanoseconds. 0: 300 s. */
     uint64_t recovery_time;
     /* Source: where else the destination may be reached, tried in turn behind the first address. */
     const char *const *recovery_addresses;
     size_t recovery_address_count;
-    /* Source: bytes per second until the guest is stopped, and of background pages once it has moved.
-     * 0: no limit. */
+    /* Source: bytes per second until the guest is stopped, and of background pages once it has
+     * moved. 0: no limit. */
     uint64_t max_bandwidth;
     uint64_t max_postcopy_bandwidth;
     /* With precopy: how long the guest runs on, connected, before the first page is sent, in ns. */
     uint64_t warm_up;
-    /* With precopy: the longest that the guest may stand still for it to complete, in ns. 0: 300 ms. */
+    /* With precopy: the longest that the guest may stand still for it to complete, in ns. 0: 300
+     * ms. */
     uint64_t downtime_limit;
     /* With precopy: the guest moves after that long, in ns, or that many passes. 0: not by that. */
     uint64_t switch_after;
@@ -143,9 +147,10 @@ typedef struct postcopy_options {
     /* 0. */
     uint32_t reserved;
     /* Called with `progress_context` for each status that is entered, in order, and whenever
-     * `progress_interval` nanoseconds have passed without one (0: a second; at least 10 ms), for as long as
-     * the migration runs, and for the last time just before it has ended. One call at a time; the migration
-     * does not wait for it, but for the last. `progress` is valid until this returns. NULL: not called. */
+     * `progress_interval` nanoseconds have passed without one (0: a second; at least 10 ms), for as
+     * long as the migration runs, and for the last time just before it has ended. One call at a
+     * time; the migration does not wait for it, but for the last. `progress` is valid until this
+     * returns. NULL: not called. */
     void (*on_progress)(void *progress_context, const postcopy_progress *progress);
     void *progress_context;
     uint64_t progress_interval;
@@ -158,7 +163,8 @@ typedef struct postcopy_limits {
     /* As in postcopy_options; 0: no limit. */
     uint64_t max_bandwidth;
     uint64_t max_postcopy_bandwidth;
-    /* In nanoseconds; POSTCOPY_NO_DOWNTIME_LIMIT: none, also of a source without precopy. 0: as it is. */
+    /* In nanoseconds; POSTCOPY_NO_DOWNTIME_LIMIT: none, also of a source without precopy. 0: as it
+     * is. */
     uint64_t downtime_limit;
 } postcopy_limits;
 
@@ -172,8 +178,8 @@ enum {
     POSTCOPY_REST_WAS_SENT = 1 << 2
 };
 
-/* How a source's migration ended. Instants are of CLOCK_MONOTONIC, in nanoseconds; 0: it did not come to
- * that. Texts and arrays belong to the source. */
+/* How a source's migration ended. Instants are of CLOCK_MONOTONIC, in nanoseconds; 0: it did not
+ * come to that. Texts and arrays belong to the source. */
 typedef struct postcopy_source_report {
     /* sizeof(postcopy_source_report). */
     size_t size;
@@ -213,7 +219,8 @@ typedef struct postcopy_destination_report {
     uint64_t guest_running_at;
     uint64_t ended_at;
     uint64_t bytes_received;
-    /* Of 4096 bytes: placed in order, because somebody waited, and of both, those that were zero. */
+    /* Of 4096 bytes: placed in order, because somebody waited, and of both, those that were
+     * zero. */
     uint64_t pages_background;
     uint64_t pages_urgent;
     uint64_t pages_zero;
