@@ -15,6 +15,8 @@ final class CallbackGuest: Guest, @unchecked Sendable {
     /// What tells of writes, if the embedder does.
     let reports: ReportedWrites?
     private let progress = Mutex(Progress())
+    /// Raised while the guest is not stopped by us.
+    private let goesOn: EventFlag
 
     /// What the callbacks left behind.
     private struct Progress: Sendable {
@@ -28,6 +30,8 @@ final class CallbackGuest: Guest, @unchecked Sendable {
 
     init(_ pointer: UnsafePointer<postcopy_guest>?) throws(Failure) {
         let callbacks = try unsafe postcopy_guest.read(pointer)
+        goesOn = try coded { try EventFlag() }
+        goesOn.raise()
         try unsafe Self.check(callbacks)
         machineType = try unsafe text(callbacks.machine_type, "postcopy_guest.machine_type")
         faultOrigin = try FaultOrigin(unsafe callbacks.fault_origin, "postcopy_guest")
@@ -41,6 +45,16 @@ final class CallbackGuest: Guest, @unchecked Sendable {
 
     /// Whether the guest stands still, or is about to.
     var isStopped: Bool { progress.withLock { $0.isStopped } }
+
+    /// Waits until a guest goes on whose `pause` or `save` has failed: `resume` follows at once, from
+    /// whichever thread comes to it first.
+    func awaitResume() {
+        guard failure != nil else { return }
+        _ = goesOn.wait(timeoutNanoseconds: Self.resumeNanosecondsMax)
+    }
+
+    /// Longer than starting vCPU threads takes on a busy host.
+    private static let resumeNanosecondsMax: UInt64 = 10_000_000_000
 
     /// Why the first callback that failed did so.
     var failure: String? { progress.withLock { $0.failure } }
@@ -68,6 +82,7 @@ extension CallbackGuest {
     /// The devices are saved right behind: then a save that fails can still end the migration.
     func pause() {
         progress.withLock { $0.isStopped = true }
+        goesOn.clear()
         guard unsafe ask("pause", { why in unsafe callbacks.pause(callbacks.context, why) }) else {
             return endMigration()
         }
@@ -87,6 +102,7 @@ extension CallbackGuest {
     func resume() {
         _ = unsafe ask("resume") { why in unsafe callbacks.resume(callbacks.context, why) }
         progress.withLock { $0.isStopped = false }
+        goesOn.raise()
     }
 
     func saveDevices() -> [UInt8] { progress.withLock { $0.devices } }

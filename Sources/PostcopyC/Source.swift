@@ -78,6 +78,7 @@ final class Source: Handled {
     }
 
     private func conclude(_ report: SourceReport) -> SourceOutcome {
+        if report.guestRunsHere { guest.awaitResume() }
         let outcome = SourceOutcome(report, guestFailure: guest.failure)
         if let relay {
             var last = postcopy_progress(migration.progress)
