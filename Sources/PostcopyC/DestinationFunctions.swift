@@ -1,8 +1,9 @@
-internal import CPostcopy
+// The header says what each of these promises. Others than public ones are hidden symbols.
+public import CPostcopy
 internal import Postcopy
 
 @c @implementation
-func postcopy_destination_create(
+public func postcopy_destination_create(
     _ guest: UnsafePointer<postcopy_guest>!, _ options: UnsafePointer<postcopy_options>!,
     _ destination: UnsafeMutablePointer<OpaquePointer?>!, _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -14,7 +15,7 @@ func postcopy_destination_create(
 }
 
 @c @implementation
-func postcopy_destination_listen(
+public func postcopy_destination_listen(
     _ destination: OpaquePointer!, _ address: UnsafePointer<CChar>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -24,14 +25,14 @@ func postcopy_destination_listen(
 }
 
 @c @implementation
-func postcopy_destination_address(
+public func postcopy_destination_address(
     _ destination: OpaquePointer!
 ) -> UnsafePointer<CChar>! {
     unsafe (try? unsafe Handles.find(destination, as: Destination.self))?.address?.pointer
 }
 
 @c @implementation
-func postcopy_destination_run(
+public func postcopy_destination_run(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -40,7 +41,7 @@ func postcopy_destination_run(
 }
 
 @c @implementation
-func postcopy_destination_start(
+public func postcopy_destination_start(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -49,7 +50,7 @@ func postcopy_destination_start(
 }
 
 @c @implementation
-func postcopy_destination_wait(
+public func postcopy_destination_wait(
     _ destination: OpaquePointer!, _ timeout: UInt64, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -58,7 +59,7 @@ func postcopy_destination_wait(
 }
 
 @c @implementation
-func postcopy_destination_cancel(
+public func postcopy_destination_cancel(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -67,7 +68,7 @@ func postcopy_destination_cancel(
 }
 
 @c @implementation
-func postcopy_destination_pause(
+public func postcopy_destination_pause(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -79,7 +80,7 @@ func postcopy_destination_pause(
 }
 
 @c @implementation
-func postcopy_destination_recover(
+public func postcopy_destination_recover(
     _ destination: OpaquePointer!, _ address: UnsafePointer<CChar>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -90,7 +91,7 @@ func postcopy_destination_recover(
 }
 
 @c @implementation
-func postcopy_destination_abandon(
+public func postcopy_destination_abandon(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -101,7 +102,7 @@ func postcopy_destination_abandon(
 }
 
 @c @implementation
-func postcopy_destination_abandon_guest(
+public func postcopy_destination_abandon_guest(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -112,7 +113,7 @@ func postcopy_destination_abandon_guest(
 }
 
 @c @implementation
-func postcopy_destination_progress(
+public func postcopy_destination_progress(
     _ destination: OpaquePointer!, _ progress: UnsafeMutablePointer<postcopy_progress>!,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -123,7 +124,7 @@ func postcopy_destination_progress(
 }
 
 @c @implementation
-func postcopy_destination_get_report(
+public func postcopy_destination_get_report(
     _ destination: OpaquePointer!,
     _ report: UnsafeMutablePointer<postcopy_destination_report>!, _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -135,7 +136,7 @@ func postcopy_destination_get_report(
 }
 
 @c @implementation
-func postcopy_destination_free(
+public func postcopy_destination_free(
     _ destination: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in

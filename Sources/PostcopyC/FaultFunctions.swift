@@ -1,8 +1,9 @@
-internal import CPostcopy
+// The header says what each of these promises. Others than public ones are hidden symbols.
+public import CPostcopy
 internal import Postcopy
 
 @c @implementation
-func postcopy_faults_create(
+public func postcopy_faults_create(
     _ options: UnsafePointer<postcopy_faults_options>!,
     _ faults: UnsafeMutablePointer<OpaquePointer?>!, _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -14,7 +15,7 @@ func postcopy_faults_create(
 }
 
 @c @implementation
-func postcopy_faults_start(
+public func postcopy_faults_start(
     _ faults: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -23,7 +24,7 @@ func postcopy_faults_start(
 }
 
 @c @implementation
-func postcopy_faults_fill(
+public func postcopy_faults_fill(
     _ faults: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -32,7 +33,7 @@ func postcopy_faults_fill(
 }
 
 @c @implementation
-func postcopy_faults_prefetch(
+public func postcopy_faults_prefetch(
     _ faults: OpaquePointer!, _ trace_file: UnsafePointer<CChar>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -43,7 +44,7 @@ func postcopy_faults_prefetch(
 }
 
 @c @implementation
-func postcopy_faults_wait_filled(
+public func postcopy_faults_wait_filled(
     _ faults: OpaquePointer!, _ timeout: UInt64, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -53,7 +54,7 @@ func postcopy_faults_wait_filled(
 }
 
 @c @implementation
-func postcopy_faults_wait_ended(
+public func postcopy_faults_wait_ended(
     _ faults: OpaquePointer!, _ timeout: UInt64, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -63,7 +64,7 @@ func postcopy_faults_wait_ended(
 }
 
 @c @implementation
-func postcopy_faults_get_progress(
+public func postcopy_faults_get_progress(
     _ faults: OpaquePointer!, _ progress: UnsafeMutablePointer<postcopy_faults_progress>!,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -77,7 +78,7 @@ func postcopy_faults_get_progress(
 }
 
 @c @implementation
-func postcopy_faults_stop(
+public func postcopy_faults_stop(
     _ faults: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -86,7 +87,7 @@ func postcopy_faults_stop(
 }
 
 @c @implementation
-func postcopy_faults_save_trace(
+public func postcopy_faults_save_trace(
     _ faults: OpaquePointer!, _ trace_file: UnsafePointer<CChar>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -99,7 +100,7 @@ func postcopy_faults_save_trace(
 }
 
 @c @implementation
-func postcopy_faults_free(
+public func postcopy_faults_free(
     _ faults: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in

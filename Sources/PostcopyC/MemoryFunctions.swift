@@ -1,8 +1,9 @@
-internal import CPostcopy
+// The header says what each of these promises. Others than public ones are hidden symbols.
+public import CPostcopy
 internal import Postcopy
 
 @c @implementation
-func postcopy_ram_create(
+public func postcopy_ram_create(
     _ options: UnsafePointer<postcopy_ram_options>!, _ ram: UnsafeMutablePointer<OpaquePointer?>!,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -14,23 +15,23 @@ func postcopy_ram_create(
 }
 
 @c @implementation
-func postcopy_ram_address(_ ram: OpaquePointer!) -> UnsafeMutableRawPointer! {
+public func postcopy_ram_address(_ ram: OpaquePointer!) -> UnsafeMutableRawPointer! {
     guard let block = try? unsafe Handles.find(ram, as: RAMBlock.self) else { return nil }
     return unsafe UnsafeMutableRawPointer(bitPattern: UInt(block.ram.address.rawValue))
 }
 
 @c @implementation
-func postcopy_ram_length(_ ram: OpaquePointer!) -> UInt64 {
+public func postcopy_ram_length(_ ram: OpaquePointer!) -> UInt64 {
     (try? unsafe Handles.find(ram, as: RAMBlock.self))?.ram.geometry.lengthBytes ?? 0
 }
 
 @c @implementation
-func postcopy_ram_used_length(_ ram: OpaquePointer!) -> UInt64 {
+public func postcopy_ram_used_length(_ ram: OpaquePointer!) -> UInt64 {
     (try? unsafe Handles.find(ram, as: RAMBlock.self))?.ram.usedBytes ?? 0
 }
 
 @c @implementation
-func postcopy_ram_resize(
+public func postcopy_ram_resize(
     _ ram: OpaquePointer!, _ used_length: UInt64, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -40,7 +41,7 @@ func postcopy_ram_resize(
 }
 
 @c @implementation
-func postcopy_ram_lock(_ ram: OpaquePointer!, _ error: OpaquePointer!) -> postcopy_code {
+public func postcopy_ram_lock(_ ram: OpaquePointer!, _ error: OpaquePointer!) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
         let block = try unsafe Handles.find(ram, as: RAMBlock.self)
         try coded { try block.ram.lock() }
@@ -48,7 +49,7 @@ func postcopy_ram_lock(_ ram: OpaquePointer!, _ error: OpaquePointer!) -> postco
 }
 
 @c @implementation
-func postcopy_ram_free(_ ram: OpaquePointer!, _ error: OpaquePointer!) -> postcopy_code {
+public func postcopy_ram_free(_ ram: OpaquePointer!, _ error: OpaquePointer!) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
         guard unsafe ram != nil else { return }
         try unsafe Handles.find(ram, as: RAMBlock.self).close()

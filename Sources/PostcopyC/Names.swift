@@ -1,16 +1,17 @@
-internal import CPostcopy
+// The header says what each of these promises. Others than public ones are hidden symbols.
+public import CPostcopy
 
 @c @implementation
-func postcopy_version() -> UInt32 {
+public func postcopy_version() -> UInt32 {
     UInt32(POSTCOPY_VERSION_MAJOR) << 16 | UInt32(POSTCOPY_VERSION_MINOR) << 8
         | UInt32(POSTCOPY_VERSION_PATCH)
 }
 
 @c @implementation
-func postcopy_version_text() -> UnsafePointer<CChar>! { unsafe constant("1.0.0") }
+public func postcopy_version_text() -> UnsafePointer<CChar>! { unsafe constant("1.0.0") }
 
 @c @implementation
-func postcopy_code_name(_ code: postcopy_code) -> UnsafePointer<CChar>! {
+public func postcopy_code_name(_ code: postcopy_code) -> UnsafePointer<CChar>! {
     switch Int(code) {
     case POSTCOPY_OK: unsafe constant("POSTCOPY_OK")
     case POSTCOPY_INVALID_ARGUMENT: unsafe constant("POSTCOPY_INVALID_ARGUMENT")
@@ -29,7 +30,7 @@ func postcopy_code_name(_ code: postcopy_code) -> UnsafePointer<CChar>! {
 }
 
 @c @implementation
-func postcopy_status_name(_ status: UInt32) -> UnsafePointer<CChar>! {
+public func postcopy_status_name(_ status: UInt32) -> UnsafePointer<CChar>! {
     switch Int(status) {
     case POSTCOPY_STATUS_NONE: unsafe constant("none")
     case POSTCOPY_STATUS_SETUP: unsafe constant("setup")

@@ -1,4 +1,5 @@
-internal import CPostcopy
+// The header says what each of these promises. Others than public ones are hidden symbols.
+public import CPostcopy
 internal import Synchronization
 
 /// `postcopy_error`: why the last call that it was given to failed.
@@ -29,17 +30,17 @@ final class Reason: Handled {
 }
 
 @c @implementation
-func postcopy_error_create() -> OpaquePointer! { unsafe Handles.add(Reason()) }
+public func postcopy_error_create() -> OpaquePointer! { unsafe Handles.add(Reason()) }
 
 @c @implementation
-func postcopy_error_code(_ error: OpaquePointer!) -> postcopy_code {
+public func postcopy_error_code(_ error: OpaquePointer!) -> postcopy_code {
     do throws(Failure) { return try unsafe Handles.find(error, as: Reason.self).code } catch {
         return error.code
     }
 }
 
 @c @implementation
-func postcopy_error_message(_ error: OpaquePointer!) -> UnsafePointer<CChar>! {
+public func postcopy_error_message(_ error: OpaquePointer!) -> UnsafePointer<CChar>! {
     guard let reason = try? unsafe Handles.find(error, as: Reason.self) else {
         return unsafe constant("no postcopy_error was given")
     }
@@ -47,7 +48,7 @@ func postcopy_error_message(_ error: OpaquePointer!) -> UnsafePointer<CChar>! {
 }
 
 @c @implementation
-func postcopy_error_free(_ error: OpaquePointer!) {
+public func postcopy_error_free(_ error: OpaquePointer!) {
     guard (try? unsafe Handles.find(error, as: Reason.self)) != nil else { return }
     unsafe Handles.remove(error)
 }

@@ -1,4 +1,5 @@
-internal import CPostcopy
+// The header says what each of these promises. Others than public ones are hidden symbols.
+public import CPostcopy
 internal import Synchronization
 
 /// `postcopy_sink`: device state on its way from a callback.
@@ -30,7 +31,7 @@ final class Sink: Handled {
 }
 
 @c @implementation
-func postcopy_sink_write(
+public func postcopy_sink_write(
     _ sink: OpaquePointer!, _ bytes: UnsafeRawPointer!, _ length: Int
 ) -> postcopy_code {
     attempt(nil) { () throws(Failure) in

@@ -1,8 +1,9 @@
-internal import CPostcopy
+// The header says what each of these promises. Others than public ones are hidden symbols.
+public import CPostcopy
 internal import Postcopy
 
 @c @implementation
-func postcopy_source_create(
+public func postcopy_source_create(
     _ guest: UnsafePointer<postcopy_guest>!, _ options: UnsafePointer<postcopy_options>!,
     _ source: UnsafeMutablePointer<OpaquePointer?>!, _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -14,7 +15,7 @@ func postcopy_source_create(
 }
 
 @c @implementation
-func postcopy_source_run(
+public func postcopy_source_run(
     _ source: OpaquePointer!, _ address: UnsafePointer<CChar>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -24,7 +25,7 @@ func postcopy_source_run(
 }
 
 @c @implementation
-func postcopy_source_start(
+public func postcopy_source_start(
     _ source: OpaquePointer!, _ address: UnsafePointer<CChar>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -34,7 +35,7 @@ func postcopy_source_start(
 }
 
 @c @implementation
-func postcopy_source_wait(
+public func postcopy_source_wait(
     _ source: OpaquePointer!, _ timeout: UInt64, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -43,7 +44,7 @@ func postcopy_source_wait(
 }
 
 @c @implementation
-func postcopy_source_start_postcopy(
+public func postcopy_source_start_postcopy(
     _ source: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -52,7 +53,7 @@ func postcopy_source_start_postcopy(
 }
 
 @c @implementation
-func postcopy_source_cancel(
+public func postcopy_source_cancel(
     _ source: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -61,7 +62,7 @@ func postcopy_source_cancel(
 }
 
 @c @implementation
-func postcopy_source_pause(
+public func postcopy_source_pause(
     _ source: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -73,7 +74,7 @@ func postcopy_source_pause(
 }
 
 @c @implementation
-func postcopy_source_recover(
+public func postcopy_source_recover(
     _ source: OpaquePointer!, _ addresses: UnsafePointer<UnsafePointer<CChar>?>!, _ count: Int,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -85,7 +86,7 @@ func postcopy_source_recover(
 }
 
 @c @implementation
-func postcopy_source_abandon(
+public func postcopy_source_abandon(
     _ source: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -96,7 +97,7 @@ func postcopy_source_abandon(
 }
 
 @c @implementation
-func postcopy_source_report_write(
+public func postcopy_source_report_write(
     _ source: OpaquePointer!, _ block: UInt32, _ first_page: UInt64, _ page_count: UInt64,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -113,7 +114,7 @@ func postcopy_source_report_write(
 }
 
 @c @implementation
-func postcopy_source_hint_free(
+public func postcopy_source_hint_free(
     _ source: OpaquePointer!, _ block: UInt32, _ first_page: UInt64, _ page_count: UInt64,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -125,7 +126,7 @@ func postcopy_source_hint_free(
 }
 
 @c @implementation
-func postcopy_source_set_limits(
+public func postcopy_source_set_limits(
     _ source: OpaquePointer!, _ limits: UnsafePointer<postcopy_limits>!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in
@@ -136,7 +137,7 @@ func postcopy_source_set_limits(
 }
 
 @c @implementation
-func postcopy_source_get_limits(
+public func postcopy_source_get_limits(
     _ source: OpaquePointer!, _ limits: UnsafeMutablePointer<postcopy_limits>!,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -147,7 +148,7 @@ func postcopy_source_get_limits(
 }
 
 @c @implementation
-func postcopy_source_progress(
+public func postcopy_source_progress(
     _ source: OpaquePointer!, _ progress: UnsafeMutablePointer<postcopy_progress>!,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -158,7 +159,7 @@ func postcopy_source_progress(
 }
 
 @c @implementation
-func postcopy_source_get_report(
+public func postcopy_source_get_report(
     _ source: OpaquePointer!, _ report: UnsafeMutablePointer<postcopy_source_report>!,
     _ error: OpaquePointer!
 ) -> postcopy_code {
@@ -169,7 +170,7 @@ func postcopy_source_get_report(
 }
 
 @c @implementation
-func postcopy_source_free(
+public func postcopy_source_free(
     _ source: OpaquePointer!, _ error: OpaquePointer!
 ) -> postcopy_code {
     unsafe attempt(error) { () throws(Failure) in

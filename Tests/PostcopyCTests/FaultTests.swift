@@ -109,9 +109,10 @@ import Testing
         #expect(try served.word(31) == 31)
         let again = unsafe served.call { unsafe postcopy_faults_start($0, $1) }
         #expect(again.code == POSTCOPY_WRONG_STATE, "\(again)")
-        unsafe #expect(served.call { unsafe postcopy_faults_free($0, $1) }.code == POSTCOPY_WRONG_STATE)
+        let early = unsafe served.call { unsafe postcopy_faults_free($0, $1) }
+        #expect(early.code == POSTCOPY_WRONG_STATE, "\(early)")
         #expect(unsafe postcopy_ram_free(served.ram, nil) == POSTCOPY_WRONG_STATE)
-        #expect(served.progress.pages_urgent == 3 && served.progress.serves == 1)
+        #expect(served.progress.serves == 1)
         unsafe #expect(served.call { unsafe postcopy_faults_fill($0, $1) }.code == POSTCOPY_OK)
         let filled = unsafe served.call { unsafe postcopy_faults_wait_filled($0, patience, $1) }
         #expect(filled.code == POSTCOPY_OK, "\(filled)")
@@ -121,8 +122,11 @@ import Testing
         #expect(
             try (0..<Pages.count).allSatisfy { try served.word($0) == ($0 == 5 ? 0 : UInt64($0)) })
         #expect(served.progress.serves == 0 && served.progress.latency_max > 0)
+        // Counted by then, and not by whoever read the page before.
+        #expect(served.progress.pages_urgent == 3)
         served.free()
-        unsafe #expect(served.call { unsafe postcopy_faults_stop($0, $1) }.code == POSTCOPY_BAD_HANDLE)
+        let late = unsafe served.call { unsafe postcopy_faults_stop($0, $1) }
+        #expect(late.code == POSTCOPY_BAD_HANDLE, "\(late)")
     }
 
     @Test("an error of read is tried again and then told, in the background too")
@@ -150,7 +154,9 @@ import Testing
                 let error = CError()
                 let faults = unsafe OpaquePointer(bitPattern: handle)
                 let stop = unsafe error.of { unsafe postcopy_faults_stop(faults, $0) }
-                let wait = unsafe error.of { unsafe postcopy_faults_wait_filled(faults, patience, $0) }
+                let wait = unsafe error.of {
+                    unsafe postcopy_faults_wait_filled(faults, patience, $0)
+                }
                 answers.withLock { $0 += [stop, wait] }
             }
         }
@@ -190,7 +196,8 @@ import Testing
         let none = unsafe second.call { unsafe postcopy_faults_prefetch($0, file, $1) }
         #expect(none.code == POSTCOPY_CONFIGURATION, "\(none)")
         unsafe #expect(second.call { unsafe postcopy_faults_start($0, $1) }.code == POSTCOPY_OK)
-        unsafe #expect(second.call { unsafe postcopy_faults_prefetch($0, trace, $1) }.code == POSTCOPY_OK)
+        let taken = unsafe second.call { unsafe postcopy_faults_prefetch($0, trace, $1) }
+        #expect(taken.code == POSTCOPY_OK, "\(taken)")
         let rest = unsafe second.call { unsafe postcopy_faults_wait_filled($0, patience, $1) }
         #expect(rest.code == POSTCOPY_TIMED_OUT)
         #expect(second.progress.pages_background == 2 && second.progress.faults == 0)
