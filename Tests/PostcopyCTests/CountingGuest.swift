@@ -28,6 +28,8 @@ final class CountingGuest: @unchecked Sendable {
         var calls: [String] = []
         /// The handle that the last save wrote to.
         var sink: UInt = 0
+        /// Names of blocks of which pages were lost, and how many pages.
+        var lost: [String: UInt64] = [:]
         /// Bytes of device state, if not the counter's 8.
         var savedBytes: Int?
     }
@@ -51,6 +53,12 @@ final class CountingGuest: @unchecked Sendable {
     func change(_ body: (inout Behaviour) -> Void) { behaviour.withLock { body(&$0) } }
 
     var calls: [String] { behaviour.withLock { $0.calls } }
+
+    /// Pages that will never come, by block.
+    var lostPages: [String: UInt64] { behaviour.withLock { $0.lost } }
+
+    /// The source that is told of each write, if one is.
+    let reportsTo = Atomic<UInt>(0)
 
     var lastSink: UInt { behaviour.withLock { $0.sink } }
 
@@ -85,6 +93,10 @@ final class CountingGuest: @unchecked Sendable {
         while mayRun.load(ordering: .acquiring) {
             let page = Int(stepsDone % UInt64(Self.pages))
             unsafe words[page << 9] += 1
+            let source = unsafe OpaquePointer(bitPattern: reportsTo.load(ordering: .acquiring))
+            if let source = unsafe source {
+                _ = unsafe postcopy_source_report_write(source, 0, UInt64(page), 1, nil)
+            }
             steps.add(1, ordering: .releasing)
         }
     }
@@ -111,6 +123,15 @@ final class CountingGuest: @unchecked Sendable {
                 guard length == 8, let bytes = unsafe bytes else { return }
                 unsafe memcpy(&steps, bytes, 8)
                 guest.steps.store(steps, ordering: .releasing)
+            }
+        }
+        unsafe guest.memory_lost = { context, rows, count in
+            let guest = unsafe CountingGuest.of(context)
+            for index in 0..<count {
+                let row = unsafe rows![index]
+                let name = unsafe String(cString: row.block)
+                let pages = unsafe row.pages
+                guest.change { $0.lost[name] = pages }
             }
         }
         unsafe guest.memory_arrived = { context in
