@@ -32,6 +32,7 @@ let package = Package(
             ],
             linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("z")]),
         .target(name: "PageModel", swiftSettings: house),
+        .target(name: "PlainJSON", swiftSettings: house),
         .target(
             name: "StreamWire", dependencies: ["PageModel"], exclude: ["README.md"],
             swiftSettings: house),
@@ -67,7 +68,7 @@ let package = Package(
             swiftSettings: house),
         .target(
             name: "Parking",
-            dependencies: ["Postcopy", "StreamWire", "LinuxKernel", "PageModel"],
+            dependencies: ["Postcopy", "StreamWire", "LinuxKernel", "PageModel", "PlainJSON"],
             swiftSettings: house),
         .executableTarget(
             name: "PostcopyCommand",
@@ -110,6 +111,9 @@ let package = Package(
             name: "SimulationTests", dependencies: ["Simulation"], swiftSettings: house),
         .testTarget(
             name: "PageModelTests", dependencies: ["TestSupport", "PageModel", "LinuxKernel"],
+            swiftSettings: house),
+        .testTarget(
+            name: "PlainJSONTests", dependencies: ["TestSupport", "PlainJSON"],
             swiftSettings: house),
         .testTarget(
             name: "KernelTests",

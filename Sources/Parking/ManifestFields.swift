@@ -1,3 +1,5 @@
+internal import PlainJSON
+
 /// The fields of one object of a manifest, and where it stands, for refusals.
 struct ManifestFields {
     private let values: [String: JSONValue]

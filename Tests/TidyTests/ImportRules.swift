@@ -12,6 +12,9 @@ let modules = [
         name: "PageModel", imports: ["Synchronization"],
         reason: "says what a page is, to every other module, and so depends on none"),
     Module(
+        name: "PlainJSON", imports: [],
+        reason: "reads JSON where Foundation must not come along, and knows nothing of its use"),
+    Module(
         name: "StreamWire", imports: ["PageModel"],
         reason: "turns bytes into messages and back, without knowing where bytes come from"),
     Module(
@@ -50,7 +53,9 @@ let modules = [
         reason: "a guest made of threads, with a device whose state is a section of the stream"),
     Module(
         name: "Parking",
-        imports: ["Postcopy", "StreamWire", "LinuxKernel", "PageModel", "Synchronization"],
+        imports: [
+            "Postcopy", "StreamWire", "LinuxKernel", "PageModel", "PlainJSON", "Synchronization",
+        ],
         reason: "keeps another program's guest, which a VMM may want too: no Foundation"),
     Module(
         name: "PostcopyCommand",

@@ -1,54 +1,15 @@
-/// What a JSON text holds, as far as manifests need it: no fractions, no negative numbers, and neither
-/// truth nor null.
-enum JSONValue: Equatable, Sendable {
-    case text(String)
-    case number(UInt64)
-    case list([JSONValue])
-    case object([String: JSONValue])
-}
-
-/// Why a text is no such JSON.
-struct JSONFault: Error, Equatable, CustomStringConvertible {
-    let position: Int
-    let reason: String
-
-    var description: String { "byte \(position): \(reason)" }
-}
-
-extension JSONValue {
-    /// Reads a whole text (RFC 8259). Each key may stand once in its object.
-    init(parsing bytes: [UInt8]) throws(JSONFault) {
-        var reader = JSONReader(bytes: bytes)
-        self = try reader.readWhole()
-    }
-
-    /// A string as JSON writes it: printable, and the bytes of the string otherwise.
-    static func quoted(_ text: String) -> String {
-        var quoted = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": quoted += "\\\""
-            case "\\": quoted += "\\\\"
-            // Controls of ASCII and of Latin-1, which a terminal would obey.
-            case "\u{0}"..."\u{1f}", "\u{7f}"..."\u{9f}":
-                let digits = String(scalar.value, radix: 16)
-                quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: quoted.unicodeScalars.append(scalar)
-            }
-        }
-        return quoted + "\""
-    }
-}
-
 /// The state of one reading.
-private struct JSONReader {
+struct JSONReader {
     let bytes: [UInt8]
     private var index = 0
     private var depth = 0
 
-    /// A manifest nests three deep; a text of brackets alone must not use up the stack.
+    /// What is read here nests three deep; a text of brackets alone must not use up the stack.
     private static let depthMax = 16
     private static let digits = UInt8(ascii: "0")...UInt8(ascii: "9")
+    private static let words: [(text: StaticString, value: JSONValue)] = [
+        ("true", .truth(true)), ("false", .truth(false)), ("null", .null),
+    ]
 
     init(bytes: [UInt8]) { self.bytes = bytes }
 
@@ -62,21 +23,45 @@ private struct JSONReader {
     private var next: UInt8? { index < bytes.count ? bytes[index] : nil }
 
     private func fault(_ reason: String) -> JSONFault {
-        JSONFault(position: index, reason: next == nil ? "the text ends too early" : reason)
+        let isEnd = next == nil
+        return JSONFault(
+            position: index, reason: isEnd ? "the text ends too early" : reason,
+            isTruncated: isEnd)
+    }
+
+    /// A text that ends inside of what is to stand here.
+    private func truncation() -> JSONFault {
+        JSONFault(position: index, reason: "the text ends too early", isTruncated: true)
     }
 
     private mutating func read() throws(JSONFault) -> JSONValue {
         skipSpace()
         switch next {
         case UInt8(ascii: "\""): return .text(try readText())
-        case let digit? where Self.digits.contains(digit): return .number(try readNumber())
+        case let digit? where Self.digits.contains(digit) || digit == UInt8(ascii: "-"):
+            return try readNumber()
         case UInt8(ascii: "["), UInt8(ascii: "{"):
             guard depth < Self.depthMax else { throw fault("nested too deep") }
             depth += 1
             defer { depth -= 1 }
             return next == UInt8(ascii: "[") ? try readList() : try readObject()
-        default: throw fault("neither a string, a whole number, a list nor an object")
+        default: return try readWord()
         }
+    }
+
+    private mutating func readWord() throws(JSONFault) -> JSONValue {
+        for word in Self.words {
+            let name = Array("\(word.text)".utf8)
+            let found = bytes[index...].prefix(name.count)
+            if found.elementsEqual(name) {
+                index += name.count
+                return word.value
+            }
+            if !found.isEmpty, name.starts(with: found), found.endIndex == bytes.count {
+                throw truncation()
+            }
+        }
+        throw fault("neither a string, a number, a word of JSON, a list nor an object")
     }
 
     private mutating func readList() throws(JSONFault) -> JSONValue {
@@ -104,17 +89,35 @@ private struct JSONReader {
         return .object(fields)
     }
 
-    private mutating func readNumber() throws(JSONFault) -> UInt64 {
+    private mutating func readNumber() throws(JSONFault) -> JSONValue {
+        let first = index
+        let isNegative = skipByte("-")
+        let whole = try readDigits()
+        guard whole.count == 1 || whole.first != UInt8(ascii: "0") else {
+            throw JSONFault(
+                position: first, reason: "a number that begins with 0", isTruncated: false)
+        }
+        var isWhole = !isNegative
+        if skipByte(".") {
+            isWhole = false
+            _ = try readDigits()
+        }
+        if skipByte("e") || skipByte("E") {
+            isWhole = false
+            if !skipByte("+") { _ = skipByte("-") }
+            _ = try readDigits()
+        }
+        let text = String(decoding: bytes[first..<index], as: UTF8.self)
+        guard isWhole, let number = UInt64(text) else { return .otherNumber(text) }
+        return .number(number)
+    }
+
+    /// At least one.
+    private mutating func readDigits() throws(JSONFault) -> ArraySlice<UInt8> {
         let first = index
         while let digit = next, Self.digits.contains(digit) { index += 1 }
-        let digits = String(decoding: bytes[first..<index], as: UTF8.self)
-        guard let number = UInt64(digits), digits == "\(number)" else {
-            throw JSONFault(position: first, reason: "'\(digits)' is no number of 64 bits")
-        }
-        if let next, next == UInt8(ascii: ".") || next | 0x20 == UInt8(ascii: "e") {
-            throw fault("a whole number is due")
-        }
-        return number
+        guard index > first else { throw fault("a digit is due") }
+        return bytes[first..<index]
     }
 
     private mutating func readText() throws(JSONFault) -> String {
@@ -133,7 +136,8 @@ private struct JSONReader {
         guard next != nil else { throw fault("") }
         index += 1
         guard let valid = String(validating: text, as: UTF8.self) else {
-            throw JSONFault(position: first, reason: "a string that is no UTF-8")
+            throw JSONFault(
+                position: first, reason: "a string that is no UTF-8", isTruncated: false)
         }
         return valid
     }
@@ -164,13 +168,14 @@ private struct JSONReader {
 
     /// `u` and four digits.
     private mutating func readUnit() throws(JSONFault) -> UInt16 {
-        guard next == UInt8(ascii: "u"), bytes.count - index >= 5 else {
-            throw fault("no such escape")
+        guard next == UInt8(ascii: "u") else { throw fault("no such escape") }
+        let digits = bytes[(index + 1)...].prefix(4)
+        guard digits.allSatisfy({ Character(UnicodeScalar($0)).isHexDigit }) else {
+            throw fault("four hexadecimal digits are due")
         }
-        let digits = bytes[index + 1..<index + 5]
-        guard digits.allSatisfy({ Character(UnicodeScalar($0)).isHexDigit }),
+        guard digits.count == 4,
             let unit = UInt16(String(decoding: digits, as: UTF8.self), radix: 16)
-        else { throw fault("four hexadecimal digits are due") }
+        else { throw truncation() }
         index += 5
         return unit
     }
@@ -181,6 +186,10 @@ private struct JSONReader {
 
     private mutating func skip(_ character: UnicodeScalar) -> Bool {
         skipSpace()
+        return skipByte(character)
+    }
+
+    private mutating func skipByte(_ character: UnicodeScalar) -> Bool {
         guard next == UInt8(ascii: character) else { return false }
         index += 1
         return true

@@ -1,11 +1,10 @@
 import Foundation
+import PlainJSON
 import TestSupport
 import Testing
 
-@testable import Parking
-
-@Suite("JSON of manifests")
-struct JSONTextTests {
+@Suite("JSON texts")
+struct JSONValueTests {
     private func parse(_ text: String) throws(JSONFault) -> JSONValue {
         try JSONValue(parsing: Array(text.utf8))
     }
@@ -16,6 +15,11 @@ struct JSONTextTests {
         #expect(try parse("[]") == .list([]))
         #expect(try parse("[1,\t0 ,\r\n\"\"]") == .list([.number(1), .number(0), .text("")]))
         #expect(try parse("18446744073709551615") == .number(.max))
+        #expect(
+            try parse("[true,false, null]") == .list([.truth(true), .truth(false), .null]))
+        for other in ["18446744073709551616", "-1", "-0", "1.5", "1e3", "0.0E-7", "1E+2"] {
+            #expect(try parse(other) == .otherNumber(other))
+        }
         #expect(
             try parse(#"{"a": {"b": [{"c": "d"}]}}"#)
                 == .object(["a": .object(["b": .list([.object(["c": .text("d")])])])]))
@@ -29,8 +33,9 @@ struct JSONTextTests {
         arguments: [
             ("", 0), ("  ", 2), ("[", 1), ("[1", 2), ("[1,", 3), ("[1,]", 3), ("[1 2]", 3),
             ("{", 1), ("{1:2}", 1), (#"{"a"}"#, 4), (#"{"a":}"#, 5), (#"{"a":1,}"#, 7),
-            (#"{"a":1,"a":2}"#, 10), ("1 1", 2), ("01", 0), ("-1", 0), ("1.5", 1), ("1e3", 1),
-            ("true", 0), ("null", 0), ("18446744073709551616", 0), ("\"", 1), ("\"a", 2),
+            (#"{"a":1,"a":2}"#, 10), ("1 1", 2), ("01", 0), ("-01", 0), ("-", 1), ("1.", 2),
+            ("1.e1", 2), ("1e", 2), ("1e+-1", 3), (".5", 0), ("+1", 0), ("NaN", 0), ("tru", 0),
+            ("nul!", 0), ("True", 0), ("\"", 1), ("\"a", 2),
             (#""\"#, 2), (#""\x""#, 2), (#""\u12""#, 2), (#""\u12g4""#, 2), (#""\ud83e""#, 7),
             (#""\ud83e\n""#, 8), (#""\udde0""#, 7), ("\"a\nb\"", 2),
         ])
@@ -38,6 +43,24 @@ struct JSONTextTests {
         #expect(throws: JSONFault.self) { try parse(text) }
         do throws(JSONFault) { _ = try parse(text) } catch {
             #expect(error.position == position, "\(text): \(error)")
+        }
+    }
+
+    @Test("a text that only ends too early is told from one that is wrong")
+    func truncation() throws {
+        let text = #"[{"a\u00e9": [1.5e3, true, "\ud83e\udde0", 70, null]}, {}]"#
+        let bytes = Array(text.utf8)
+        for length in 0..<bytes.count {
+            do throws(JSONFault) {
+                _ = try JSONValue(parsing: Array(bytes[..<length]))
+                Issue.record("\(length) bytes were taken for all")
+            } catch { #expect(error.isTruncated, "\(length): \(error)") }
+        }
+        for wrong in ["[1 2", "{1", "[x", #"["\x"#, #"["\u12g"#, "[01", "[1,]"] {
+            do throws(JSONFault) {
+                _ = try parse(wrong)
+                Issue.record("\(wrong) was read")
+            } catch { #expect(!error.isTruncated, "\(wrong): \(error)") }
         }
     }
 
@@ -79,15 +102,5 @@ struct JSONTextTests {
             with: Data("[\(quoted)]".utf8), options: [.fragmentsAllowed])
         #expect((others as? [String]) == [String(text)])
         #expect(quoted.unicodeScalars.allSatisfy { $0.value >= 0x20 && !(0x7f...0x9f ~= $0.value) })
-    }
-
-    @Test("bytes and their digits are each other's")
-    func hexadecimal() {
-        let bytes = (0...255).map { UInt8($0) }
-        #expect(Hexadecimal.bytes(Hexadecimal.text(bytes)) == bytes)
-        #expect(Hexadecimal.bytes(Hexadecimal.text(bytes).uppercased()) == bytes)
-        #expect(Hexadecimal.text(0x00ab_0102 as UInt32) == "00ab0102")
-        #expect(Hexadecimal.bytes("") == [])
-        for text in ["0", "0g", "é0", " 00", "0x"] { #expect(Hexadecimal.bytes(text) == nil) }
     }
 }
