@@ -8,6 +8,8 @@ public struct FilePages: PageProvider {
     private let content: Content
     /// Where each block's content begins in the file.
     private let starts: [UInt64]
+    /// How long the file is.
+    public let lengthBytes: UInt64
 
     private final class Content: Sendable {
         let file: DiskFile
@@ -16,6 +18,11 @@ public struct FilePages: PageProvider {
         init(_ file: consuming DiskFile, path: String) {
             self.file = file
             self.path = path
+        }
+
+        /// Whether the file still has so many bytes: behind its end is no hole.
+        func reaches(_ end: UInt64) -> Bool {
+            do throws(Errno) { return try file.lengthBytes() ?? 0 >= end } catch { return false }
         }
     }
 
@@ -37,6 +44,11 @@ public struct FilePages: PageProvider {
             path, starts: regions.map(\.contentOffset), neededBytes: ends.max() ?? 0)
     }
 
+    /// A whole file as one block.
+    public init(whole path: String) throws(FilePagesError) {
+        try self.init(path, starts: [0], neededBytes: 0)
+    }
+
     private init(
         _ path: String, starts: [UInt64], neededBytes: UInt64
     ) throws(FilePagesError) {
@@ -46,6 +58,7 @@ public struct FilePages: PageProvider {
         guard length >= neededBytes else {
             throw .tooShort(path, lengthBytes: length, neededBytes: neededBytes)
         }
+        lengthBytes = length
         content = Content(file, path: path)
     }
 
@@ -70,7 +83,10 @@ public struct FilePages: PageProvider {
         _ bytes: inout MutableSpan<UInt8>, at offset: RAMOffset, of block: BlockIndex
     ) throws(PageProviderError) -> PageContent {
         let start = starts[block.rawValue] + offset.rawValue
-        if content.file.isHole(at: start, lengthBytes: UInt64(bytes.count)) { return .zeros }
+        let end = start + UInt64(bytes.count)
+        if content.file.isHole(at: start, lengthBytes: UInt64(bytes.count)), content.reaches(end) {
+            return .zeros
+        }
         do throws(Errno) { try content.file.read(&bytes, at: start) } catch {
             throw PageProviderError("reading '\(content.path)' at \(start): \(error)")
         }
