@@ -48,7 +48,8 @@ let package = Package(
             dependencies: ["MigrationCore", "StreamWire", "LinuxKernel", "PageModel"],
             swiftSettings: house),
         .target(
-            name: "FaultHandling", dependencies: ["LinuxKernel", "MigrationCore", "PageModel"],
+            name: "FaultHandling",
+            dependencies: ["LinuxKernel", "MigrationCore", "PageModel", "PlainJSON"],
             swiftSettings: house),
         .target(
             name: "Postcopy",
@@ -172,10 +173,15 @@ let package = Package(
                 "LinuxKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: house),
+        .executableTarget(
+            name: "FirecrackerClient", dependencies: ["TestSupport", "CShims", "LinuxKernel"],
+            path: "Tests/FirecrackerClient", swiftSettings: house),
         .testTarget(
             name: "ProcessTests",
-            dependencies: ["TestSupport", "PostcopyCommand", "LinuxKernel", "kvm"],
-            swiftSettings: house),
+            dependencies: [
+                "TestSupport", "PostcopyCommand", "FirecrackerClient", "Parking", "CShims",
+                "LinuxKernel", "PageModel", "StreamWire", "kvm",
+            ], swiftSettings: house),
         .testTarget(
             name: "InteropTests", dependencies: ["PostcopyCommand"], path: "Tests/Interop",
             exclude: [

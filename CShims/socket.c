@@ -13,6 +13,13 @@ int pc_accept(int listener)
     return connection < 0 ? -errno : connection;
 }
 
+int pc_socket_peer(int socket)
+{
+    struct ucred peer = {0};
+    socklen_t length = sizeof peer;
+    return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? peer.pid : -errno;
+}
+
 /* What comes or goes beside bytes. */
 union control {
     struct cmsghdr header;

@@ -8,6 +8,10 @@
  * Returns the connection's descriptor, or -errno. */
 int pc_accept(int listener);
 
+/* The process at the other end of a unix socket, as it was when it connected. Returns its id, 0 when it
+ * has none in this process's namespace, or -errno. */
+int pc_socket_peer(int socket);
+
 /* What one message may carry (SCM_MAX_FD of the kernel). */
 enum { PC_DESCRIPTORS_MAX = 253 };
 

@@ -16,6 +16,17 @@ extension GuestRAM {
         return unsafe pc_is_zero(words.baseAddress!, UInt64(length)) != 0
     }
 
+    /// Copies what is at `offset` to all of `bytes`; a missing page blocks until it is placed.
+    /// - Precondition: so many bytes are in the block.
+    public func read(into bytes: inout MutableSpan<UInt8>, at offset: RAMOffset) {
+        precondition(geometry.contains(start: offset, lengthBytes: UInt64(bytes.count)))
+        unsafe bytes.withUnsafeMutableBytes { target in
+            let source = unsafe UnsafeRawBufferPointer(
+                start: base + Int(offset.rawValue), count: target.count)
+            unsafe target.copyMemory(from: source)
+        }
+    }
+
     /// Writes `bytes` at `offset`: for memory that is not yet registered with a userfaultfd.
     /// - Precondition: the bytes fit into the block.
     public func write(_ bytes: Span<UInt8>, at offset: RAMOffset) {

@@ -82,6 +82,13 @@ public struct StreamSocket: ~Copyable, Sendable {
         setOption(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, Int32(clamping: milliseconds))
     }
 
+    /// The process at the other end of a unix socket, as it was when it connected; `nil` where it has no
+    /// id in this process's namespace.
+    public var peerProcess: Int32? {
+        let process = pc_socket_peer(descriptor.raw)
+        return process > 0 ? process : nil
+    }
+
     /// Bytes that are here and that nobody has received.
     public var unreadBytes: Int {
         var count: Int32 = 0

@@ -74,6 +74,11 @@ public struct ParkDirectory: Sendable {
         manifest.blocks.map { ($0.name, $0.usedBytes, $0.hostPage) }
     }
 
+    /// The file of each block's memory, in the same order.
+    public var blockPaths: [String] {
+        manifest.blocks.indices.map { "\(path)/\(ParkManifest.fileName(ofBlock: $0))" }
+    }
+
     /// The machine, its memory read from the files where it is sent: it costs this host no memory, and
     /// the files must stay as they are meanwhile. Nothing is written to them.
     /// - Throws: `ParkError.ram` for a file that went away or changed since.

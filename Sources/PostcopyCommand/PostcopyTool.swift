@@ -15,8 +15,8 @@ struct PostcopyTool: ParsableCommand {
             """,
         subcommands: [
             RunCommand.self, ReceiveCommand.self, SendCommand.self, RelayCommand.self,
-            InspectCommand.self, StatusCommand.self, PauseCommand.self, RecoverCommand.self,
-            AbandonCommand.self, LimitCommand.self,
+            InspectCommand.self, ServeFaultsCommand.self, StatusCommand.self, PauseCommand.self,
+            RecoverCommand.self, AbandonCommand.self, LimitCommand.self,
         ])
 
     static func main() {

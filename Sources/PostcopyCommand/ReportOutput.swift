@@ -20,17 +20,35 @@ struct ReportOutput {
     /// Writes the report in both forms.
     /// - Throws: the exit status unless the migration did all that it should.
     func finish(_ document: ReportDocument) throws {
+        try finish(
+            document,
+            table: document.hasBegun ? { SummaryTable(document).text(columns: $0) } : nil,
+            failure: document.isSuccess ? nil : document.failureLine)
+    }
+
+    /// - Throws: the exit status unless all clients were served.
+    func finish(_ document: ServeDocument) throws {
+        try finish(
+            document,
+            table: document.clients.isEmpty
+                ? nil : { ServeTable(document: document).text(columns: $0) },
+            failure: document.failureLine)
+    }
+
+    /// - Parameter table: by the width that it has; `nil` where there is nothing to list.
+    private func finish(
+        _ document: some JSONReport, table: ((Int) -> String)?, failure: String?
+    ) throws {
         console.clear()
-        if hasTable, document.hasBegun {
+        if hasTable, let table {
             // Where only JSON may go, the table goes beside the progress.
             let stream = file.isStandardOutput ? StandardStream.error : .output
             let descriptor = file.isStandardOutput ? STDERR_FILENO : STDOUT_FILENO
-            let table = SummaryTable(document).text(columns: Console.columns(of: descriptor))
-            stream.write(table)
+            stream.write(table(Console.columns(of: descriptor)))
         }
         try file.write(document)
-        if document.isSuccess { return }
-        ProblemLine.write(document.failureLine)
+        guard let failure else { return }
+        ProblemLine.write(failure)
         throw ExitCode(
             Interruption.wasAsked ? Interruption.exitStatus : ExitCode.failure.rawValue)
     }

@@ -174,14 +174,7 @@ struct SummaryTable {
         return vcpus + [document.postcopyBlocktimeNs.map { "overlapped \(Readable.time($0))" }]
     }
 
-    private var latencyPieces: [String?] {
-        guard let latency = document.postcopyLatencyNs else { return [] }
-        return [
-            Readable.count(latency.count, "wait", "waits"), "mean \(Readable.time(latency.mean))",
-            "p50 \(Readable.time(latency.p50))", "p90 \(Readable.time(latency.p90))",
-            "p99 \(Readable.time(latency.p99))", "max \(Readable.time(latency.max))",
-        ]
-    }
+    private var latencyPieces: [String?] { document.postcopyLatencyNs?.pieces ?? [] }
 
     private var stallPieces: [String?] {
         (document.workloadStalls ?? []).enumerated().map { index, stall in
@@ -210,5 +203,15 @@ struct SummaryTable {
             }
         }
         return lines
+    }
+}
+
+extension LatencyFigures {
+    var pieces: [String] {
+        [
+            Readable.count(count, "wait", "waits"), "mean \(Readable.time(mean))",
+            "p50 \(Readable.time(p50))", "p90 \(Readable.time(p90))",
+            "p99 \(Readable.time(p99))", "max \(Readable.time(max))",
+        ]
     }
 }

@@ -88,6 +88,21 @@ import Testing
             Case("receive tcp:127.0.0.1", "port is missing"),
             Case("receive tcp:127.0.0.1:70000", "65535"),
             Case("receive unix:/nowhere/socket", "/nowhere/socket", "No such file"),
+            Case("serve-faults /nowhere/s", "--memory-file", "--park", "--from"),
+            Case("serve-faults s --memory-file a --park b", "exclude", "give one"),
+            Case("serve-faults s --memory-file /nowhere/a", "/nowhere/a", "No such file"),
+            Case("serve-faults s --memory-file /tmp", "/tmp", "no regular file"),
+            Case("serve-faults s --park /nowhere/a", "/nowhere/a"),
+            Case("serve-faults /nowhere/s --memory-file /proc/self/exe", "/nowhere/s"),
+            Case("serve-faults s --memory-file a --devices b", "--devices", "--from"),
+            Case("serve-faults s --memory-file a --again", "--again", "--park"),
+            Case("serve-faults s --memory-file a --workers 0", "--workers 0", "1 to 64"),
+            Case("serve-faults s --memory-file a --clients -1", "--clients -1", "1 to"),
+            Case("serve-faults s --memory-file a --clients 2 --record b", "--record", "one client"),
+            Case("serve-faults s --memory-file a --record /nowhere/b", "--record", "/nowhere"),
+            Case(
+                "serve-faults s --memory-file a --prefetch /nowhere/b", "--prefetch", "/nowhere/b"),
+            Case("serve-faults s --from unix:/nowhere/a --devices /nowhere/b", "--devices"),
             Case("frobnicate", "frobnicate"),
         ])
     func refusal(_ bad: Case) throws {

@@ -50,19 +50,25 @@ final class RunningCommand: @unchecked Sendable {
         if let path = ProcessInfo.processInfo.environment["POSTCOPY_PROGRAM"] {
             return URL(fileURLWithPath: path)
         }
-        return URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-            .deletingLastPathComponent().appendingPathComponent("postcopy")
+        return built("postcopy")
     }()
+
+    /// A program that was built together with the tests.
+    static func built(_ name: String) -> URL {
+        URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+            .deletingLastPathComponent().appendingPathComponent(name)
+    }
 
     /// - Parameters:
     ///   - input: what it reads on standard input.
     ///   - network: where its sockets are.
+    ///   - program: what is run, if not the command.
     init(
         _ arguments: [String], in place: TestPlace, input: FileHandle = .nullDevice,
-        network: TestNetwork? = nil
+        network: TestNetwork? = nil, program: URL = RunningCommand.program
     ) throws {
         let (output, errors) = (Pipe(), Pipe())
-        let whole = [Self.program.path] + arguments
+        let whole = [program.path] + arguments
         // It becomes the program, so that the process is the same one.
         let command = network.map { $0.prefix + whole } ?? whole
         process.executableURL = URL(fileURLWithPath: command[0])

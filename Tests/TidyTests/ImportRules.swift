@@ -32,7 +32,7 @@ let modules = [
         reason: "joins what decides to what acts; it calls the kernel through LinuxKernel only"),
     Module(
         name: "FaultHandling",
-        imports: ["LinuxKernel", "MigrationCore", "PageModel", "Synchronization"],
+        imports: ["LinuxKernel", "MigrationCore", "PageModel", "PlainJSON", "Synchronization"],
         reason: "serves missing pages without a migration, and needs none of its protocol"),
     Module(
         name: "Postcopy",

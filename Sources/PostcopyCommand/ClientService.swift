@@ -1,0 +1,188 @@
+internal import Foundation
+internal import Postcopy
+internal import Synchronization
+
+/// One client: takes its hand-off and serves its memory until it ends, has everything, or is given up.
+final class ClientService: Sendable {
+    private let number: Int
+    private let process: Int32?
+    private let content: JoinedContent
+    private let plan: ServicePlan
+    private let stopFlag: EventFlag
+    /// Relaxed: looked at now and then.
+    private let isDraining: Atomic<Bool>
+    /// Raised when there is nothing left to wait for.
+    let hasEnded: EventFlag
+    private let handler = Mutex<(handler: FaultHandler, totalPages: Int)?>(nil)
+    private let thread = Mutex<JoinableThread<ClientOutcome>?>(nil)
+
+    /// How often a client that needs no page is looked after.
+    private static let lookNanoseconds: UInt64 = 20_000_000
+
+    /// - Throws: `Errno` when the process may have no more threads or descriptors.
+    init(
+        _ socket: consuming StreamSocket, number: Int, content: JoinedContent, plan: ServicePlan
+    ) throws(Errno) {
+        self.number = number
+        self.content = content
+        self.plan = plan
+        process = socket.peerProcess
+        isDraining = Atomic(plan.fills)
+        stopFlag = try EventFlag()
+        hasEnded = try EventFlag()
+        let connection = OneUse(socket)
+        var started: JoinableThread<ClientOutcome>? = try JoinableThread(name: "pc-client") {
+            [self] in
+            defer { hasEnded.raise() }
+            return serve(connection.take())
+        }
+        thread.withLock { $0 = started.take() }
+    }
+
+    var isOver: Bool { hasEnded.wait(timeoutNanoseconds: 0) }
+    var progress: FaultProgress? { handler.withLock { $0?.handler }?.progress }
+    var totalPages: Int { handler.withLock { $0?.totalPages } ?? 0 }
+
+    /// Brings all that is missing, and lets it go then.
+    func drain() { isDraining.store(true, ordering: .relaxed) }
+
+    /// Whether the client's process is known to have ended. One whose parent does not wait for it keeps
+    /// its id, and has no memory any more.
+    var isClientGone: Bool {
+        guard let process else { return false }
+        let status = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8)
+        // The name before it is in parentheses, and may hold anything.
+        let state = status?.split(separator: ")").last?.first { $0 != " " }
+        return state == nil || state == "Z" || state == "X"
+    }
+
+    /// Has it end soon.
+    func stop() { stopFlag.raise() }
+
+    /// What became of it. Blocking: until it has ended. To be called once.
+    func outcome() -> ClientOutcome {
+        let thread = thread.withLock { $0.take() }
+        switch consume thread {
+        case .some(let thread): return thread.join()
+        case .none: fatalError("a client's outcome was asked for twice")
+        }
+    }
+
+    private func serve(_ socket: consuming StreamSocket) -> ClientOutcome {
+        var outcome = ClientOutcome(number: number, process: process)
+        do {
+            let memory = try FirecrackerHandOff.receive(
+                from: socket, contentBytes: content.lengthBytes, unless: stopFlag)
+            guard let memory else { return outcome }
+            outcome.regions = memory.regions
+            try serve(memory, &outcome)
+        } catch let error as HandOffError {
+            outcome.ending = .refused("\(error)")
+        } catch {
+            outcome.ending = .failed("\(error)")
+        }
+        outcome.endedAtNanoseconds = Monotonic.now()
+        return outcome
+    }
+
+    private func serve(
+        _ memory: consuming ForeignMemory, _ outcome: inout ClientOutcome
+    ) throws {
+        let regions = memory.regions
+        let pages = RegionPages(content: content, offsets: regions.map(\.contentOffset))
+        let handler = try FaultHandler(
+            serving: memory, pages: pages, options: plan.options)
+        let total = regions.reduce(0) { $0 + $1.geometry.hostPageCount }
+        if let trace = plan.trace { try handler.prefetch(trace) }
+        try handler.start()
+        self.handler.withLock { $0 = (handler, total) }
+        let ending = attend(handler)
+        let report = handler.stop()
+        self.handler.withLock { $0 = nil }
+        outcome.report = report
+        outcome.ending = report.error.map(ClientOutcome.Ending.init) ?? ending
+    }
+
+    /// Waits until nobody needs the handler.
+    private func attend(_ handler: FaultHandler) -> ClientOutcome.Ending {
+        var isFilling = false
+        while !handler.waitUntilEnded(timeoutNanoseconds: Self.lookNanoseconds) {
+            if stopFlag.wait(timeoutNanoseconds: 0) { return .stopped }
+            guard isDraining.load(ordering: .relaxed) else { continue }
+            // Pages that come over the network come in order by themselves.
+            if !isFilling, content.isWhole() {
+                handler.fill()
+                isFilling = true
+            }
+            if isFilling, handler.progress.missingPages == 0 { return .hasEverything }
+        }
+        return .stopped
+    }
+}
+
+/// What became of a client.
+struct ClientOutcome: Sendable {
+    enum Ending: Sendable {
+        /// Its process has ended.
+        case gone
+        /// Every page was brought: it needs nobody any more.
+        case hasEverything
+        /// This side ended first.
+        case stopped
+        case refused(String)
+        case failed(String)
+
+        init(_ error: FaultHandlerError) {
+            self = error == .ownerGone ? .gone : .failed("\(error)")
+        }
+    }
+
+    let number: Int
+    /// `nil` where the client has no id in this process's namespace.
+    let process: Int32?
+    var regions: [ForeignRegion] = []
+    var report: FaultReport?
+    var ending = Ending.stopped
+    let startedAtNanoseconds = Monotonic.now()
+    var endedAtNanoseconds: UInt64 = Monotonic.now()
+
+    init(number: Int, process: Int32?) {
+        self.number = number
+        self.process = process
+    }
+
+    var lengthBytes: UInt64 { regions.reduce(0) { $0 + $1.geometry.lengthBytes } }
+    private var missing: Int { report?.progress.missingPages ?? 0 }
+
+    /// "client 1 (process 4711)".
+    var name: String { "client \(number)\(process.map { " (process \($0))" } ?? "")" }
+
+    /// Why it did not go as it should; `nil` when it did.
+    var problem: String? {
+        switch ending {
+        case .refused(let reason): return "\(name): the hand-off was refused: \(reason)"
+        case .failed(let reason): return "\(name): \(reason)"
+        case .stopped where report == nil: return "\(name) was not served"
+        case .stopped where missing > 0:
+            return "\(name) was left with \(Readable.count(UInt64(missing), "page", "pages")) "
+                + "missing: whoever touches one gets SIGBUS"
+        case .gone, .hasEverything, .stopped: break
+        }
+        guard let lost = report?.lost.first, let count = report?.progress.lostPages else {
+            return nil
+        }
+        return "\(name): \(Readable.count(count, "page", "pages")) could not be served: "
+            + lost.problem
+    }
+
+    /// For people who read along.
+    var line: String {
+        if let problem { return problem }
+        let faults = report?.progress.faults ?? 0
+        let after = Readable.time(endedAtNanoseconds - startedAtNanoseconds)
+        return switch ending {
+        case .hasEverything: "\(name) has every page after \(after) and \(faults) faults"
+        default: "\(name) has ended after \(after) and \(faults) faults"
+        }
+    }
+}
