@@ -14,6 +14,9 @@ struct Bench {
         if arguments.count == 7, arguments[1] == "source" {
             return try Measurement.beSource(Array(arguments.dropFirst()))
         }
+        if arguments.count == 5, arguments[1] == "handler" {
+            return try HandlerProcess.beHandler(Array(arguments.dropFirst()))
+        }
         var bench = Bench()
         bench.parse(Array(arguments.dropFirst()))
         try bench.run()

@@ -14,6 +14,7 @@ enum Section: String, CaseIterable {
     case scan
     case zero
     case rate
+    case serve
 
     func title(_ settings: Settings) -> String {
         switch self {
@@ -30,6 +31,7 @@ enum Section: String, CaseIterable {
         case .zero:
             "zero-page scan of memory that is mapped and written; floor: reading it in order"
         case .rate: RateBench.title
+        case .serve: ServeSection.title
         }
     }
 
@@ -41,6 +43,7 @@ enum Section: String, CaseIterable {
         case .scan: try ScanSection(runs: settings.runs).rows()
         case .zero: try ZeroSection(runs: settings.runs).rows()
         case .rate: try RateBench.run()
+        case .serve: try ServeSection(settings: settings).rows()
         }
     }
 }
