@@ -44,6 +44,7 @@ let modules = [
     Module(
         name: "VhostUser", imports: ["PostcopyRuntime", "LinuxKernel", "PageModel"],
         reason: "takes other programs' devices through a migration; a VMM may have its own"),
+    Module(
         name: "PostcopyC",
         imports: ["CPostcopy", "Postcopy", "Glibc", "Synchronization"],
         reason: "says in C what Postcopy offers, and offers nothing of its own"),

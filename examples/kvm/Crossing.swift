@@ -27,7 +27,7 @@ enum Crossing {
             if (try? sent.get())?.status != .completed { destination.cancel() }
             return sent
         }
-        let received = destination.run(on: listener)
+        let received = try destination.run(on: listener)
         return (try sending.join().get(), received)
     }
 
@@ -50,7 +50,7 @@ enum Crossing {
                 if comes(to: .postcopyPaused) { source.recover() }
             }
         }
-        let report = source.run(to: address)
+        let report = try source.run(to: address)
         isOver.raise()
         breaker.join()
         return report

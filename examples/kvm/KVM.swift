@@ -54,7 +54,7 @@ enum KVM {
         let listener = try Listener(at: address)
         print("waiting at \(listener.address)")
         fflush(nil)
-        let report = destination.run(on: listener)
+        let report = try destination.run(on: listener)
         print(Crossing.text(of: report))
         try judge(machine, report)
         machine.end()
