@@ -46,6 +46,8 @@ _Static_assert(PC_UFFD_EVENT_FORK == UFFD_EVENT_FORK, "event number");
 _Static_assert(PC_UFFD_EVENT_REMAP == UFFD_EVENT_REMAP, "event number");
 _Static_assert(PC_UFFD_EVENT_REMOVE == UFFD_EVENT_REMOVE, "event number");
 _Static_assert(PC_UFFD_EVENT_UNMAP == UFFD_EVENT_UNMAP, "event number");
+_Static_assert(
+    PC_UFFD_FAULT_OTHER == (UFFD_PAGEFAULT_FLAG_WP | UFFD_PAGEFAULT_FLAG_MINOR), "fault flags");
 _Static_assert((__u64)PC_UFFD_FEATURE_THREAD_ID == UFFD_FEATURE_THREAD_ID, "feature bit");
 _Static_assert((__u64)PC_UFFD_MODE_MINOR == UFFDIO_REGISTER_MODE_MINOR, "mode bit");
 

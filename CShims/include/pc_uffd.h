@@ -50,6 +50,7 @@ enum {
     PC_UFFD_EVENT_UNMAP = 0x16,
 };
 enum { PC_UFFD_EVENTS_MAX = 64 };
+enum { PC_UFFD_FAULT_OTHER = 1 << 1 | 1 << 2 }; /* of the flags: write protection, minor fault */
 
 /* Opens through /dev/userfaultfd. Returns a non-blocking, close-on-exec descriptor, or -errno. */
 int pc_uffd_open_device(void);

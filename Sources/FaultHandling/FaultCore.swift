@@ -67,6 +67,26 @@ final class FaultCore: Sendable {
     /// were any.
     @discardableResult
     func takeEvents() -> Bool {
+        var (hasFaults, outside) = readEvents()
+        // Nobody serves those, and somebody waits.
+        while let address = outside.last, !isEnding {
+            if refuse(faultAt: address) {
+                outside.removeLast()
+                continue
+            }
+            let more = readEvents()
+            hasFaults = hasFaults || more.hasFaults
+            outside = more.outside + outside
+            _ = ending.wait(timeoutNanoseconds: Self.refusalPauseNanoseconds)
+        }
+        return hasFaults
+    }
+
+    /// Whoever caused an event needs to run once after it was read.
+    private static let refusalPauseNanoseconds: UInt64 = 100_000
+
+    /// Reads all events that are there; answers whether there were faults, and those in no region.
+    private func readEvents() -> (hasFaults: Bool, outside: [HostAddress]) {
         var outside: [HostAddress] = []
         var (count, hasFaults) = (0, false)
         repeat {
@@ -82,10 +102,7 @@ final class FaultCore: Sendable {
                             for (block, bytes) in memory.parts(of: range) {
                                 removed += ledger.remove(bytes, of: block)
                             }
-                        case .forked: refused = .unsupported(.fork)
-                        case .moved(let from):
-                            refused = .unsupported(.move(from: from.rawValue))
-                        case .unknown(let number): refused = .unsupported(.unknown(number))
+                        default: refused = .cannotFollow(event)
                         }
                     }
                 } catch {
@@ -97,8 +114,7 @@ final class FaultCore: Sendable {
             outside += note(faults, removedPages: removed)
             if let refused { fail(refused) }
         } while count == Userfaultfd.eventsPerRead
-        for address in outside { refuse(faultAt: address) }
-        return hasFaults
+        return (hasFaults, outside)
     }
 
     /// Accounts for faults, claims their pages and leaves those at the desk; answers faults in no region.
@@ -125,16 +141,18 @@ final class FaultCore: Sendable {
     }
 
     /// A fault that no region holds: whoever waits there is told by `SIGBUS`, or this handler is of no use.
-    private func refuse(faultAt address: HostAddress) {
-        guard let page = StrayPage(at: address) else {
-            return fail(.faultOutside(address: address.rawValue))
+    /// `false` when that must wait for events to be read.
+    private func refuse(faultAt address: HostAddress) -> Bool {
+        guard let page = StrayPage(at: address),
+            let placement = try? memory.uffd.poison(
+                page.geometry.hostPages, of: page, yieldsToEvents: true)
+        else {
+            fail(.faultOutside(address: address.rawValue))
+            return true
         }
-        do throws(Errno) {
-            try memory.uffd.poison(page.geometry.hostPages, of: page)
-        } catch {
-            return fail(.faultOutside(address: address.rawValue))
-        }
+        guard !placement.isInterrupted else { return false }
         lose(nil, at: address, "a fault outside of the regions that are served", .poisoned)
+        return true
     }
 
     /// Accounts for a page that could not be served, and tells.

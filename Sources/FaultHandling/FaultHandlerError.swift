@@ -1,4 +1,5 @@
 public import LinuxKernel
+internal import PageModel
 
 /// Why a fault handler cannot be had, or ended by itself.
 public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertible {
@@ -24,7 +25,19 @@ public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertib
     public enum UnsupportedEvent: Hashable, Sendable {
         case fork
         case move(from: UInt64)
+        /// A fault in a page that is there: one that is protected, or that its file holds.
+        case otherFault(address: UInt64)
         case unknown(UInt8)
+    }
+
+    static func cannotFollow(_ event: UserfaultfdEvent) -> FaultHandlerError {
+        switch event {
+        case .forked: .unsupported(.fork)
+        case .moved(let from): .unsupported(.move(from: from.rawValue))
+        case .otherFault(let address): .unsupported(.otherFault(address: address.rawValue))
+        case .unknown(let number): .unsupported(.unknown(number))
+        case .fault, .removed, .unmapped: fatalError("an event that is supported")
+        }
     }
 
     public var description: String {
@@ -48,8 +61,8 @@ public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertib
         case .ownerGone:
             "the process whose memory was served is gone"
         case .unsupported(let event):
-            "the process whose memory is served \(event): that cannot be followed; let it leave the "
-                + "event out of its handshake"
+            "the process whose memory is served \(event), which cannot be followed: let it ask for missing "
+                + "pages, and for notice of removed and unmapped ones at most"
         case .faultOutside(let address):
             "a fault at address \(address), outside of the regions that were described, and the kernel "
                 + "cannot refuse it (Linux 6.6 can)"
@@ -64,6 +77,8 @@ extension FaultHandlerError.UnsupportedEvent: CustomStringConvertible {
         switch self {
         case .fork: "has forked"
         case .move(let from): "has moved its mapping at address \(from)"
+        case .otherFault(let address):
+            "has registered address \(address) for faults other than missing pages"
         case .unknown(let number): "caused userfaultfd event \(number)"
         }
     }

@@ -66,12 +66,15 @@ struct PageDelivery: ~Copyable {
 
     /// Places what was read, as far as it still holds.
     private func place(_ delivery: Delivery, _ content: PageContent) -> Outcome {
-        if content == .zeros, !delivery.region.hasZeroPage {
+        var usesZeroPage = content == .zeros && delivery.region.hasZeroPage
+        if content == .zeros, !usesZeroPage {
             staging.clear(at: 0, lengthBytes: delivery.bytes)
         }
-        var (content, done, rounds) = (content, 0, 0)
+        var (done, rounds) = (0, 0)
         while true {
-            let step = core.gates.placing(gate) { placeOnce(delivery, content, from: done) }
+            let step = core.gates.placing(gate) {
+                placeOnce(delivery, content, from: done, usesZeroPage: usesZeroPage)
+            }
             switch step {
             case .over: return .over
             case .placed(let bytes):
@@ -80,10 +83,10 @@ struct PageDelivery: ~Copyable {
                 core.held?(.interrupted(first(of: delivery)))
                 if !awaitEvents(rounds) { return .over }
                 rounds += 1
-            case .refused(.invalidArgument) where content == .zeros && delivery.region.hasZeroPage:
+            case .refused(.invalidArgument) where usesZeroPage:
                 // Memory of small pages for which the kernel has no page of zeros all the same.
                 staging.clear(at: 0, lengthBytes: delivery.bytes)
-                content = .bytes
+                usesZeroPage = false
             case .refused(let error): return outcome(of: error, delivery)
             }
         }
@@ -97,7 +100,7 @@ struct PageDelivery: ~Copyable {
 
     /// Behind the gate: what is known of the pages holds until they are placed.
     private func placeOnce(
-        _ delivery: Delivery, _ content: PageContent, from done: Int
+        _ delivery: Delivery, _ content: PageContent, from done: Int, usesZeroPage: Bool
     ) -> Step {
         guard !core.isEnding else { return .over }
         let (region, pages, block) = (delivery.region, delivery.pages, delivery.block)
@@ -105,11 +108,10 @@ struct PageDelivery: ~Copyable {
         let offset = RAMOffset(
             rawValue: region.geometry.offset(of: pages.lowerBound).rawValue + UInt64(done))
         let isZero = content == .zeros || removed.isOne(0..<delivery.bytes)
-        if isZero, !region.hasZeroPage { staging.clear(at: 0, lengthBytes: delivery.bytes) }
         core.held?(.placing(first(of: delivery)))
         let placement: Placement
         do throws(Errno) {
-            if isZero, region.hasZeroPage {
+            if usesZeroPage {
                 placement = try core.memory.uffd.placeZeros(
                     lengthBytes: delivery.bytes - done, at: offset, of: region,
                     yieldsToEvents: true)
@@ -180,8 +182,11 @@ struct PageDelivery: ~Copyable {
             core.fail(.ownerGone)
             return .over
         }
-        // Unmapped meanwhile: whoever waits finds that out by itself, unless it comes back here.
-        if error == .noEntry, core.ledger.isNewDoubt(first(of: delivery)) { return .done }
+        // Unmapped meanwhile: whoever waits finds that out once it is woken, or comes back here.
+        if error == .noEntry, core.ledger.isNewDoubt(first(of: delivery)) {
+            core.wake(first(of: delivery))
+            return .done
+        }
         return .failed(
             error == .noMemory || error == .noSpace
                 ? "the kernel has no memory for it: \(error); free some, or raise the limit of its "

@@ -15,6 +15,8 @@ public struct FaultEvent: Sendable {
 /// Source: "Non-cooperative userfaultfd" in Documentation/admin-guide/mm/userfaultfd.rst of the kernel.
 public enum UserfaultfdEvent: Sendable {
     case fault(FaultEvent)
+    /// In a page that is there, of memory that was registered for protection or for minor faults too.
+    case otherFault(HostAddress)
     /// Pages are about to go (`madvise`); whoever gives them up goes on once this was read.
     case removed(Range<HostAddress>)
     /// The range is no longer mapped.
@@ -31,6 +33,8 @@ public enum UserfaultfdEvent: Sendable {
         let start = HostAddress(rawValue: event.address)
         let end = HostAddress(rawValue: max(event.address, event.end))
         switch Int(event.kind) {
+        case PC_UFFD_EVENT_PAGEFAULT where event.flags & UInt32(PC_UFFD_FAULT_OTHER) != 0:
+            self = .otherFault(start)
         case PC_UFFD_EVENT_PAGEFAULT:
             self = .fault(
                 FaultEvent(address: start, thread: Int32(bitPattern: event.thread)))

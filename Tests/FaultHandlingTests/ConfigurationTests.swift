@@ -130,7 +130,7 @@ struct ConfigurationTests {
         for error in errors { #expect(error.description.count > 15, "\(error)") }
         #expect(
             FaultHandlerError.unsupported(.fork).description
-                == "the process whose memory is served has forked: that cannot be followed; let it "
-                + "leave the event out of its handshake")
+                == "the process whose memory is served has forked, which cannot be followed: let it ask "
+                + "for missing pages, and for notice of removed and unmapped ones at most")
     }
 }
