@@ -28,6 +28,13 @@ import Testing
                     hostPage: HostMemory.pageSize), mapping: address)
         }
 
+        /// Keeps the place, so that nobody else maps theirs there, and nothing in it.
+        func withdraw() {
+            _ = unsafe mprotect(
+                UnsafeMutableRawPointer(bitPattern: UInt(address.rawValue)), Self.lengthBytes,
+                PROT_NONE)
+        }
+
         func unmap() {
             _ = unsafe munmap(
                 UnsafeMutableRawPointer(bitPattern: UInt(address.rawValue)), Self.lengthBytes)
@@ -73,21 +80,22 @@ import Testing
         return (source, to)
     }
 
-    @Test("memory that was unmapped before the start is refused there")
-    func unmapped() throws {
-        let mapping = try Mapping(MAP_PRIVATE, place: 1 << 45)
+    @Test("memory that was withdrawn before the start is refused there")
+    func withdrawn() throws {
+        let mapping = try Mapping(MAP_PRIVATE)
+        defer { mapping.unmap() }
         let guest = SampleGuest([try mapping.block()])
         let source = try MigrationSource(guest: guest)
         let destination = try MigrationDestination(guest: SampleGuest([try mapping.block()]))
-        mapping.unmap()
+        mapping.withdraw()
         let start = mapping.address.rawValue
         let refusal = StartRefusal.memory(
-            .givenMapping(block: "given", .nothing, atAddress: start))
+            .givenMapping(block: "given", .notReadableAndWritable, atAddress: start))
         #expect(throws: refusal) { try source.start(to: .unix(path: "/nowhere")) }
         #expect(throws: refusal) {
             try destination.start(on: Listener(at: .tcp(host: "127.0.0.1", port: 0)))
         }
-        #expect(refusal.description.contains("nothing is mapped"))
+        #expect(refusal.description.contains("map it with both"))
     }
 
     @Test("memory that a destination loses while pages come is noticed, and ends nothing else")
