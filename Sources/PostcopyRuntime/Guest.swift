@@ -51,7 +51,8 @@ public protocol Guest: AnyObject, Sendable {
     /// Stops every vCPU; returns when none runs any more.
     ///
     /// One that does not return within `MigrationOptions.pauseNanosecondsMax`, or whose migration ends
-    /// meanwhile, is undone: `resume` follows on the same thread once it has returned.
+    /// meanwhile, is undone: `resume` follows on the same thread once it has returned. For that a
+    /// migration that ends meanwhile waits, until the same limit.
     func pause()
 
     /// Lets every vCPU run, after `pause` or `loadDevices`.

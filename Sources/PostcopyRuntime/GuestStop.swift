@@ -4,7 +4,7 @@ internal import Synchronization
 /// A guest that is asked to stop, on a thread of its own (`pc-pause`): one that never does must not
 /// take the migration's threads with it.
 final class GuestStop: Sendable {
-    private enum Stage { case underWay, done, undone }
+    private enum Stage { case underWay, done, unwanted, undone }
 
     /// Written by the thread when the guest has stopped, and by whoever does not wait for it any more.
     private let stage = Mutex(Stage.underWay)
@@ -23,13 +23,20 @@ final class GuestStop: Sendable {
                 stage = .done
                 return true
             }
-            if isWanted { flag.raise() } else { guest.resume() }
+            if !isWanted {
+                guest.resume()
+                stage.withLock { $0 = .undone }
+            }
+            flag.raise()
         }
         thread.detach()
     }
 
     /// Whether the guest has stopped.
     var isStopped: Bool { stage.withLock { $0 == .done } }
+
+    /// Whether it is still stopping, though nobody wants that any more.
+    var isUnwanted: Bool { stage.withLock { $0 == .unwanted } }
 
     /// When it was asked to.
     var begunAtNanoseconds: UInt64 { begunAt.load(ordering: .relaxed) }
@@ -40,7 +47,7 @@ final class GuestStop: Sendable {
     func undoes() -> Bool {
         stage.withLock { stage in
             guard stage != .done else { return true }
-            stage = .undone
+            if stage == .underWay { stage = .unwanted }
             return false
         }
     }

@@ -240,9 +240,18 @@ struct SourceControl: ~Copyable {
             state.controlFlag.clear()
             takeMessages()
         }
-        guard case .stopping = phase else { return false }
-        times.guestStopped = stop.begunAtNanoseconds
-        return true
+        if case .stopping = phase {
+            times.guestStopped = stop.begunAtNanoseconds
+            return true
+        }
+        // Whoever hears that the guest stays here finds it running, if it stops in time at all.
+        while stop.isUnwanted {
+            let now = Monotonic.now()
+            guard now < deadline else { break }
+            _ = state.controlFlag.wait(timeoutNanoseconds: deadline - now)
+            state.controlFlag.clear()
+        }
+        return false
     }
 
     /// Asks the destination whether it is there before the guest stops: one that has died or hangs

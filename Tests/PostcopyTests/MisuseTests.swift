@@ -132,11 +132,27 @@ import Testing
         #expect(eventually { ends.from.isRunning })
     }
 
+    @Test("a guest that cancels its own migration while it stops is running when that has ended")
+    func cancelsItself() throws {
+        let ends = try TwoEnds()
+        let source = ends.source
+        ends.from.onPause.withLock { $0 = { source.cancel() } }
+        source.startPostcopy()
+        try ends.start()
+        let report = try source.ended()
+        #expect(report.status == .cancelled && report.guest == .here && ends.from.isRunning)
+        #expect(ends.from.pauseCount.load(ordering: .relaxed) == 1)
+        ends.from.onPause.withLock { $0 = nil }
+        #expect(try ends.destination.endedByCancel().guest == .there)
+    }
+
     @Test("a migration is cancelled while its guest stops, and the guest runs on")
     func cancelledStop() throws {
         let gate = try EventFlag()
         let isStopping = Atomic(false)
-        let ends = try TwoEnds()
+        var sends = MigrationOptions()
+        sends.pauseNanosecondsMax = 300_000_000
+        let ends = try TwoEnds(sends: sends)
         ends.from.onPause.withLock {
             $0 = {
                 isStopping.store(true, ordering: .releasing)
