@@ -22,8 +22,8 @@
  *   library knows is taken if all that it does not know is 0.
  *
  * Threads. Every function may be called from any thread at any time, also two with one handle.
- *   Those that say "Blocking" wait for others; no other does. A postcopy_error is for one thread at
- *   a time.
+ *   Those that say "Blocking" wait for others; no other does, but to look a host's name up. A
+ *   postcopy_error is for one thread at a time.
  *
  * Callbacks are called from threads of the library's own, which block every signal, with the
  *   context that stands beside them. They may call every function but those that say "Blocking" on

@@ -58,7 +58,7 @@ const char *postcopy_code_name(postcopy_code code);
  * them. */
 typedef struct postcopy_error postcopy_error;
 
-/* Answers NULL only where the process has no memory left. */
+/* Never NULL. */
 postcopy_error *postcopy_error_create(void);
 
 /* POSTCOPY_OK after a call that went well, and before the first. */
