@@ -28,7 +28,8 @@ final class WorkerTurns: Sendable {
         var leader: Int?
         /// Since when the leader serves a page.
         var servingSince: UInt64?
-        var isAlarmSet = false
+        /// When the alarm goes off next; an instant that is past when it is not set.
+        var alarmAt: UInt64 = 0
         /// Whether the last page was slow to serve.
         var isSlow = false
 
@@ -42,8 +43,8 @@ final class WorkerTurns: Sendable {
         }
     }
 
-    /// A page in memory takes a hundredth of it, and one that comes from afar takes many times as much: who
-    /// touches another page meanwhile waits so much longer, once.
+    /// The alarm comes after one to two of it. A page in memory takes a hundredth, and one that comes from
+    /// afar takes many times as much: who touches another page meanwhile waits so much longer, once.
     private static let patienceNanoseconds: UInt64 = 1_000_000
     /// Waking another worker costs less than a tenth of it.
     private static let slowNanoseconds: UInt64 = 200_000
@@ -89,16 +90,15 @@ final class WorkerTurns: Sendable {
     func standBy() {
         guard let tag = standingBy.wait(timeoutNanoseconds: .max), Call(rawValue: tag) == .alarm
         else { return }
-        let left = lead.withLock { lead -> UInt64? in
-            lead.isAlarmSet = false
+        let isToSet = lead.withLock { lead in
             // Whoever has been away for longer is relieved by `tryLead`.
             guard let away = lead.awayNanoseconds, away < Self.patienceNanoseconds else {
-                return nil
+                return false
             }
-            lead.isAlarmSet = true
-            return Self.patienceNanoseconds - away
+            lead.alarmAt = Monotonic.now() + Self.patienceNanoseconds
+            return true
         }
-        if let left { alarm.set(afterNanoseconds: left) }
+        if isToSet { alarm.set(afterNanoseconds: Self.patienceNanoseconds) }
     }
 
     /// A worker begins to serve a page; answers when. The one who leads sees to it that faults are read
@@ -113,11 +113,14 @@ final class WorkerTurns: Sendable {
                 return (true, false)
             }
             lead.servingSince = now
-            defer { lead.isAlarmSet = true }
-            return (false, !lead.isAlarmSet)
+            // Put off while faults keep coming, so that it goes off only when somebody is held up, or
+            // once after the last of them.
+            guard lead.alarmAt < now + Self.patienceNanoseconds else { return (false, false) }
+            lead.alarmAt = now + 2 * Self.patienceNanoseconds
+            return (false, true)
         }
         if isFree { turn.raise() }
-        if isToSet { alarm.set(afterNanoseconds: Self.patienceNanoseconds) }
+        if isToSet { alarm.set(afterNanoseconds: 2 * Self.patienceNanoseconds) }
         return now
     }
 
