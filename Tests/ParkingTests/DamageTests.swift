@@ -32,9 +32,9 @@ struct DamageTests {
         Change("\"kind\"", "\"sort\"", "'kind' is missing"),
         Change("\"format\": 1", "\"format\": 2", "has format 2, this program knows 1"),
         Change("\"format\": 1", "\"format\": \"1\"", "'format' is no whole number"),
-        Change("\"format\": 1", "\"format\": 1.0", "a whole number is due"),
-        Change("\"format\": 1", "\"format\": -1", "neither a string"),
-        Change("\"format\": 1", "\"format\": 18446744073709551616", "no number of 64 bits"),
+        Change("\"format\": 1", "\"format\": 1.0", "'format' is no whole number"),
+        Change("\"format\": 1", "\"format\": -1", "'format' is no whole number"),
+        Change("\"format\": 1", "\"format\": 18446744073709551616", "'format' is no whole number"),
         Change("\"origin\": \"tcp", "\"origin\": \"tcp\u{1}", "a control character"),
         Change("\"origin\": \"tcp", "\"origin\": 3, \"x\": \"tcp", "'origin' is no string"),
         Change(

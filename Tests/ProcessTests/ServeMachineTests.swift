@@ -120,8 +120,8 @@ import Testing
                 ["abandon", "--pid", "\(command.processID)"], in: place
             ).end(within: 20)
             #expect(abandon.status == 0, "\(abandon)")
-            #expect(client.end(within: 30).status == -SIGBUS)
-            let served = command.end(within: 20)
+            let (served, left) = (command.end(within: 20), client.end(within: 20))
+            #expect(left.status == -SIGBUS, "\(left)\(served)")
             #expect(served.status == 1, "\(served)")
             #expect(served.json["status"] as? String == "failed", "\(served)")
             #expect(place.leftovers(expecting: ["guest", "devices"]) == [])
