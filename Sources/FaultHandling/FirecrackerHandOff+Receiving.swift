@@ -11,7 +11,7 @@ extension FirecrackerHandOff {
     ///   - contentBytes: how much there is to serve: no region may reach beyond it.
     ///   - stop: ends the wait when it is raised.
     /// - Returns: the memory that the message describes, by the userfaultfd that came along; `nil` once
-    ///   `stop` was raised.
+    ///   `stop` was raised and no more of the message was there.
     /// - Throws: `HandOffError`; then whatever came is closed.
     public static func receive(
         from socket: borrowing StreamSocket, contentBytes: UInt64,
@@ -30,8 +30,11 @@ extension FirecrackerHandOff {
                     afterBytes: message.count, milliseconds: nanoseconds / 1_000_000)
             }
             _ = poller.wait(timeoutNanoseconds: deadline - now)
-            if poller.isReady(stopping) { return nil }
-            guard poller.isReady(input) else { continue }
+            guard poller.isReady(input) else {
+                // Whoever has handed over waits in its pages, and must hear that nobody serves them.
+                if poller.isReady(stopping) { return nil }
+                continue
+            }
             guard try receiveMore(from: socket, into: &message, &parcel) else { continue }
             guard let handOff = try whole(message) else { continue }
             try handOff.check(contentBytes: contentBytes)

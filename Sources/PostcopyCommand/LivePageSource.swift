@@ -93,7 +93,8 @@ final class LivePageSource: PageSource {
         return "the machine did not come: \(ended.problem ?? "its migration is \(ended.status)")"
     }
 
-    func cancel() { machine.cancel() }
+    /// One that is paused would end, and its pages with it.
+    func cancel() { if !machine.isHere { machine.cancel() } }
 
     func giveUp() {
         machine.cancel()

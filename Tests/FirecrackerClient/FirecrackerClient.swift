@@ -17,6 +17,18 @@ final class FirecrackerClient: Sendable {
     private let regions: [ClientRegion]
     private let counts = Mutex(Counts())
 
+    /// Threads that have come to a point.
+    private final class Gathering: Sendable {
+        private let count = Mutex(0)
+
+        func add() -> Int {
+            count.withLock { count in
+                count += 1
+                return count
+            }
+        }
+    }
+
     private struct Counts {
         var content = 0
         var zeros = 0
@@ -110,6 +122,8 @@ final class FirecrackerClient: Sendable {
     /// Every thread verifies every page, each in an order of its own, while the balloon takes some.
     private func touchPages() throws {
         let gate = try EventFlag()
+        let isHalfDone = try EventFlag()
+        let gathered = Gathering()
         let places = regions.indices.flatMap { region in
             (0..<regions[region].pageCount).map { (region, $0) }
         }
@@ -119,7 +133,11 @@ final class FirecrackerClient: Sendable {
                 try Bounded("toucher") { [self] in
                     var random = SeededRandom(seed: options.seed &+ UInt64(thread))
                     for (index, (region, page)) in places.shuffled(using: &random).enumerated() {
-                        if options.holds, index == places.count / 2 { gate.wait() }
+                        if options.holds, index == places.count / 2 {
+                            let count = gathered.add()
+                            if count == options.threads { isHalfDone.raise() }
+                            gate.wait()
+                        }
                         let holding = regions[region].verify(page)
                         if holding == nil { count(nil) }
                     }
@@ -127,6 +145,7 @@ final class FirecrackerClient: Sendable {
         }
         let balloon = try Bounded("balloon") { [self] in inflate() }
         if options.holds {
+            isHalfDone.wait()
             say("holding")
             _ = readLine()
             gate.raise()

@@ -108,7 +108,8 @@ import Testing
     @Test("a source that is gone for good is an error for whoever touches its pages")
     func sourceKilled() throws {
         try inPlace { place in
-            let (serving, command, sender) = try Self.arrival(in: place)
+            // Slow enough that pages are missing when half of them were touched.
+            let (serving, command, sender) = try Self.arrival(in: place, bandwidth: "200kB/s")
             let hold = Hold()
             let client = try serving.client([Self.whole], "--hold", input: hold.input)
             _ = try #require(client.line(containing: "holding", within: 30))
@@ -131,7 +132,8 @@ import Testing
     @Test("who interrupts it twice leaves the client with an error where pages are missing")
     func interruptedTwice() throws {
         try inPlace { place in
-            let (serving, command, sender) = try Self.arrival(in: place)
+            // Slow enough that pages are missing when half of them were touched.
+            let (serving, command, sender) = try Self.arrival(in: place, bandwidth: "200kB/s")
             let hold = Hold()
             let client = try serving.client([Self.whole], "--hold", input: hold.input)
             _ = try #require(client.line(containing: "holding", within: 30))
@@ -178,7 +180,7 @@ import Testing
 
     /// A parked machine on its way to the command, which serves what comes.
     private static func arrival(
-        in place: TestPlace, _ arguments: String...
+        in place: TestPlace, _ arguments: String..., bandwidth: String = "6MB/s"
     ) throws -> (ServingPlace, RunningCommand, RunningCommand) {
         let serving = try ServingPlace(place, fileBytes: nil)
         try park(at: place.path("guest"))
@@ -192,7 +194,7 @@ import Testing
         let sender = try RunningCommand(
             [
                 "send", uri, "--from-park", place.path("guest"), "--no-precopy",
-                "--max-postcopy-bandwidth", "6MB/s", "--json", "-",
+                "--max-postcopy-bandwidth", bandwidth, "--json", "-",
             ], in: place)
         _ = try #require(command.line(containing: "serving", within: 20))
         return (serving, command, sender)
