@@ -61,7 +61,7 @@ build: deps ## build everything for release
 PREFIX ?= /usr/local
 C_LIBRARY := .build/c-library
 C_HEADERS := CShims/abi
-PLACE := $(DESTDIR)$(PREFIX)
+PLACE := $(DESTDIR)$(abspath $(PREFIX))
 
 c-library: deps ## build the C library: libpostcopy, shared and static
 	@.ci/install-packages $(C_PACKAGES)
@@ -79,7 +79,7 @@ install-built:
 	@install -m 644 $(C_LIBRARY)/libpostcopy.a $(PLACE)/lib
 	@install -m 755 $(C_LIBRARY)/libpostcopy.so.1 $(PLACE)/lib
 	@ln -sf libpostcopy.so.1 $(PLACE)/lib/libpostcopy.so
-	@sed 's|@PREFIX@|$(PREFIX)|' $(C_HEADERS)/postcopy.pc.in >$(PLACE)/lib/pkgconfig/postcopy.pc
+	@sed 's|@PREFIX@|$(abspath $(PREFIX))|' $(C_HEADERS)/postcopy.pc.in >$(PLACE)/lib/pkgconfig/postcopy.pc
 
 uninstall: ## remove what make install put there, with the same PREFIX and DESTDIR
 	@rm -f $(PLACE)/include/postcopy.h $(PLACE)/lib/pkgconfig/postcopy.pc

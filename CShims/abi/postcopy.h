@@ -25,8 +25,9 @@
  *   Those that say "Blocking" wait for others; no other does, but to look a host's name up. A
  *   postcopy_error is for one thread at a time.
  *
- * Callbacks are called from threads of the library's own, which block every signal, with the
- *   context that stands beside them. They may call every function but those that say "Blocking" on
+ * Callbacks are called with the context that stands beside them, from threads of the library's own,
+ *   which block every signal; during a _run also from the thread that called it, which must hold no
+ *   lock that a callback takes. They may call every function but those that say "Blocking" on
  *   the handle on whose behalf they run, which is refused with POSTCOPY_WRONG_STATE. They must
  *   return: no longjmp, no exception. Context and callbacks stay valid until the handle that they
  *   were given to is freed.

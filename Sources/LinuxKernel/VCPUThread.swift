@@ -13,6 +13,8 @@ public final class VCPUThread: Sendable {
     // Sequentially consistent: changed before the vCPU is stopped, looked at behind that.
     private let mayRun = Atomic(false)
     private let isOver = Atomic(false)
+    /// Whether an exit was not taken. The thread's alone.
+    private let isSpent = Atomic(false)
     private let orders: EventFlag
     /// Raised while the thread is not in the guest.
     private let isStopped: EventFlag
@@ -41,8 +43,13 @@ public final class VCPUThread: Sendable {
     public var threadID: Int32 { number.load(ordering: .relaxed) }
 
     /// Lets the guest run. Without effect while it does.
+    ///
+    /// Blocking: until it has left, where it was only asked to pause.
     public func resume() {
-        guard !mayRun.exchange(true, ordering: .sequentiallyConsistent) else { return }
+        guard !mayRun.load(ordering: .sequentiallyConsistent) else { return }
+        // An order that it does not wait for would be obeyed at its next stop.
+        isStopped.wait()
+        mayRun.store(true, ordering: .sequentiallyConsistent)
         isStopped.clear()
         orders.raise()
     }
@@ -81,7 +88,7 @@ public final class VCPUThread: Sendable {
             orders.wait()
             orders.clear()
             if isOver.load(ordering: .sequentiallyConsistent) { return }
-            runGuest()
+            if !isSpent.load(ordering: .relaxed) { runGuest() }
         }
     }
 
@@ -95,6 +102,7 @@ public final class VCPUThread: Sendable {
             if exit == .success(.interrupted) {
                 if !mayRun.load(ordering: .sequentiallyConsistent) { return }
             } else if !leave(exit) {
+                isSpent.store(true, ordering: .relaxed)
                 return
             }
         }

@@ -125,7 +125,8 @@ extension CallbackGuest {
             unsafe [Int32](unsafeUninitializedCapacity: Self.vcpuCountMax) { threads, count in
                 unsafe threads.initialize(repeating: 0)
                 let answer = unsafe ask(callbacks.context, threads.baseAddress, threads.count)
-                count = min(answer, threads.count)
+                // As a size of C's, -1 is more than there is room for; here it is less than none.
+                count = max(0, min(answer, threads.count))
             }
         }
     }

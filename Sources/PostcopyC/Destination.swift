@@ -31,9 +31,8 @@ final class Destination: Handled {
 
     func listen(at address: ChannelAddress) throws(Failure) {
         try place.withLock { place throws(Failure) in
-            switch place.listener {
-            case .some: throw .wrongState("the postcopy_destination listens already")
-            case .none: break
+            guard place.addresses.isEmpty else {
+                throw .wrongState("the postcopy_destination listens already, or has")
             }
             let listener = try coded { try Listener(at: address) }
             place.addresses.append(OwnedText("\(listener.address)"))
@@ -73,7 +72,13 @@ final class Destination: Handled {
     func recover(at address: ChannelAddress?) throws(Failure) {
         var listener: Listener?
         if let address { listener = try coded { try Listener(at: address) } }
+        let text =
+            switch listener {
+            case .some(let listener): Optional(OwnedText("\(listener.address)"))
+            case .none: nil as OwnedText?
+            }
         guard migration.recover(on: listener) else { throw .notPaused }
+        if let text { place.withLock { $0.addresses.append(text) } }
     }
 
     func report() throws(Failure) -> DestinationOutcome { try single.report() }

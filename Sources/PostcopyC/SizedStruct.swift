@@ -6,13 +6,11 @@ protocol SizedStruct {
     init()
     var size: Int { get set }
     static var structName: String { get }
-    /// The size that it had at first.
+    /// The size that it had in the first library, with 64-bit words: it never changes.
     static var sizeMin: Int { get }
 }
 
 extension SizedStruct {
-    static var sizeMin: Int { MemoryLayout<Self>.size }
-
     /// The largest struct that a caller may have, in bytes: many times those of today.
     private static var sizeMax: Int { 4096 }
 
@@ -66,20 +64,37 @@ extension SizedStruct {
 
 extension postcopy_ram_options: @unsafe SizedStruct {
     static let structName = "postcopy_ram_options"
+    static let sizeMin = 72
 }
-extension postcopy_guest: @unsafe SizedStruct { static let structName = "postcopy_guest" }
-extension postcopy_options: @unsafe SizedStruct { static let structName = "postcopy_options" }
-extension postcopy_limits: SizedStruct { static let structName = "postcopy_limits" }
+extension postcopy_guest: @unsafe SizedStruct {
+    static let structName = "postcopy_guest"
+    static let sizeMin = 136
+}
+extension postcopy_options: @unsafe SizedStruct {
+    static let structName = "postcopy_options"
+    static let sizeMin = 152
+}
+extension postcopy_limits: SizedStruct {
+    static let structName = "postcopy_limits"
+    static let sizeMin = 32
+}
 extension postcopy_faults_options: @unsafe SizedStruct {
     static let structName = "postcopy_faults_options"
+    static let sizeMin = 112
 }
 extension postcopy_faults_progress: SizedStruct {
     static let structName = "postcopy_faults_progress"
+    static let sizeMin = 112
 }
-extension postcopy_progress: SizedStruct { static let structName = "postcopy_progress" }
+extension postcopy_progress: SizedStruct {
+    static let structName = "postcopy_progress"
+    static let sizeMin = 112
+}
 extension postcopy_source_report: @unsafe SizedStruct {
     static let structName = "postcopy_source_report"
+    static let sizeMin = 152
 }
 extension postcopy_destination_report: @unsafe SizedStruct {
     static let structName = "postcopy_destination_report"
+    static let sizeMin = 176
 }

@@ -82,6 +82,29 @@ struct VCPUThreadTests {
         withExtendedLifetime(memory) {}
     }
 
+    @Test("one that was asked to pause, goes on, and is paused then, stands still")
+    func askedAndResumed() throws {
+        let memory = try FlatMemory()
+        let outputs = try Outputs()
+        let thread = try VCPUThread(memory.makeVCPU(), name: "vcpu") { outputs.take($0) }
+        for round in 1...200 {
+            thread.resume()
+            #expect(outputs.await(round))
+            thread.requestPause()
+            thread.resume()
+            thread.pause()
+            let state = try thread.state()
+            let count = outputs.seen.withLock { $0.count }
+            // A guest that runs on writes to its port within microseconds.
+            Monotonic.sleep(untilNanoseconds: Monotonic.now() + 200_000)
+            #expect(outputs.seen.withLock { $0.count } == count)
+            #expect(try thread.state() == state)
+        }
+        thread.end()
+        #expect(outputs.isUnbroken)
+        withExtendedLifetime(memory) {}
+    }
+
     @Test("its state goes on in another machine, and nothing is done twice or left out")
     func moves() throws {
         let outputs = try Outputs()
@@ -117,6 +140,9 @@ struct VCPUThreadTests {
         }
         thread.resume()
         #expect(left.wait(timeoutNanoseconds: HostUnderTest.patienceNanoseconds))
+        thread.resume()
+        thread.pause()
+        // What it asked for is half done: it does not go on behind that either.
         thread.resume()
         thread.pause()
         thread.end()

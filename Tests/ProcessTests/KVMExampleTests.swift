@@ -17,7 +17,7 @@ struct KVMExampleTests {
         ])
         let (sent, received) = (source.ended, destination.ended)
         #expect(sent.status == 0 && received.status == 0, "\(sent)\n\(received)")
-        #expect(sent.output.contains("completed"))
+        #expect(sent.output.contains("completed") && sent.output.contains(" 1 breaks"), "\(sent)")
         #expect(received.output.contains("4096 pages compared, 0 wrong"))
         for vcpu in 0..<vcpus { #expect(received.output.contains("vcpu\(vcpu) says after ")) }
     }

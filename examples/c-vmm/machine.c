@@ -29,13 +29,18 @@ static uint64_t word_of(uint64_t page, uint64_t count, uint64_t index)
     return count == 0 ? 0 : count << 40 ^ page << 9 ^ index;
 }
 
+/* Writes a page anew, and looks first whether it is as it was left. */
 static void count_once(machine *machine)
 {
     uint64_t pages = machine_page_count(machine);
     uint64_t steps = machine->steps, page = steps % pages, round = steps / pages;
     uint64_t *words = page_words(machine, page);
-    for (uint64_t index = 0; index < WORDS; index++)
+    bool is_wrong = false;
+    for (uint64_t index = 0; index < WORDS; index++) {
+        is_wrong |= words[index] != word_of(page, round, index);
         words[index] = word_of(page, round + 1, index);
+    }
+    machine->wrong += is_wrong;
     machine->steps = steps + 1;
 }
 

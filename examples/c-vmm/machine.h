@@ -31,6 +31,8 @@ typedef struct machine {
     /* Pages written so far: all the device state there is. Written by the vCPU while it runs, and
      * by `load` while it does not. */
     _Atomic uint64_t steps;
+    /* Pages that were not as they were left when they were written anew. */
+    _Atomic uint64_t wrong;
 } machine;
 
 /* Memory and a vCPU that stands still. Answers false and tells why where that cannot be had. */

@@ -57,7 +57,8 @@ static bool receive(machine *machine, int tell, postcopy_error *error)
         printf("destination: %s, %" PRIu64 " pages in order, %" PRIu64 " by request; "
                "the vCPU waited %" PRIu64 " us\n", postcopy_status_name(report.status), report.pages_background,
                report.pages_urgent, report.vcpu_count ? report.vcpu_blocktime[0] / 1000 : 0);
-        uint64_t wrong = machine_wrong_pages(machine);
+        /* What it met on its way round, and what it has left. */
+        uint64_t wrong = machine->wrong + machine_wrong_pages(machine);
         printf("destination: %" PRIu64 " pages written in all, %" PRIu64 " of %" PRIu64
                " are wrong\n", machine->steps, wrong, machine_page_count(machine));
         good = wrong == 0;

@@ -1,4 +1,5 @@
 import Postcopy
+import Synchronization
 
 /// A migration of a machine: all that a VMM has to do with the library.
 enum Crossing {
@@ -21,14 +22,12 @@ enum Crossing {
         let destination = try MigrationDestination(guest: next, options: options())
         let listener = try Listener(at: .tcp(host: "127.0.0.1", port: 0))
         let address = listener.address
-        let sending = try JoinableThread(name: "source") {
-            let sent = Result { try send(machine, to: address, breaks: breaks) }
-            // Or it would wait for somebody who never comes.
-            if (try? sent.get())?.status != .completed { destination.cancel() }
-            return sent
-        }
-        let received = try destination.run(on: listener)
-        return (try sending.join().get(), received)
+        try destination.start(on: listener)
+        let sent = Result { try send(machine, to: address, breaks: breaks) }
+        // Or it would wait for somebody who never comes.
+        if (try? sent.get())?.status != .completed { destination.cancel() }
+        let received = try destination.wait()
+        return (try sent.get(), received)
     }
 
     /// Hands a machine over. Its vCPUs stand still afterwards, unless the guest stayed here.
@@ -37,22 +36,20 @@ enum Crossing {
         _ machine: FlatMachine, to address: ChannelAddress, breaks: Int
     ) throws -> SourceReport {
         let source = try MigrationSource(guest: machine, options: options(breaks: breaks))
-        let isOver = try EventFlag()
-        let breaker = try JoinableThread(name: "breaker") {
-            func comes(to status: MigrationStatus) -> Bool {
-                while source.progress.status != status {
-                    if isOver.wait(timeoutNanoseconds: 500_000) { return false }
-                }
-                return true
-            }
-            for _ in 0..<breaks where comes(to: .postcopyActive) {
-                source.pause()
-                if comes(to: .postcopyPaused) { source.recover() }
+        let left = Mutex(breaks)
+        try source.observe { progress in
+            // Told in order, and perhaps late: a pause is refused once everything is there.
+            switch progress.status {
+            case .postcopyActive:
+                left.withLock { left in if left > 0, source.pause() { left -= 1 } }
+            case .postcopyPaused: source.recover()
+            default: break
             }
         }
         let report = try source.run(to: address)
-        isOver.raise()
-        breaker.join()
+        guard report.breaks.count >= breaks || report.status != .completed else {
+            throw GuestError("the link was cut \(report.breaks.count) times and not \(breaks)")
+        }
         return report
     }
 

@@ -60,16 +60,18 @@ enum KVM {
         machine.end()
     }
 
-    /// Lets each vCPU look at all of its memory, hears what it says, and compares every byte with what
-    /// it must be.
+    /// Compares every byte with what it must be, before the guest has seen most of it; then lets each
+    /// vCPU look at all of its memory, and hears what it says.
     private static func judge(_ machine: FlatMachine, _ report: DestinationReport) throws {
         guard report.status == .completed else { throw GuestError("the guest did not arrive") }
+        machine.pause()
+        let wrong = try machine.wrongPages()
+        machine.resume()
         try machine.awaitRounds(2)
         machine.pause()
         for (number, said) in machine.said.enumerated() {
             print("  vcpu\(number) says after \(said.lines) rounds: \(said.lastLine)")
         }
-        let wrong = try machine.wrongPages()
         let pages = machine.memory.reduce(0) { $0 + $1.geometry.targetPageCount }
         print("  model: \(pages) pages compared, \(wrong.count) wrong")
         let complaint = machine.said.first { $0.complaints > 0 }?.lastComplaint

@@ -149,7 +149,8 @@ typedef struct postcopy_options {
     /* Called with `progress_context` for each status that is entered, in order, and whenever
      * `progress_interval` nanoseconds have passed without one (0: a second; at least 10 ms), for as
      * long as the migration runs, and for the last time just before it has ended. One call at a
-     * time; the migration does not wait for it, but for the last. `progress` is valid until this
+     * time; the migration does not wait for it, but for the last: what was entered while a call took
+     * until the end is not told any more. `progress` is valid until this
      * returns. NULL: not called. */
     void (*on_progress)(void *progress_context, const postcopy_progress *progress);
     void *progress_context;
