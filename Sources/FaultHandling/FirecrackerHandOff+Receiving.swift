@@ -17,7 +17,7 @@ extension FirecrackerHandOff {
         from socket: borrowing StreamSocket, contentBytes: UInt64,
         within nanoseconds: UInt64 = nanosecondsMax, unless stop: EventFlag
     ) throws(HandOffError) -> ForeignMemory? {
-        let deadline = Monotonic.now() + nanoseconds
+        let deadline = Monotonic.deadline(afterNanoseconds: nanoseconds)
         var poller = Poller(capacity: 2)
         let input = poller.watch(socket)
         let stopping = poller.watch(stop)

@@ -9,6 +9,13 @@ public enum Monotonic {
         return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
     }
 
+    /// When `nanoseconds` from now will have passed; `.max`, which never comes, where that is beyond what
+    /// is counted.
+    public static func deadline(afterNanoseconds nanoseconds: UInt64) -> UInt64 {
+        let (sum, isNever) = now().addingReportingOverflow(nanoseconds)
+        return isNever ? .max : sum
+    }
+
     /// Sleeps until `deadline`; returns at once when it has passed.
     public static func sleep(untilNanoseconds deadline: UInt64) {
         var limit = timespec(nanoseconds: deadline)

@@ -63,16 +63,16 @@ public struct StreamSocket: ~Copyable, Sendable {
     }
 
     /// Ends waits for a peer that takes nothing, or whose host is gone, after `nanoseconds`: a
-    /// receive or send then throws `EAGAIN` or `ETIMEDOUT`.
+    /// receive or send then throws `EAGAIN` or `ETIMEDOUT`. No limit is too short to be one.
     public func limitWaits(nanoseconds: UInt64) {
         limitReceives(nanoseconds: nanoseconds)
-        Self.setTimeout(descriptor.raw, SO_SNDTIMEO, nanoseconds: nanoseconds)
+        Self.setTimeout(descriptor.raw, SO_SNDTIMEO, nanoseconds: max(1, nanoseconds))
         limitUnacknowledged(nanoseconds: nanoseconds)
     }
 
     /// Ends a wait for a peer that sends nothing after `nanoseconds`: a receive then throws `EAGAIN`.
     public func limitReceives(nanoseconds: UInt64) {
-        Self.setTimeout(descriptor.raw, SO_RCVTIMEO, nanoseconds: nanoseconds)
+        Self.setTimeout(descriptor.raw, SO_RCVTIMEO, nanoseconds: max(1, nanoseconds))
     }
 
     /// Ends the connection once bytes were sent that the peer's host has not taken for so long
@@ -170,10 +170,12 @@ public struct StreamSocket: ~Copyable, Sendable {
             descriptor.raw, level, name, &value, socklen_t(MemoryLayout<Int32>.size))
     }
 
+    /// - Parameter nanoseconds: 0 for no limit. Others are rounded up to what the kernel counts in:
+    ///   down, the shortest would be none.
     private static func setTimeout(_ raw: Int32, _ name: Int32, nanoseconds: UInt64) {
+        let microseconds = nanoseconds / 1_000 + (nanoseconds % 1_000 == 0 ? 0 : 1)
         var limit = timeval(
-            tv_sec: Int(nanoseconds / 1_000_000_000),
-            tv_usec: Int(nanoseconds % 1_000_000_000 / 1_000))
+            tv_sec: Int(microseconds / 1_000_000), tv_usec: Int(microseconds % 1_000_000))
         _ = unsafe setsockopt(
             raw, SOL_SOCKET, name, &limit, socklen_t(MemoryLayout<timeval>.size))
     }

@@ -141,7 +141,7 @@ final class Departure: Sendable {
     private func awaitChange(
         nanosecondsMax: UInt64, until holds: (State) -> Bool
     ) -> Bool {
-        let deadline = nanosecondsMax == .max ? .max : Monotonic.now() + nanosecondsMax
+        let deadline = Monotonic.deadline(afterNanoseconds: nanosecondsMax)
         while !state.withLock({ holds($0) }) {
             let now = Monotonic.now()
             guard now < deadline else { return false }

@@ -82,7 +82,8 @@ final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable 
     private func follow(_ work: (Session) -> Report) -> Report {
         for observer in state.withLock({ $0.observers }) { observer.attach(session) }
         let report = work(session)
-        if !report.keepsMemory { giveMemoryBack() }
+        // A guest that is still to stop for this migration must not be let run again in the next.
+        if !report.keepsMemory { session.whenGuestIsLeft { [self] in giveMemoryBack() } }
         let (waiters, observers) = state.withLock { state in
             state.report = report
             defer {

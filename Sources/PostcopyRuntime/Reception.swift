@@ -63,7 +63,7 @@ public final class Reception: Sendable {
     ) throws(ReceptionError) -> IncomingStream? {
         var door = Door(listener, options)
         guard let main = awaitSource(&door) else { return nil }
-        let deadline = Monotonic.now() + options.silenceNanosecondsMax
+        let deadline = Monotonic.deadline(afterNanoseconds: options.silenceNanosecondsMax)
         var buffer = ReceiveBuffer(capacityBytes: StreamIntroduction.lengthBytesMax + 1)
         buffer.append(main.opening)
         while true {

@@ -24,8 +24,6 @@ struct SourceControl: ~Copyable {
     private var isDone = false
     private(set) var times = Times()
     var comeback: Comeback
-    /// Since the guest was asked to stop.
-    private var guestStop: GuestStop?
 
     struct Times {
         var guestStopped: UInt64?
@@ -212,7 +210,7 @@ struct SourceControl: ~Copyable {
         // A hint under way ends while the guest still runs.
         state.precopy?.closeHints()
         state.counters.enter(.downtime)
-        guard try pauseGuest() else { return }
+        guard pauseGuest() else { return }
         state.list.freezeLengths()
         liftThrottle()
         apply(.guestStopped)
@@ -220,12 +218,15 @@ struct SourceControl: ~Copyable {
 
     /// Stops the guest; `false` when it goes on here, since it did not stop in time or the migration
     /// ended meanwhile.
-    private mutating func pauseGuest() throws(Errno) -> Bool {
-        let stop = try GuestStop(of: state.guest, raising: state.controlFlag)
-        guestStop = stop
+    private mutating func pauseGuest() -> Bool {
+        let stop: GuestStop
+        do { stop = try GuestStop(of: state.guest, raising: state.controlFlag) } catch {
+            apply(.linkLost, problem: "no thread to stop the guest: \(error)")
+            return false
+        }
+        state.guestStop.withLock { $0 = stop }
         let limit = state.options.pauseNanosecondsMax
-        let (sum, isEndless) = Monotonic.now().addingReportingOverflow(limit)
-        let deadline = isEndless ? .max : sum
+        let deadline = Monotonic.deadline(afterNanoseconds: limit)
         while case .stopping = phase, !stop.isStopped {
             let now = Monotonic.now()
             guard now < deadline else {
@@ -258,7 +259,7 @@ struct SourceControl: ~Copyable {
     /// would leave the guest nowhere.
     private mutating func awaitAnswer() throws(Errno) {
         try send(ping: .beforePackage)
-        let deadline = Monotonic.now() + state.options.silenceNanosecondsMax
+        let deadline = Monotonic.deadline(afterNanoseconds: state.options.silenceNanosecondsMax)
         while case .stopping = phase, !link.isDestinationReady.load(ordering: .acquiring) {
             let now = Monotonic.now()
             guard now < deadline else { return giveUpWaiting() }
@@ -295,9 +296,9 @@ struct SourceControl: ~Copyable {
 
     private mutating func resumeGuest() {
         isDone = true
-        guard let guestStop else { return }
+        guard let guestStop = state.guestStop.withLock({ $0 }) else { return }
         state.list.thawLengths()
-        // A stop that is still under way is undone by whoever waits for it.
+        // A stop that is still under way is undone by the thread that is at it.
         if guestStop.undoes() { state.guest.resume() }
     }
 

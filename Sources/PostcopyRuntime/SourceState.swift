@@ -41,6 +41,8 @@ final class SourceState: Sendable {
     /// Tells the thread that sends on the main channel to stop between two writes; it is to be woken
     /// then.
     let stopsSending = Atomic(false)
+    /// Since the guest was asked to stop. Behind a migration that did not wait for that, it may go on.
+    let guestStop = Mutex<GuestStop?>(nil)
     let limits: LimitsInForce
     let recovery: SourceRecovery
     private let pingInterval: Atomic<UInt64>

@@ -42,17 +42,29 @@ package protocol ObservedSession: AnyObject, Sendable {
 
     /// Whether the guest still has them.
     var hasSameMemory: Bool { get }
+
+    /// Calls `body` once the guest is called no more for this migration, which has ended: at once, or
+    /// on another thread behind a `Guest.pause` that has not returned.
+    func whenGuestIsLeft(_ body: @escaping @Sendable () -> Void)
 }
 
 extension SourceSession: ObservedSession {
     package var memory: [GuestRAM] { state.blocks }
     package var hasSameMemory: Bool { state.hasSameMemory }
+
+    package func whenGuestIsLeft(_ body: @escaping @Sendable () -> Void) {
+        guard let stop = state.guestStop.withLock({ $0 }) else { return body() }
+        stop.whenLeft(body)
+    }
 }
 
 extension DestinationSession: ObservedSession {
     package var memory: [GuestRAM] { state.blocks }
     package var hasSameMemory: Bool { state.guest.memory.elementsEqual(state.blocks, by: ===) }
     package var statusFlags: StatusFlags { state.statusFlags }
+
+    /// It is the source that stops a guest.
+    package func whenGuestIsLeft(_ body: @escaping @Sendable () -> Void) { body() }
 
     package func statusChanges(after count: Int) -> (changes: [StatusChange], count: Int) {
         let log = state.log

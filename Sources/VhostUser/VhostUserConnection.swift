@@ -40,7 +40,7 @@ struct VhostUserConnection: ~Copyable {
 
     /// Receives the reply to the request that was sent last.
     func receive(replyTo request: VhostUserRequest) throws(VhostUserError) -> Reply {
-        let deadline = Monotonic.now() + answerNanosecondsMax
+        let deadline = Monotonic.deadline(afterNanoseconds: answerNanosecondsMax)
         var descriptors = DescriptorParcel()
         let bytes = try receive(
             VhostUserHeader.wireBytes, of: request, by: deadline, &descriptors)
