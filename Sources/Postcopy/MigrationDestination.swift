@@ -118,10 +118,10 @@ public struct MigrationDestination: Sendable {
     public func abandon() -> Bool { session.abandon() }
 
     /// Gives up a paused guest that is thrown away, once its run has ended: its threads go on and read
-    /// zeros where pages are missing, so that they can be ended.
-    public func abandonGuest() {
-        session.abandonGuest()
-        run.giveMemoryBackOnceEnded()
+    /// zeros where pages are missing, so that they can be ended. Its memory may be migrated again.
+    /// - Throws: where no guest waits for pages, or they may still come; then nothing has changed.
+    public func abandonGuest() throws(AbandonRefusal) {
+        try run.giveUpGuest { session in session.abandonGuest() }
     }
 }
 

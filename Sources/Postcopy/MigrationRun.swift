@@ -24,8 +24,15 @@ final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable 
     private let state = Mutex(State())
     private let ended: EventFlag
 
+    private enum Stage {
+        case idle
+        /// It may yet be refused, and is idle again then.
+        case starting
+        case begun
+    }
+
     private struct State {
-        var hasBegun = false
+        var stage = Stage.idle
         var report: Report?
         var waiters: [CheckedContinuation<Report, Never>] = []
         var observers: [Observer<Session>] = []
@@ -62,25 +69,32 @@ final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable 
             thread.detach()
         } catch {
             giveMemoryBack()
-            state.withLock { $0.hasBegun = false }
+            state.withLock { $0.stage = .idle }
             throw .noThread(error)
         }
+        // The thread may not have run yet, and who has started may wait.
+        state.withLock { $0.stage = .begun }
     }
 
     private func begin() throws(StartRefusal) {
         let isFirst = state.withLock { state in
-            defer { state.hasBegun = true }
-            return !state.hasBegun
+            guard state.stage == .idle else { return false }
+            state.stage = .starting
+            return true
         }
         guard isFirst else { throw .alreadyStarted }
         do throws(StartRefusal) { try takeMemory() } catch {
-            state.withLock { $0.hasBegun = false }
+            state.withLock { $0.stage = .idle }
             throw error
         }
     }
 
     private func follow(_ work: (Session) -> Report) -> Report {
-        for observer in state.withLock({ $0.observers }) { observer.attach(session) }
+        let early = state.withLock { state in
+            state.stage = .begun
+            return state.observers
+        }
+        for observer in early { observer.attach(session) }
         let report = work(session)
         // A guest that is still to stop for this migration must not be let run again in the next.
         if !report.keepsMemory { session.whenGuestIsLeft { [self] in giveMemoryBack() } }
@@ -92,7 +106,7 @@ final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable 
             }
             return (state.waiters, state.observers)
         }
-        for observer in observers { observer.end(in: report.status) }
+        for observer in observers { observer.end(of: session, in: report.status) }
         ended.raise()
         for waiter in waiters { waiter.resume(returning: report) }
         return report
@@ -116,9 +130,19 @@ final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable 
         state.withLock { [taken] in $0.taken = taken }
     }
 
-    /// Lets others migrate the memory of a guest that was given up behind its run.
-    func giveMemoryBackOnceEnded() {
-        if state.withLock({ $0.report != nil }) { giveMemoryBack() }
+    /// Does `body` to a guest whose memory this kept when it ended, then lets others migrate it. Once:
+    /// the next time it may be theirs.
+    func giveUpGuest(_ body: (Session) -> Void) throws(AbandonRefusal) {
+        let kept = state.withLock { state -> [GuestRAM]? in
+            guard let report = state.report else { return nil }
+            guard report.keepsMemory else { return [] }
+            defer { state.taken = [] }
+            return state.taken
+        }
+        guard let kept else { throw .notEnded }
+        guard !kept.isEmpty else { throw .notPaused }
+        body(session)
+        for ram in kept { ram.giveBack() }
     }
 
     /// Lets others migrate the guest's memory. A second call has nothing to give.
@@ -132,9 +156,12 @@ final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable 
 
     // MARK: Waiting
 
+    /// One that is about to begin may be refused, and then nobody would wake who waits.
+    private var hasBegun: Bool { state.withLock { $0.stage == .begun } }
+
     /// Blocks until the run has ended.
     func wait() throws(StartRefusal) -> Report {
-        guard state.withLock({ $0.hasBegun }) else { throw .notStarted }
+        guard hasBegun else { throw .notStarted }
         ended.wait()
         guard let report = state.withLock({ $0.report }) else {
             fatalError("a run ended without a report")
@@ -144,7 +171,7 @@ final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable 
 
     /// The same without holding up a thread.
     func waitAsynchronously() async throws(StartRefusal) -> Report {
-        guard state.withLock({ $0.hasBegun }) else { throw .notStarted }
+        guard hasBegun else { throw .notStarted }
         return await withCheckedContinuation { continuation in
             let report: Report? = state.withLock { state in
                 if state.report == nil { state.waiters.append(continuation) }
@@ -172,11 +199,11 @@ final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable 
         let observer = try Observer<Session>(everyNanoseconds: interval, body)
         let (hasBegun, report) = state.withLock { state in
             if state.report == nil { state.observers.append(observer) }
-            return (state.hasBegun, state.report)
+            return (state.stage == .begun, state.report)
         }
-        // Twice is once, if it begins just now.
+        // Twice is once, if it begins just now; and it may have ended before this.
         if hasBegun { observer.attach(session) }
-        if let report { observer.end(in: report.status) }
+        if let report { observer.end(of: session, in: report.status) }
         return observer
     }
 

@@ -43,7 +43,7 @@ final class Observer<Session: ObservedSession>: Sendable {
         thread.detach()
     }
 
-    /// The run begins; a second call changes nothing.
+    /// The run begins; a second call changes nothing, nor does one behind the end.
     func attach(_ session: Session) {
         stage.withLock { stage in
             guard case .idle = stage else { return }
@@ -53,18 +53,28 @@ final class Observer<Session: ObservedSession>: Sendable {
         flag.raise()
     }
 
-    /// The run has ended.
-    func end(in status: MigrationStatus) {
+    /// The run of `session` has ended, whether or not it was attached to that.
+    func end(of session: Session, in status: MigrationStatus) {
         stage.withLock { stage in
-            guard case .attached(let session) = stage else { return }
-            stage = .ended(session, status)
+            switch stage {
+            case .idle, .attached: stage = .ended(session, status)
+            case .ended, .cancelled: break
+            }
         }
         flag.raise()
     }
 
     /// Nothing is told any more, but for what is being told just now.
     func cancel() {
-        stage.withLock { $0 = .cancelled }
+        let session = stage.withLock { stage -> Session? in
+            defer { stage = .cancelled }
+            switch stage {
+            case .attached(let session), .ended(let session, _): return session
+            case .idle, .cancelled: return nil
+            }
+        }
+        // The thread may never have seen it.
+        session?.statusFlags.remove(flag)
         flag.raise()
     }
 

@@ -108,7 +108,7 @@ public func postcopy_destination_abandon_guest(
     unsafe attempt(error) { () throws(Failure) in
         let destination = try unsafe Handles.find(destination, as: Destination.self)
         _ = try destination.report()
-        destination.migration.abandonGuest()
+        try coded { try destination.migration.abandonGuest() }
     }
 }
 

@@ -41,7 +41,7 @@ struct Failure: Error, Equatable, Sendable {
             case is ConfigurationError, is GeometryError, is PrecopySettingsError:
                 POSTCOPY_CONFIGURATION
             case StartRefusal.noThread: POSTCOPY_SYSTEM
-            case is StartRefusal: POSTCOPY_WRONG_STATE
+            case is StartRefusal, is AbandonRefusal: POSTCOPY_WRONG_STATE
             case FaultHandlerError.alreadyStarted, FaultHandlerError.stopped: POSTCOPY_WRONG_STATE
             case FaultHandlerError.startingThreads, FilePagesError.opening: POSTCOPY_SYSTEM
             case is FaultHandlerError, is ForeignMemoryError, is FilePagesError,

@@ -103,6 +103,8 @@ public final class DestinationSession: Sendable {
 
     /// Gives up a paused guest that is thrown away: its threads go on and read zeros where pages are
     /// missing, so that they can be ended.
+    /// - Precondition: `run` has returned, since a guest that still runs here would lose memory without a
+    ///   word; and no other migration has the memory.
     public func abandonGuest() {
         state.endFaults()
         let state = state

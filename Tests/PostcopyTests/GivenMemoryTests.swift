@@ -127,6 +127,6 @@ import Testing
         #expect(received.problem != nil)
         #expect(throws: MigrationFailure.self) { try received.get() }
         _ = try source.ended()
-        destination.abandonGuest()
+        try destination.abandonGuest()
     }
 }

@@ -103,7 +103,7 @@ import Testing
         #expect(throws: StartRefusal.memoryInUse(block: "sample.ram")) {
             try again.run(on: Listener(at: .tcp(host: "127.0.0.1", port: 0)))
         }
-        ends.destination.abandonGuest()
+        try ends.destination.abandonGuest()
         let source = try MigrationSource(guest: SampleGuest(megabytes: 4, isFilled: true))
         source.startPostcopy()
         try again.start(on: listener)

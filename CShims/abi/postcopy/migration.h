@@ -160,7 +160,7 @@ postcopy_code postcopy_destination_abandon(
 
 /* Once the migration has ended paused: lets the guest's threads go on, reading zeros where pages
  * are missing, so that they can be ended.
- * Errors: POSTCOPY_WRONG_STATE before the end. */
+ * Errors: POSTCOPY_WRONG_STATE before the end, and where no guest waits for pages. */
 postcopy_code postcopy_destination_abandon_guest(
     postcopy_destination *destination, postcopy_error *error);
 
