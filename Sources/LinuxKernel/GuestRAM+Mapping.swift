@@ -1,6 +1,5 @@
 internal import CShims
 public import PageModel
-internal import Synchronization
 
 /// Why a range of a program's own mappings is no RAM block.
 public enum MappingProblem: Error, Equatable, Sendable, CustomStringConvertible {
@@ -56,7 +55,9 @@ extension GuestRAM {
     ///   - allowsLargerHostPages: as of a block that is made here.
     /// - Throws: `RAMError.givenMapping`, which names the place.
     /// - Precondition: `geometry.lengthBytes` from `address` on stay mapped, by the same mapping, until this
-    ///   value has gone; a migration holds on to it (`MigrationSource`, `MigrationDestination`).
+    ///   value has gone; a migration holds on to it (`MigrationSource`, `MigrationDestination`). A source
+    ///   that reads memory which was unmapped meanwhile ends the process with a bare `SIGSEGV`, and sends
+    ///   what lies there by then if something does; a destination pauses, and says why.
     @unsafe
     public convenience init(
         _ geometry: BlockGeometry, mapping address: HostAddress, backing: RAMBacking? = nil,
@@ -107,12 +108,4 @@ extension GuestRAM {
         try? uffd.unregister(self)
         return true
     }
-}
-
-extension GuestRAM {
-    /// Takes the block for one migration; `false` when another one has it.
-    package func take() -> Bool { !isTaken.exchange(true, ordering: .acquiringAndReleasing) }
-
-    /// Lets others have it.
-    package func giveBack() { isTaken.store(false, ordering: .releasing) }
 }

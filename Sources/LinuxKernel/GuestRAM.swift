@@ -122,8 +122,6 @@ public final class GuestRAM: @unchecked Sendable {
     let file: FileDescriptor?
     /// Written by whoever resizes, and by a migration.
     let length: Mutex<UsedLength>
-    /// Whether a migration has taken it for itself.
-    let isTaken = Atomic(false)
 
     /// Maps fresh, zero memory of `geometry.lengthBytes`, in huge pages where the host gives them.
     /// - Parameter usedBytes: what the guest uses at first of a block that is resizable; `nil` for

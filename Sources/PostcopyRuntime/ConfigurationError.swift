@@ -11,6 +11,8 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
     case noMemory
     /// A block is known by its name alone.
     case repeatedBlock(String)
+    /// Two blocks over the same memory of this process: what one drops the other loses.
+    case overlappingBlocks(String, String)
     /// The kernel reports missing pages of files on tmpfs and hugetlbfs only.
     case fileNotInMemory(String)
     /// A destination's pages must be able to miss.
@@ -29,6 +31,9 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
         case .noMemory: "the guest has no RAM block"
         case .repeatedBlock(let name):
             "the guest has two RAM blocks named '\(name)'; give each its own name"
+        case .overlappingBlocks(let first, let second):
+            "the guest's RAM blocks '\(first)' and '\(second)' share memory of this process: give each "
+                + "its own, or make one block of both"
         case .fileNotInMemory(let name):
             "RAM block '\(name)' is mapped from a file on a disk, whose missing pages the kernel does "
                 + "not report: move the file to tmpfs or hugetlbfs, or turn ignoresShared on at both "
@@ -60,6 +65,16 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
         for ram in guest.memory {
             let name = ram.geometry.name
             guard names.insert(name).inserted else { throw .repeatedBlock(name) }
+        }
+        try checkAddresses(of: guest.memory)
+    }
+
+    /// Whether each block has memory of its own.
+    private static func checkAddresses(of memory: [GuestRAM]) throws(ConfigurationError) {
+        let blocks = memory.sorted { $0.address < $1.address }
+        for (block, next) in zip(blocks, blocks.dropFirst())
+        where block.addresses.overlaps(next.addresses) {
+            throw .overlappingBlocks(block.geometry.name, next.geometry.name)
         }
     }
 
