@@ -66,8 +66,9 @@ public struct MigrationSource: Sendable {
     /// Tells how it goes: each status that is entered, once and in order, and figures whenever so much
     /// time has passed without one. It ends with the migration, or when the reading task is cancelled.
     ///
-    /// A reader that falls behind finds every status, and of figures the newest only. One task reads it;
-    /// ask again for another. It may be asked for at any time, and begins with the first status.
+    /// A reader that falls behind finds every status up to 128, and of more (a link that breaks without
+    /// end) the latest 128; of figures the newest only. One task reads it; ask again for another. It may
+    /// be asked for at any time, and begins with the first status.
     /// - Parameter interval: at least 10 ms, since each look takes a core from a vCPU or a sender for
     ///   some microseconds; less is taken for that.
     /// - Throws: when the process may have no more threads or descriptors.
@@ -80,8 +81,9 @@ public struct MigrationSource: Sendable {
     /// Calls `body` with what `updates` tells.
     ///
     /// It is called on a thread of its own (`pc-watch`), one call at a time, the last once the migration
-    /// has ended. It may block: then it is told later, every status all the same, and neither the
-    /// migration nor another observer waits for it. It may call anything of this value.
+    /// has ended. It may block: then it is told later, of a migration with more than 128 statuses at
+    /// least the latest 64 and otherwise all, and neither the migration nor another observer waits for it.
+    /// It may call anything of this value.
     /// - Throws: when the process may have no more threads or descriptors.
     @discardableResult
     public func observe(

@@ -21,9 +21,14 @@ struct PhaseLog {
         if changes.count > 2 * Self.changesKept { changes.remove(at: Self.changesKept) }
     }
 
-    /// What was entered behind the first `count` changes: the latest of them, at least 64.
+    /// What was entered behind the first `count` changes, as far as it is kept: at least the latest 64.
     func changes(after count: Int) -> [StatusChange] {
-        Array(changes.suffix(max(0, changeCount - count)))
+        guard count < changeCount else { return [] }
+        // What was dropped lies between the first ones that are kept and the latest ones.
+        let dropped = changeCount - changes.count
+        return changes.enumerated().filter { place, _ in
+            (place < Self.changesKept ? place : place + dropped) >= count
+        }.map(\.element)
     }
 
     mutating func note(_ problem: String) {
