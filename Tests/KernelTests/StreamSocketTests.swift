@@ -1,5 +1,6 @@
 import Glibc
 import LinuxKernel
+import TestSupport
 import Testing
 
 @Suite("StreamSocket")
@@ -101,6 +102,16 @@ struct StreamSocketTests {
         let sending = refusal { () throws(Errno) in try near.socket.send(much.span) }
         #expect(sending == .again || sending == .timedOut)
         far.socket.shutDown()
+    }
+
+    @Test("the shortest limit is one", arguments: [0, 1, 999, 1_001] as [UInt64])
+    func shortLimits(nanoseconds: UInt64) throws {
+        let (near, far) = try ConnectedPair(.unix).ends()
+        near.socket.limitWaits(nanoseconds: nanoseconds)
+        let receiving = try Bounded("receiver") { near.drain() }
+        let received = receiving.output()
+        far.socket.shutDown()
+        #expect(throws: Errno.again) { try #require(received).get() }
     }
 
     @Test("signals do not end a limited receive or a connect that waits")

@@ -21,11 +21,15 @@ import Testing
             address = HostAddress(rawValue: UInt64(UInt(bitPattern: start)))
         }
 
-        func block() throws -> GuestRAM {
-            try unsafe GuestRAM(
+        func block() throws -> GuestRAM { try block("given", 0..<Self.lengthBytes) }
+
+        /// Of some of its bytes.
+        func block(_ name: String, _ bytes: Range<Int>) throws -> GuestRAM {
+            let start = address.rawValue + UInt64(bytes.lowerBound)
+            return try unsafe GuestRAM(
                 BlockGeometry(
-                    name: "given", lengthBytes: UInt64(Self.lengthBytes),
-                    hostPage: HostMemory.pageSize), mapping: address)
+                    name: name, lengthBytes: UInt64(bytes.count), hostPage: HostMemory.pageSize),
+                mapping: HostAddress(rawValue: start))
         }
 
         /// Keeps the place, so that nobody else maps theirs there, and nothing in it.
@@ -96,6 +100,45 @@ import Testing
             try destination.start(on: Listener(at: .tcp(host: "127.0.0.1", port: 0)))
         }
         #expect(refusal.description.contains("map it with both"))
+    }
+
+    @Test("memory that a migration has is refused whichever block describes it")
+    func sameAddresses() throws {
+        let mapping = try Mapping(MAP_PRIVATE)
+        defer { mapping.unmap() }
+        let half = Mapping.lengthBytes / 2
+        let page = Int(HostMemory.pageSize.bytes)
+        let low = try MigrationDestination(guest: SampleGuest([mapping.block("low", 0..<half)]))
+        let whole = try MigrationSource(guest: SampleGuest([mapping.block()]))
+        let last = try MigrationSource(
+            guest: SampleGuest([mapping.block("last", half - page..<half)]))
+        let high = try MigrationSource(
+            guest: SampleGuest([mapping.block("high", half..<Mapping.lengthBytes)]))
+        let nowhere = ChannelAddress.unix(path: "/nowhere")
+        try low.start(on: Listener(at: .tcp(host: "127.0.0.1", port: 0)))
+        #expect(throws: StartRefusal.memoryInUse(block: "given")) { try whole.run(to: nowhere) }
+        #expect(throws: StartRefusal.memoryInUse(block: "last")) { try last.run(to: nowhere) }
+        #expect(try high.run(to: nowhere).status == .failed)
+        #expect(try low.endedByCancel().status == .cancelled)
+        #expect(try whole.run(to: nowhere).status == .failed)
+        #expect(try last.run(to: nowhere).status == .failed)
+    }
+
+    @Test("blocks of one guest that share memory are refused by name")
+    func overlapping() throws {
+        let mapping = try Mapping(MAP_PRIVATE)
+        defer { mapping.unmap() }
+        let (half, page) = (Mapping.lengthBytes / 2, Int(HostMemory.pageSize.bytes))
+        let high = try mapping.block("high", half..<Mapping.lengthBytes)
+        let beside = try mapping.block("beside", 0..<half)
+        let over = try mapping.block("over", page..<half + page)
+        _ = try MigrationSource(guest: SampleGuest([high, beside]))
+        #expect(throws: ConfigurationError.overlappingBlocks("over", "high")) {
+            try MigrationSource(guest: SampleGuest([high, over]))
+        }
+        #expect(throws: ConfigurationError.overlappingBlocks("over", "high")) {
+            try MigrationDestination(guest: SampleGuest([over, high]))
+        }
     }
 
     @Test("memory that a destination loses while pages come is noticed, and ends nothing else")

@@ -104,12 +104,29 @@ import Testing
             try again.run(on: Listener(at: .tcp(host: "127.0.0.1", port: 0)))
         }
         try ends.destination.abandonGuest()
+        // Its memory is others' from here on.
+        #expect(throws: AbandonRefusal.notPaused) { try ends.destination.abandonGuest() }
         let source = try MigrationSource(guest: SampleGuest(megabytes: 4, isFilled: true))
         source.startPostcopy()
         try again.start(on: listener)
         try source.start(to: address)
         try source.ended().get()
         try again.ended().get()
+    }
+
+    @Test("a guest that still gets its pages, or has them, is not given up")
+    func abandonedEarly() throws {
+        var sends = MigrationOptions()
+        sends.maxPostcopyBandwidth = 1 << 20
+        let ends = try TwoEnds(sends: sends)
+        #expect(throws: AbandonRefusal.notEnded) { try ends.destination.abandonGuest() }
+        ends.source.startPostcopy()
+        try ends.start()
+        #expect(eventually { ends.destination.progress.status == .postcopyActive })
+        #expect(throws: AbandonRefusal.notEnded) { try ends.destination.abandonGuest() }
+        try ends.source.setLimits { $0.maxPostcopyBandwidth = nil }
+        try ends.expectMoved()
+        #expect(throws: AbandonRefusal.notPaused) { try ends.destination.abandonGuest() }
     }
 
     @Test("a vCPU that never pauses costs the migration, not the guest, and it is said which")

@@ -14,6 +14,8 @@ final class SampleGuest: Guest {
     let pauseCount = Atomic(0)
     /// Called before it stops.
     let onPause = Mutex<(@Sendable () -> Void)?>(nil)
+    /// Called before it says what memory it has.
+    let onMemory = Mutex<(@Sendable () -> Void)?>(nil)
 
     init(_ blocks: [GuestRAM]) { self.blocks = Mutex(blocks) }
 
@@ -24,7 +26,11 @@ final class SampleGuest: Guest {
         if isFilled { fill() }
     }
 
-    var memory: [GuestRAM] { blocks.withLock { $0 } }
+    var memory: [GuestRAM] {
+        let body = onMemory.withLock { $0 }
+        body?()
+        return blocks.withLock { $0 }
+    }
 
     func setMemory(_ memory: [GuestRAM]) { blocks.withLock { $0 = memory } }
 

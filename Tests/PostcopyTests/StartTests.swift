@@ -109,6 +109,33 @@ import Testing
         try ends.expectMoved()
     }
 
+    @Test("nobody waits for a start that is refused")
+    func refusedStart() throws {
+        let guest = try SampleGuest(megabytes: 1)
+        let others = try SampleGuest(megabytes: 1).memory
+        let source = try MigrationSource(guest: guest)
+        let (isStarting, gate) = (try EventFlag(), try EventFlag())
+        guest.onMemory.withLock {
+            $0 = {
+                isStarting.raise()
+                gate.wait()
+            }
+        }
+        let starting = try Bounded("starter") {
+            Result { () throws(StartRefusal) in try source.start(to: .unix(path: "/nowhere")) }
+        }
+        #expect(isStarting.wait(timeoutNanoseconds: 20_000_000_000))
+        let waiting = try Bounded("waiter") {
+            Result { () throws(StartRefusal) in try source.wait() }
+        }
+        let waited = waiting.output()
+        guest.setMemory(others)
+        gate.raise()
+        let started = try #require(starting.output())
+        #expect(throws: StartRefusal.memoryChanged) { try started.get() }
+        #expect(throws: StartRefusal.notStarted) { try #require(waited).get() }
+    }
+
     @Test("a session below traps on a second run")
     func secondRun() async {
         await #expect(processExitsWith: .failure) {
