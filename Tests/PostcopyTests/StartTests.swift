@@ -1,4 +1,5 @@
 import Postcopy
+import Synchronization
 import TestSupport
 import Testing
 
