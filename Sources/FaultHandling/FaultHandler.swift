@@ -46,8 +46,13 @@ public final class FaultHandler: Sendable {
         held: (@Sendable (FaultHeldPoint) -> Void)?
     ) throws {
         try options.check()
-        for ram in memory where !ram.canMissPages {
-            throw FaultHandlerError.neverMisses(block: ram.geometry.name)
+        var addresses: Set<HostAddress> = []
+        for ram in memory {
+            let name = ram.geometry.name
+            guard ram.canMissPages else { throw FaultHandlerError.neverMisses(block: name) }
+            guard addresses.insert(ram.address).inserted else {
+                throw FaultHandlerError.repeatedMemory(block: name)
+            }
         }
         let uffd = try Userfaultfd.open(
             options.faultOrigin,

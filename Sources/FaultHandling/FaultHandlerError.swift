@@ -8,6 +8,8 @@ public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertib
     case option(String, allowed: String)
     /// The kernel reports missing pages of private memory, tmpfs and hugetlbfs only.
     case neverMisses(block: String)
+    /// The same memory is given twice.
+    case repeatedMemory(block: String)
     case alreadyStarted
     case stopped
     /// Another userfaultfd has this memory.
@@ -49,6 +51,8 @@ public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertib
         case .neverMisses(let block):
             "RAM block '\(block)' is mapped from a file on a disk, whose missing pages the kernel does "
                 + "not report: use memory of its own, tmpfs or hugetlbfs"
+        case .repeatedMemory(let block):
+            "RAM block '\(block)' is given twice: a page of it has one place"
         case .alreadyStarted:
             "the fault handler was started before; make another one"
         case .stopped:

@@ -26,6 +26,15 @@ struct ConfigurationTests {
         }
     }
 
+    @Test("memory that is given twice")
+    func twice() throws {
+        try withMemory(pages: 1) { ram in
+            #expect(throws: FaultHandlerError.repeatedMemory(block: "block 0")) {
+                try FaultHandler(memory: [ram, ram], pages: TestPages([ram, ram]))
+            }
+        }
+    }
+
     @Test("options that cannot be", arguments: 0..<8)
     func options(which: Int) throws {
         var options = FaultHandlerOptions()
