@@ -94,6 +94,18 @@ public struct MigrationDestination: Sendable {
         return MigrationObservation { observer.cancel() }
     }
 
+    /// Serves the missing pages of another process that shares the guest's memory, a vhost-user back-end
+    /// for example; see `DestinationSession.attach`.
+    /// - Throws: what is wrong with the client, or why it comes too late.
+    public func attach(_ client: SharedClient) throws(SharedClientError) {
+        try session.attach(client)
+    }
+
+    /// Serves a client no longer that is gone or stopped; see `DestinationSession.detach`.
+    /// - Returns: whether it was attached.
+    @discardableResult
+    public func detach(_ client: SharedClient) -> Bool { session.detach(client) }
+
     // MARK: Steering it
 
     /// Ends a wait for a source, a migration that has not yet moved the guest, or the healing of huge
