@@ -11,7 +11,8 @@ import Testing
     func lateStop(cancels: Bool) throws {
         let (gate, isStopping) = (try EventFlag(), try EventFlag())
         var sends = MigrationOptions()
-        sends.pauseNanosecondsMax = cancels ? .max : 100_000_000
+        // Long enough for a busy host to begin the stop, which is left out otherwise.
+        sends.pauseNanosecondsMax = cancels ? .max : 2_000_000_000
         let ends = try TwoEnds(sends: sends)
         defer { gate.raise() }
         ends.from.onPause.withLock {
