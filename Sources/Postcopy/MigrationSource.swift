@@ -99,6 +99,9 @@ public struct MigrationSource: Sendable {
         return MigrationObservation { observer.cancel() }
     }
 
+    /// Whether the guest is called no more, where the migration has ended.
+    package var isGuestLeft: Bool { session.isGuestLeft }
+
     // MARK: Steering it
 
     /// Lets the guest move as soon as the destination is ready.

@@ -52,7 +52,9 @@ final class Source: Handled {
 
     func close() throws(Failure) {
         try single.close { outcome throws(Failure) in
-            guard outcome?.report.guestRunsHere == true, guest.isStopped else { return }
+            guard outcome?.report.guestRunsHere == true,
+                guest.isStopped || !migration.isGuestLeft
+            else { return }
             throw .wrongState(
                 "the guest's callback pause has not returned, and resume is called behind it: free "
                     + "the source after that")

@@ -79,6 +79,14 @@ final class GuestStop: Sendable {
         }
     }
 
+    /// Whether the guest is called no more from here, as far as nobody waits for it to stop any more.
+    var isLeft: Bool {
+        switch state.withLock({ $0.stage }) {
+        case .done, .over: true
+        case .underWay, .undone: false
+        }
+    }
+
     /// Calls `body` once the guest is called no more from here: at once, or behind a `Guest.pause` that
     /// has not returned.
     /// - Precondition: nobody waits for it to stop any more.

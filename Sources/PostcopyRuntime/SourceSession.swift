@@ -64,6 +64,9 @@ public final class SourceSession: Sendable {
         try state.hint(free: pages, of: BlockIndex(rawValue: block))
     }
 
+    /// Whether the guest is called no more, where the migration has ended.
+    package var isGuestLeft: Bool { state.guestStop.withLock { $0 }?.isLeft ?? true }
+
     package func statusChanges(after count: Int) -> (changes: [StatusChange], count: Int) {
         log.withLock { log in (log.changes(after: count), log.changeCount) }
     }

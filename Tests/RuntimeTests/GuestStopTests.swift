@@ -53,9 +53,9 @@ private final class StoppingGuest: Guest {
         #expect(asked.wait(timeoutNanoseconds: Self.patienceNanoseconds))
         #expect(!stop.undoes())
         stop.whenLeft { left.raise() }
-        #expect(!left.wait(timeoutNanoseconds: 0))
+        #expect(!left.wait(timeoutNanoseconds: 0) && !stop.isLeft)
         gate.raise()
-        #expect(left.wait(timeoutNanoseconds: Self.patienceNanoseconds))
+        #expect(left.wait(timeoutNanoseconds: Self.patienceNanoseconds) && stop.isLeft)
         #expect(guest.isRunning.load(ordering: .sequentiallyConsistent))
         #expect(!stop.undoes(), "whoever asks again has nothing to do")
     }
