@@ -12,6 +12,7 @@ private final class StoppingGuest: Guest {
     let vcpuThreads: [Int32] = []
     let faultOrigin = FaultOrigin.userOnly
     let isRunning = Atomic(true)
+    var runs: Bool { isRunning.load(ordering: .sequentiallyConsistent) }
     let onPause: @Sendable () -> Void
 
     init(onPause: @escaping @Sendable () -> Void = {}) { self.onPause = onPause }
@@ -38,7 +39,7 @@ private final class StoppingGuest: Guest {
             if stop.undoes() { guest.resume() }
             stop.whenLeft { left.raise() }
             #expect(left.wait(timeoutNanoseconds: Self.patienceNanoseconds))
-            #expect(guest.isRunning.load(ordering: .sequentiallyConsistent))
+            #expect(guest.runs)
         }
     }
 
@@ -56,7 +57,7 @@ private final class StoppingGuest: Guest {
         #expect(!left.wait(timeoutNanoseconds: 0) && !stop.isLeft)
         gate.raise()
         #expect(left.wait(timeoutNanoseconds: Self.patienceNanoseconds) && stop.isLeft)
-        #expect(guest.isRunning.load(ordering: .sequentiallyConsistent))
+        #expect(guest.runs)
         #expect(!stop.undoes(), "whoever asks again has nothing to do")
     }
 
@@ -68,7 +69,7 @@ private final class StoppingGuest: Guest {
         #expect(flag.wait(timeoutNanoseconds: Self.patienceNanoseconds) && stop.isStopped)
         stop.whenLeft { left.raise() }
         #expect(left.wait(timeoutNanoseconds: 0))
-        #expect(!guest.isRunning.load(ordering: .sequentiallyConsistent))
+        #expect(!guest.runs)
         #expect(stop.undoes())
     }
 }
