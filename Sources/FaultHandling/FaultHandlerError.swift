@@ -21,6 +21,8 @@ public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertib
     case unsupported(UnsupportedEvent)
     /// A fault that can be neither served nor refused.
     case faultOutside(address: UInt64)
+    /// The process whose memory is served said that a region consists of pages of so many bytes.
+    case otherPages(block: String, pageBytes: UInt64)
     case readingEvents(Errno)
 
     /// What a process may do to its memory, and a handler cannot follow.
@@ -70,6 +72,8 @@ public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertib
         case .faultOutside(let address):
             "a fault at address \(address), outside of the regions that were described, and the kernel "
                 + "cannot refuse it (Linux 6.6 can)"
+        case .otherPages(let block, let bytes):
+            "\(block) does not consist of pages of \(bytes) bytes, as was said of it"
         case .readingEvents(let error):
             "reading page faults: \(error)"
         }

@@ -182,6 +182,12 @@ struct PageDelivery: ~Copyable {
             core.fail(.ownerGone)
             return .over
         }
+        // The kernel takes whole pages of the memory's own kind only.
+        if error == .invalidArgument, core.memory.isForeign {
+            let geometry = delivery.region.geometry
+            core.fail(.otherPages(block: geometry.name, pageBytes: geometry.hostPage.bytes))
+            return .over
+        }
         // Unmapped meanwhile: whoever waits finds that out once it is woken, or comes back here.
         if error == .noEntry, core.ledger.isNewDoubt(first(of: delivery)) {
             core.wake(first(of: delivery))

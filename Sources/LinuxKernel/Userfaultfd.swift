@@ -83,7 +83,8 @@ public struct Userfaultfd: ~Copyable, Sendable {
     ///   for one whose caller keeps the reader out; otherwise it is waited for.
     /// - Precondition: `lengthBytes` is a multiple of the memory's `placingUnit` and inside it.
     /// - Throws: what the kernel answers but `EEXIST`, which counts as already present: `ESRCH` once the
-    ///   memory's process is gone, `ENOENT` when the range is not registered.
+    ///   memory's process is gone, `ENOENT` when the range is not registered; `EINVAL` when the memory
+    ///   consists of other pages than its `placingUnit` says.
     public func place(
         _ staging: borrowing StagingArea, from start: Int = 0, lengthBytes: Int,
         at offset: RAMOffset, of memory: some PageTarget, yieldsToEvents: Bool = false
@@ -128,6 +129,18 @@ public struct Userfaultfd: ~Copyable, Sendable {
         try Errno.check(pc_uffd_wake(descriptor.raw, start, memory.geometry.hostPage.bytes))
     }
 
+    /// The least that can be placed anywhere.
+    private static let smallest = Int(HostMemory.pageSize.bytes)
+
+    /// Whether memory consists of smaller pages than it says, by what the kernel answered to the placing of
+    /// one of the system's pages where something is present: it takes no part of a huge page, whether or
+    /// not that is there. Where a small page went away meanwhile its content was placed.
+    private func isSmaller(_ memory: some PageTarget, _ answer: @autoclosure () -> Int64) -> Bool {
+        guard memory.placingUnit > HostMemory.pageSize else { return false }
+        let answer = answer()
+        return answer > 0 || answer == -Int64(Errno.exists.rawValue)
+    }
+
     /// How often a placing that met an unread event is tried again: the reader needs microseconds,
     /// and each try yields the core to it.
     private static let retriesMax = 10_000
@@ -145,11 +158,14 @@ public struct Userfaultfd: ~Copyable, Sendable {
         while done < lengthBytes {
             let answer = call(start + UInt64(done), done, lengthBytes - done)
             if answer > 0 {
+                guard Int(answer) % pageBytes == 0 else { throw .invalidArgument }
                 placement.placedBytes += Int(answer)
                 done += Int(answer)
                 continue
             }
             switch Errno(rawValue: Int32(truncatingIfNeeded: -answer)) {
+            case .exists where isSmaller(memory, call(start + UInt64(done), done, Self.smallest)):
+                throw .invalidArgument
             case .exists:
                 try Errno.check(
                     pc_uffd_wake(descriptor.raw, start + UInt64(done), UInt64(pageBytes)))
