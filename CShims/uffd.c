@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* Debian 12 ships the headers of Linux 6.1. Values of later kernels: include/uapi/linux/userfaultfd.h
@@ -168,12 +170,30 @@ static struct pc_uffd_event event_of(const struct uffd_msg *message)
     return event;
 }
 
+/* Reads without waiting, whatever the descriptor's flags say: somebody else who holds it may change
+ * them. Linux 6.10 reads so; before it the flag is set anew, which leaves a moment to change it. */
+static ssize_t read_at_once(int uffd, void *buffer, size_t length)
+{
+    static atomic_int is_refused;
+    struct iovec part = {.iov_base = buffer, .iov_len = length};
+    if (!atomic_load_explicit(&is_refused, memory_order_relaxed)) {
+        ssize_t bytes = preadv2(uffd, &part, 1, -1, RWF_NOWAIT);
+        if (bytes >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EPERM))
+            return bytes;
+        atomic_store_explicit(&is_refused, 1, memory_order_relaxed);
+    }
+    int flags = fcntl(uffd, F_GETFL);
+    if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(uffd, F_SETFL, flags | O_NONBLOCK) != 0))
+        return -1;
+    return read(uffd, buffer, length);
+}
+
 int pc_uffd_read(int uffd, struct pc_uffd_event *events, size_t capacity)
 {
     struct uffd_msg messages[PC_UFFD_EVENTS_MAX];
     if (capacity > PC_UFFD_EVENTS_MAX)
         capacity = PC_UFFD_EVENTS_MAX;
-    ssize_t bytes = read(uffd, messages, capacity * sizeof messages[0]);
+    ssize_t bytes = read_at_once(uffd, messages, capacity * sizeof messages[0]);
     if (bytes < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
     int count = (int)(bytes / (ssize_t)sizeof messages[0]);

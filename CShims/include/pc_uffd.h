@@ -89,7 +89,8 @@ int pc_uffd_wake(int uffd, uint64_t start, uint64_t length);
 /* Write-protects the range, or lifts the protection and wakes. Returns 0, or -errno. */
 int pc_uffd_writeprotect(int uffd, uint64_t start, uint64_t length, int protect);
 
-/* Reads up to `capacity` (at most PC_UFFD_EVENTS_MAX) events.
+/* Reads up to `capacity` (at most PC_UFFD_EVENTS_MAX) events; never waits, although somebody else who
+ * holds the descriptor has made it a blocking one (before Linux 6.10: unless that is done just then).
  * Returns how many, 0 when there is none now, or -errno. */
 int pc_uffd_read(int uffd, struct pc_uffd_event *events, size_t capacity);
 

@@ -25,7 +25,8 @@ extension Userfaultfd {
     /// Takes a userfaultfd over that another process opened, and in which it has registered its memory:
     /// it reports that process's faults, and places pages there.
     ///
-    /// It becomes non-blocking, for its owner as well: only such a one can be waited for.
+    /// It becomes non-blocking, for its owner as well: only such a one can be waited for. An owner that
+    /// makes it blocking again keeps nobody from ending the service.
     public init(
         receiving descriptor: consuming FileDescriptor
     ) throws(ReceivedUserfaultfdError) {
