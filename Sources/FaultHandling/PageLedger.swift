@@ -3,8 +3,9 @@ internal import Synchronization
 
 /// What is known of each page: whether it is done with, given up, being served, and asked for meanwhile.
 ///
-/// Claims settle who serves a page: whoever reads its fault, or the background. Whoever finds it claimed leaves word, and then tries once more; whoever
-/// lets go looks for word afterwards. One of the two sees the other, so that no waiter is overlooked.
+/// Claims settle who serves a page: whoever reads its fault, or the background. Whoever finds it claimed
+/// leaves word, and then tries once more; whoever lets go looks for word afterwards. One of the two sees
+/// the other, so that no waiter is overlooked.
 final class PageLedger: Sendable {
     private let blocks: [Block]
     /// Host pages that are not settled. Relaxed: it orders nothing.
@@ -109,11 +110,11 @@ final class PageLedger: Sendable {
         let end = Int(bytes.upperBound / page)
         guard first < end else { return 0 }
         let new = block.removed.insert(first..<end)
-        let shift = block.geometry.hostPage.shift - PageSize.target.shift
-        for hostPage in first >> shift...(end - 1) >> shift {
-            let page = HostPage(block: index, page: HostPageIndex(rawValue: hostPage))
-            let next = HostPageIndex(rawValue: hostPage + 1)
-            if isRemoved(page) { settle(page.page..<next, of: index) }
+        // Nobody places meanwhile: only the ends may need a look at what was given up before.
+        let (whole, parts) = block.geometry.hostPages(coveredBy: first..<end)
+        settle(whole, of: index)
+        for page in parts where isRemoved(HostPage(block: index, page: page)) {
+            settle(page..<HostPageIndex(rawValue: page.rawValue + 1), of: index)
         }
         return new
     }
@@ -122,8 +123,7 @@ final class PageLedger: Sendable {
     func isRemoved(_ page: HostPage) -> Bool {
         let block = blocks[page.block.rawValue]
         let pages = block.geometry.targetPages(of: page.page)
-        guard let clear = block.removed.firstClear(from: pages.lowerBound) else { return true }
-        return clear >= pages.upperBound
+        return block.removed.firstClear(in: pages) == nil
     }
 
     /// The runs of target pages that were given up, among those of `pages`, as bytes from their start.
@@ -137,7 +137,7 @@ final class PageLedger: Sendable {
         var runs: [Range<Int>] = []
         var next = first
         while let lower = block.removed.firstSet(in: next..<end) {
-            let upper = min(block.removed.firstClear(from: lower) ?? end, end)
+            let upper = block.removed.firstClear(in: lower..<end) ?? end
             let bytes = PageSize.target.shift
             runs.append((lower - first) << bytes..<(upper - first) << bytes)
             next = upper

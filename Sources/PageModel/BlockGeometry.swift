@@ -85,6 +85,25 @@ public struct BlockGeometry: Equatable, Sendable {
         return page.rawValue * count..<(page.rawValue + 1) * count
     }
 
+    /// What a run of target pages covers: host pages of which it has all, and the at most two at its ends
+    /// of which it has a part.
+    /// - Precondition: the run is inside the block.
+    public func hostPages(
+        coveredBy targetPages: Range<Int>
+    ) -> (whole: Range<HostPageIndex>, parts: [HostPageIndex]) {
+        precondition(targetPages.lowerBound >= 0 && targetPages.upperBound <= targetPageCount)
+        let count = hostPage.targetPages
+        let first = (targetPages.lowerBound + count - 1) / count
+        let end = max(first, targetPages.upperBound / count)
+        var parts: [HostPageIndex] = []
+        for edge in [targetPages.lowerBound / count, (targetPages.upperBound - 1) / count]
+        where !targetPages.isEmpty && !(first..<end).contains(edge) {
+            let page = HostPageIndex(rawValue: edge)
+            if parts.last != page { parts.append(page) }
+        }
+        return (HostPageIndex(rawValue: first)..<HostPageIndex(rawValue: end), parts)
+    }
+
     /// Whether `length` bytes from `start` lie inside the block; never overflows.
     public func contains(start: RAMOffset, lengthBytes length: UInt64) -> Bool {
         start.rawValue <= lengthBytes && length <= lengthBytes - start.rawValue

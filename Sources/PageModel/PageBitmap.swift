@@ -98,13 +98,24 @@ public final class PageBitmap: Sendable {
     /// `AtomicWords.load`, so that `nil` can be relied on.
     public func firstSet(in pages: Range<Int>) -> Int? {
         precondition(pages.lowerBound >= 0 && pages.upperBound <= pageCount)
+        return first(in: pages, otherThan: 0)
+    }
+
+    /// The first clear page of `pages`, or `nil`; looks no further than its end, and is ordered as
+    /// `firstSet(in:)`.
+    public func firstClear(in pages: Range<Int>) -> Int? {
+        precondition(pages.lowerBound >= 0 && pages.upperBound <= pageCount)
+        return first(in: pages, otherThan: .max)
+    }
+
+    private func first(in pages: Range<Int>, otherThan filler: UInt64) -> Int? {
         guard !pages.isEmpty else { return nil }
         var index = pages.lowerBound >> 6
-        var word = words.load(index) & (.max << UInt64(pages.lowerBound & 63))
+        var word = (words.load(index) ^ filler) & (.max << UInt64(pages.lowerBound & 63))
         while word == 0 {
             index += 1
             guard index << 6 < pages.upperBound else { return nil }
-            word = words.load(index)
+            word = words.load(index) ^ filler
         }
         let page = index << 6 + word.trailingZeroBitCount
         return page < pages.upperBound ? page : nil

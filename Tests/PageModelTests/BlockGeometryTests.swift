@@ -98,6 +98,26 @@ struct BlockGeometryTests {
         }
     }
 
+    @Test("a run covers whole host pages, and a part of two at most, however long it is")
+    func covered() throws {
+        let page = try #require(PageSize(bytes: 16_384))
+        let block = try BlockGeometry(name: "a", lengthBytes: 5 * page.bytes, hostPage: page)
+        for start in 0...20 {
+            for end in start...20 {
+                let (whole, parts) = block.hostPages(coveredBy: start..<end)
+                let touched = Set((start..<end).map { $0 / 4 })
+                let all = touched.filter { start <= $0 * 4 && $0 * 4 + 4 <= end }
+                #expect(Set(whole.lowerBound.rawValue..<whole.upperBound.rawValue) == all)
+                #expect(Set(parts.map(\.rawValue)) == touched.subtracting(all))
+                #expect(parts.count <= 2 && Set(parts).count == parts.count)
+            }
+        }
+        let large = try BlockGeometry(name: "b", lengthBytes: 1 << 40, hostPage: .target)
+        let (whole, parts) = large.hostPages(coveredBy: 7..<(1 << 28))
+        #expect(whole.lowerBound.rawValue == 7 && whole.upperBound.rawValue == 1 << 28)
+        #expect(parts.isEmpty)
+    }
+
     @Test("an offset behind the block has no host page")
     func outside() async {
         await #expect(processExitsWith: .failure) {

@@ -45,6 +45,21 @@ struct RunSearchTests {
         return found
     }
 
+    @Test("a search of a part ends with it", arguments: PagePattern.allCases)
+    func part(pattern: PagePattern) {
+        var random = SeededRandom(seed: 5)
+        let pages = pattern.pages(400, perHostPage: 64, using: &random)
+        let bitmap = PageBitmap(pages)
+        for start in stride(from: 0, through: 400, by: 7) {
+            for end in stride(from: start, through: 400, by: 13) {
+                let clear = (start..<end).first { !pages[$0] }
+                let set = (start..<end).first { pages[$0] }
+                #expect(bitmap.firstClear(in: start..<end) == clear)
+                #expect(bitmap.firstSet(in: start..<end) == set)
+            }
+        }
+    }
+
     @Test("a search may start anywhere", arguments: PagePattern.allCases)
     func anyStart(pattern: PagePattern) {
         var random = SeededRandom(seed: 3)
