@@ -6,6 +6,8 @@ struct FaultAccount: ~Copyable {
     var progress = FaultProgress()
     /// What the provider or the kernel last answered where nobody waited.
     var backgroundProblem: String?
+    /// What became of pages that were missing at the end.
+    var missingAtStop: LostPage.Outcome?
     private var blocktime = Blocktime(vcpuThreads: [])
     private var latency = LatencyAccount()
     /// Pages that somebody waits for, and since when.
@@ -56,6 +58,6 @@ struct FaultAccount: ~Copyable {
         return FaultReport(
             progress: progress, blocktime: blocktime.finish(at: now), latency: latency.summary,
             trace: FaultTrace(checked: blocks, pages: trace), lost: lost,
-            backgroundProblem: backgroundProblem, error: error)
+            missingAtStop: missingAtStop, backgroundProblem: backgroundProblem, error: error)
     }
 }

@@ -129,7 +129,7 @@ public final class FaultHandler: Sendable {
     public var progress: FaultProgress { core.progress }
 
     /// Ends the threads and unregisters the memory. Whoever waits for a page goes on at once, as
-    /// `FaultHandlerOptions.missingAtStop` says; this returns when the provider's calls under way have.
+    /// `FaultHandlerOptions.missingAtStop` says (and where that says that it waits, it waits); this returns when the provider's calls under way have.
     ///
     /// A second call waits for the first, and answers the same.
     /// - Precondition: it is not called by the handler's own threads.

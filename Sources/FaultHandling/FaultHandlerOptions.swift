@@ -31,6 +31,9 @@ public struct FaultHandlerOptions: Sendable {
     /// For memory of this process: whether pages that are given up while they are served
     /// (`GuestRAM.drop`, `madvise`) read as zeros from then on. Otherwise they have the provider's content
     /// again when they are next touched, so that served memory can be a cache.
+    ///
+    /// `MADV_DONTNEED` of shared memory gives up nothing that is there, but the kernel tells of it all the
+    /// same: what of it was missing then reads as zeros. Shared memory is given up by `MADV_REMOVE`.
     public var removedPagesAreZero = true
 
     /// What becomes of a page that the provider has no content of, where the kernel cannot make it one
@@ -79,12 +82,17 @@ public enum UnservablePage: Hashable, Sendable {
     case zeros
 }
 
-/// What becomes of pages that are still missing when a handler stops. Whoever waits for one goes on.
+/// What becomes of pages that are still missing when a handler stops.
 public enum MissingAtStop: Hashable, Sendable {
     /// They read as zeros: for memory whose users are about to end, or a handler that has placed all.
     case zeros
     /// Whoever waits for one, or touches it later, gets a `SIGBUS`, as of memory that the hardware lost:
-    /// zeros must not be taken for content. Zeros before Linux 6.6.
+    /// zeros must not be taken for content.
+    ///
+    /// Before Linux 6.6 nothing can say so. Memory of this process has zeros there. Another's is left
+    /// registered: whoever waits for a missing page, touches one or gives pages up waits for as long as
+    /// that process has its own copy of the userfaultfd; without one it finds zeros once this process has
+    /// closed its own. `FaultReport.missingAtStop` says what became of them.
     case lost
 }
 
@@ -95,6 +103,7 @@ public struct LostPage: Equatable, Sendable {
         case poisoned
         /// As the options say, where the kernel has no such thing.
         case zeros
+        /// Whoever touches it waits.
         case waits
     }
 

@@ -48,6 +48,8 @@ public struct FaultReport: Sendable {
     public let trace: FaultTrace
     /// The first 64 pages that could not be served.
     public let lost: [LostPage]
+    /// What became of the pages that were still missing; `nil` where nobody was served any more.
+    public let missingAtStop: LostPage.Outcome?
     /// What the provider or the kernel last answered in the background, where nobody waited.
     public let backgroundProblem: String?
     /// `nil` when it was stopped, or what ended it.

@@ -35,7 +35,9 @@ public struct ForeignRegionDescription: Equatable, Sendable {
 /// The other process has opened the userfaultfd, shaken hands, and registered every region for missing
 /// pages. It may have asked for thread ids, without which waits are not told apart by thread; and for
 /// notice of removed and unmapped pages, which read as zeros from then on. Without that notice a page
-/// that it gives up has the provider's content again when it is next touched.
+/// that it gives up has the provider's content again when it is next touched, and zeros once nobody
+/// serves it. `MADV_DONTNEED` of shared memory gives up nothing that is there, but the kernel tells of it
+/// all the same: what of it was missing then reads as zeros.
 public struct ForeignMemory: ~Copyable, Sendable {
     let uffd: Userfaultfd
     /// In the order in which they were described.

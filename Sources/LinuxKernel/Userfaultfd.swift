@@ -42,10 +42,22 @@ public struct Userfaultfd: ~Copyable, Sendable {
 
     /// Ends the reports; whoever still waits is woken and missing pages read as zeros.
     public func unregister(_ memory: some PageTarget) throws(Errno) {
-        try unregister(memory.addresses)
-        // The kernel wakes before it lets go of the range: a fault that comes in between sleeps on.
-        try Errno.check(
-            pc_uffd_wake(descriptor.raw, memory.address.rawValue, memory.geometry.lengthBytes))
+        try unregister(memory.geometry.hostPages, of: memory)
+    }
+
+    /// The same for some pages.
+    /// - Throws: `EINVAL` when nothing is mapped there, or also something that cannot be registered.
+    public func unregister(
+        _ pages: Range<HostPageIndex>, of memory: some PageTarget
+    ) throws(Errno) {
+        let start = memory.address.rawValue + memory.geometry.offset(of: pages.lowerBound).rawValue
+        let end = memory.address.rawValue + memory.geometry.offset(of: pages.upperBound).rawValue
+        let answer = pc_uffd_unregister(descriptor.raw, start, end - start)
+        // The kernel wakes before it lets go of the range: a fault that comes in between sleeps on. And
+        // whoever waits where it was refused looks once more.
+        let woken = pc_uffd_wake(descriptor.raw, start, end - start)
+        try Errno.check(answer)
+        try Errno.check(woken)
     }
 
     /// Lets pages be protected from writes, by a descriptor that was opened for `noticedWrites`.

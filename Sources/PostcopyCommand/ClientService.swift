@@ -165,7 +165,7 @@ struct ClientOutcome: Sendable {
         case .stopped where report == nil: return "\(name) was not served"
         case .stopped where missing > 0:
             return "\(name) was left with \(Readable.count(UInt64(missing), "page", "pages")) "
-                + "missing: whoever touches one gets SIGBUS"
+                + "missing: whoever touches one \(missingOutcome)"
         case .gone, .hasEverything, .stopped: break
         }
         guard let lost = report?.lost.first, let count = report?.progress.lostPages else {
@@ -173,6 +173,14 @@ struct ClientOutcome: Sendable {
         }
         return "\(name): \(Readable.count(count, "page", "pages")) could not be served: "
             + lost.problem
+    }
+
+    private var missingOutcome: String {
+        switch report?.missingAtStop {
+        case .poisoned: "gets SIGBUS"
+        case .waits: "waits, for this kernel cannot say that they are lost (Linux 6.6 can)"
+        case .zeros, nil: "finds zeros"
+        }
     }
 
     /// For people who read along.

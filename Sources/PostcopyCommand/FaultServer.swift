@@ -15,7 +15,7 @@ struct ServicePlan: Sendable {
 /// Takes clients in and serves them, each on threads of its own, until enough were served.
 ///
 /// Somebody who interrupts it has the clients brought all that they lack, so that they can be let go;
-/// who interrupts it again leaves them with errors where pages are missing.
+/// who interrupts it again leaves them without the pages that are missing.
 final class FaultServer {
     private let source: any PageSource
     private let plan: ServicePlan
@@ -107,7 +107,7 @@ final class FaultServer {
         for service in services { service.drain() }
         console.insist(
             "interrupted: clients are brought all of their pages and then let go; interrupt again to "
-                + "leave them with SIGBUS where pages are missing")
+                + "leave them without the pages that are missing")
     }
 
     /// A read that hangs keeps a client from ending; somebody who asks again need not wait for it.
