@@ -27,7 +27,7 @@ final class FaultCore: Sendable {
         ledger = PageLedger(memory.regions)
         // The last gates are the background's.
         gates = PlacingGates(count: options.workers + options.backgroundThreads)
-        desk = try FaultDesk()
+        desk = try FaultDesk(hasOthers: options.workers > 1)
         turns = try WorkerTurns(
             memory.uffd, pagesLeft: desk.pagesLeft, ending: desk.ending,
             hasOthers: options.workers > 1)

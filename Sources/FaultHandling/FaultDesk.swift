@@ -11,41 +11,48 @@ final class FaultDesk: Sendable {
     let threads = Mutex<Set<Int32>>([])
     /// Raised when pages are left that whoever left them does not take.
     let pagesLeft: EventFlag
+    private let hasOthers: Bool
     /// Claimed pages, each once, the oldest at `first`: no more than threads that wait.
     private let queue = Mutex(Queue())
 
     private struct Queue {
         var pages: [HostPage] = []
         var first = 0
+
+        mutating func take() -> (page: HostPage?, hasMore: Bool) {
+            guard first < pages.count else { return (nil, false) }
+            let page = pages[first]
+            first += 1
+            // Moving what is left costs no more than was taken.
+            if 2 * first >= pages.count {
+                pages.removeFirst(first)
+                first = 0
+            }
+            return (page, first < pages.count)
+        }
     }
 
-    init() throws(Errno) {
+    /// - Parameter hasOthers: whether more than one worker takes pages.
+    init(hasOthers: Bool) throws(Errno) {
+        self.hasOthers = hasOthers
         ending = try EventFlag()
         pagesLeft = try EventFlag()
     }
 
-    /// Leaves pages that somebody waits for. The caller takes one itself; others are called for the rest.
+    /// Leaves pages that somebody waits for. The caller takes one itself, or calls another.
     func leave(_ pages: [HostPage]) {
         guard !pages.isEmpty else { return }
         queue.withLock { $0.pages += pages }
-        for _ in 1..<max(1, min(pages.count, FaultHandlerOptions.workersMax)) { pagesLeft.raise() }
     }
 
     /// Calls somebody for what the caller has left and cannot take.
     func callAnother() { pagesLeft.raise() }
 
-    /// Takes the page that waits longest.
+    /// Takes the page that waits longest, and calls another worker for the next one: calls that nobody has
+    /// heard yet count as one, so that each who comes has to call.
     func take() -> HostPage? {
-        queue.withLock { queue in
-            guard queue.first < queue.pages.count else { return nil }
-            defer {
-                queue.first += 1
-                if queue.first == queue.pages.count {
-                    queue.pages.removeAll(keepingCapacity: true)
-                    queue.first = 0
-                }
-            }
-            return queue.pages[queue.first]
-        }
+        let (page, hasMore) = queue.withLock { $0.take() }
+        if hasMore, hasOthers { callAnother() }
+        return page
     }
 }

@@ -33,6 +33,11 @@ final class WorkerTurns: Sendable {
         /// Whether the last page was slow to serve.
         var isSlow = false
 
+        /// Whether another worker is to lead.
+        var isVacant: Bool {
+            leader == nil || (awayNanoseconds ?? 0) >= WorkerTurns.patienceNanoseconds
+        }
+
         /// For how long the leader has been serving a page by now.
         var awayNanoseconds: UInt64? {
             servingSince.map { since in
@@ -70,11 +75,7 @@ final class WorkerTurns: Sendable {
     func tryLead(_ worker: Int) -> Bool {
         lead.withLock { lead in
             if lead.leader == worker { return true }
-            if lead.leader != nil {
-                guard let away = lead.awayNanoseconds, away >= Self.patienceNanoseconds else {
-                    return false
-                }
-            }
+            guard lead.isVacant else { return false }
             lead.leader = worker
             lead.servingSince = nil
             return true
@@ -107,7 +108,8 @@ final class WorkerTurns: Sendable {
         let now = Monotonic.now()
         guard hasOthers else { return now }
         let (isFree, isToSet) = lead.withLock { lead in
-            guard lead.leader == worker else { return (false, false) }
+            // What called this worker may have been meant for one who leads, and it has found a page.
+            guard lead.leader == worker else { return (lead.isVacant, false) }
             if lead.isSlow {
                 lead.leader = nil
                 return (true, false)
