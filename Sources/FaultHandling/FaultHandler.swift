@@ -128,6 +128,14 @@ public final class FaultHandler: Sendable {
 
     public var progress: FaultProgress { core.progress }
 
+    /// Whether `prefetch` and `fill` have done what they were asked for, as far as it can be done now:
+    /// pages that could not be had are left out.
+    public var isBackgroundIdle: Bool { core.background.idle.wait(timeoutNanoseconds: 0) }
+
+    /// Whether the process whose memory is served has gone; asked of the kernel. The handler finds out by
+    /// itself, but not while all its workers wait for the provider.
+    public var isOwnerGone: Bool { core.memory.isOwnerGone }
+
     /// Ends the threads and unregisters the memory. Whoever waits for a page goes on at once, as
     /// `FaultHandlerOptions.missingAtStop` says (and where that says that it waits, it waits); this returns when the provider's calls under way have.
     ///

@@ -54,4 +54,18 @@ public struct FaultReport: Sendable {
     public let backgroundProblem: String?
     /// `nil` when it was stopped, or what ended it.
     public let error: FaultHandlerError?
+
+    /// The same without what takes room: the pages that faulted and the waits of threads.
+    public var inShort: FaultReport {
+        FaultReport(
+            progress: progress, blocktime: Self.noWaits, latency: latency,
+            trace: FaultTrace(checked: [], pages: []), lost: lost, missingAtStop: missingAtStop,
+            backgroundProblem: backgroundProblem, error: error)
+    }
+
+    /// One for all of them: its histogram is large.
+    private static let noWaits: BlocktimeReport = {
+        var blocktime = Blocktime(vcpuThreads: [])
+        return blocktime.finish(at: 0)
+    }()
 }

@@ -23,6 +23,7 @@ extension FirecrackerHandOff {
         let stopping = poller.watch(stop)
         var message: [UInt8] = []
         var parcel = DescriptorParcel()
+        var brackets = BracketCount()
         while true {
             let now = Monotonic.now()
             guard now < deadline else {
@@ -36,7 +37,8 @@ extension FirecrackerHandOff {
                 continue
             }
             guard try receiveMore(from: socket, into: &message, &parcel) else { continue }
-            guard let handOff = try whole(message) else { continue }
+            brackets.count(message)
+            guard brackets.isWhole, let handOff = try whole(message) else { continue }
             try handOff.check(contentBytes: contentBytes)
             return try finish(handOff, &parcel)
         }
@@ -60,15 +62,8 @@ extension FirecrackerHandOff {
         return true
     }
 
-    /// The message, or `nil` while more of it is due: an array is whole with its last bracket.
+    /// The message, or `nil` while more of it is due.
     private static func whole(_ message: [UInt8]) throws(HandOffError) -> FirecrackerHandOff? {
-        let blanks: Set<UInt8> = [0x20, 0x09, 0x0a, 0x0d]
-        guard let first = message.first(where: { !blanks.contains($0) }) else { return nil }
-        if first == UInt8(ascii: "[") {
-            // Whatever comes in pieces is read once, and not anew with each piece.
-            let last = message.last { !blanks.contains($0) }
-            guard last == UInt8(ascii: "]") else { return nil }
-        }
         do throws(HandOffError) { return try FirecrackerHandOff(parsing: message) } catch {
             if case .notJSON(_, isTruncated: true) = error { return nil }
             throw error
@@ -82,5 +77,51 @@ extension FirecrackerHandOff {
         do throws(ForeignMemoryError) {
             return try ForeignMemory(userfaultfd: descriptor, regions: handOff.descriptions)
         } catch { throw .memory(error) }
+    }
+}
+
+/// Finds out whether a message may be whole, each byte once: what comes in pieces is not to be parsed anew
+/// with each of them.
+private struct BracketCount {
+    private var counted = 0
+    /// How many brackets and braces are open.
+    private var depth = 0
+    private var isInString = false
+    private var isEscaped = false
+    private var first: UInt8?
+    private var last: UInt8?
+
+    /// What nests deeper is refused by `JSONValue`, however it goes on.
+    private static let depthMax = 16
+    private static let blanks: [UInt8] = [0x20, 0x09, 0x0a, 0x0d]
+
+    /// Whether there is something to parse: what may be whole, or is refused for its depth.
+    var isWhole: Bool {
+        guard let first, !isInString else { return false }
+        let isArray = first == UInt8(ascii: "[")
+        guard !isArray || last == UInt8(ascii: "]") else { return false }
+        return depth <= 0 || depth > Self.depthMax
+    }
+
+    /// Goes on with what came since the last time.
+    mutating func count(_ message: [UInt8]) {
+        for byte in message[counted...] where !Self.blanks.contains(byte) { take(byte) }
+        counted = message.count
+    }
+
+    private mutating func take(_ byte: UInt8) {
+        if first == nil { first = byte }
+        last = byte
+        if isInString {
+            isInString = isEscaped || byte != UInt8(ascii: "\"")
+            isEscaped = !isEscaped && byte == UInt8(ascii: "\\")
+            return
+        }
+        switch byte {
+        case UInt8(ascii: "\""): isInString = true
+        case UInt8(ascii: "["), UInt8(ascii: "{"): depth += 1
+        case UInt8(ascii: "]"), UInt8(ascii: "}"): depth -= 1
+        default: break
+        }
     }
 }

@@ -37,6 +37,19 @@ public struct FirecrackerHandOff: Equatable, Sendable {
         do throws(ForeignMemoryError) {
             regions = try ForeignMemory.checked(described)
         } catch { throw .memory(error) }
+        try checkContent()
+    }
+
+    /// A memory file holds each region once. What is kept for each of its pages is bounded by the content
+    /// only if no part of that is named again and again.
+    private func checkContent() throws(HandOffError) {
+        let order = regions.indices.sorted {
+            regions[$0].contentOffset < regions[$1].contentOffset
+        }
+        for (first, second) in zip(order, order.dropFirst())
+        where regions[first].contentEnd > regions[second].contentOffset {
+            throw .sameContent(min(first, second), max(first, second))
+        }
     }
 
     /// All of the memory.
@@ -46,7 +59,7 @@ public struct FirecrackerHandOff: Equatable, Sendable {
     /// - Throws: `HandOffError.beyondContent` for the first that it has not.
     public func check(contentBytes: UInt64) throws(HandOffError) {
         for (index, region) in regions.enumerated() {
-            let end = region.contentOffset + region.geometry.lengthBytes
+            let end = region.contentEnd
             guard end <= contentBytes else {
                 throw .beyondContent(region: index, end: end, contentBytes: contentBytes)
             }
@@ -61,6 +74,10 @@ public struct FirecrackerHandOff: Equatable, Sendable {
                 contentOffset: region.contentOffset, pageBytes: region.geometry.hostPage.bytes)
         }
     }
+}
+
+extension ForeignRegion {
+    fileprivate var contentEnd: UInt64 { contentOffset + geometry.lengthBytes }
 }
 
 extension ForeignRegionDescription {

@@ -85,6 +85,9 @@ public struct ForeignMemory: ~Copyable, Sendable {
 }
 
 extension ForeignRegion {
+    /// No process has more: five levels of page tables translate 57 bits, and half of that is the kernel's.
+    private static var userBytesMax: UInt64 { 1 << 56 }
+
     fileprivate init(
         _ description: ForeignRegionDescription, index: Int
     ) throws(ForeignMemoryError) {
@@ -96,8 +99,8 @@ extension ForeignRegion {
             throw .unaligned(
                 region: index, address: address, lengthBytes: length, pageBytes: page.bytes)
         }
-        // Both ends below 2^63: no sum of what is allowed can overflow.
-        guard length <= BlockGeometry.lengthBytesMax, address < 1 << 62,
+        // No sum of what is allowed can overflow.
+        guard length <= BlockGeometry.lengthBytesMax, address <= Self.userBytesMax - length,
             description.contentOffset < 1 << 62
         else {
             throw .beyondRange(region: index, address: address, lengthBytes: length)

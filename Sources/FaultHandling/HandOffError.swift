@@ -10,6 +10,8 @@ public enum HandOffError: Error, Equatable, Sendable, CustomStringConvertible {
     case noNumber(region: Int, field: String)
     case twoPageSizes(region: Int, UInt64, UInt64)
     case unalignedOffset(region: Int, UInt64)
+    /// Two regions that are to hold the same part of the content.
+    case sameContent(Int, Int)
     /// What the regions say cannot be, or the descriptor is none that can be served.
     case memory(ForeignMemoryError)
     case beyondContent(region: Int, end: UInt64, contentBytes: UInt64)
@@ -33,6 +35,8 @@ public enum HandOffError: Error, Equatable, Sendable, CustomStringConvertible {
             "region \(region): 'page_size' says \(bytes) bytes and 'page_size_kib' \(older)"
         case .unalignedOffset(let region, let offset):
             "region \(region): 'offset' \(offset) is no multiple of 4096"
+        case .sameContent(let first, let second):
+            "regions \(first) and \(second) name the same part of the content"
         case .memory(let error): "\(error)"
         case .beyondContent(let region, let end, let contentBytes):
             "region \(region) ends at byte \(end) of the content, which has \(contentBytes)"

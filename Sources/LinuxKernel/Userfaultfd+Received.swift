@@ -41,8 +41,23 @@ extension Userfaultfd {
     /// Whether the process whose memory this is has gone. A userfaultfd does not tell by itself, nor do
     /// faults come any more: who serves another process asks now and then.
     ///
-    /// What is asked for changes nothing: a page of `memory` is to be mapped that its file may hold.
-    public func isOwnerGone(_ memory: some PageTarget) -> Bool { probe(memory) == .noSuchProcess }
+    /// What is asked for changes nothing: a page of `memory` is to be mapped that its file may hold. Where
+    /// that cannot be asked for (before Linux 5.13, and of memory without a file) a page is to be
+    /// unregistered at which nothing is: of a process without memory the kernel says that there is none.
+    public func isOwnerGone(_ memory: some PageTarget) -> Bool {
+        switch probe(memory) {
+        case .noSuchProcess: return true
+        case .invalidArgument:
+            let answer = pc_uffd_unregister(
+                descriptor.raw, Self.unusedAddress, HostMemory.pageSize.bytes)
+            return answer == -Errno.noMemory.rawValue
+        default: return false
+        }
+    }
+
+    /// The last pages of an address space of 2^47 bytes, which the kernel gives to nobody who does not ask
+    /// for them by name.
+    private static let unusedAddress = UInt64(1) << 47 - 2 * HostMemory.pageSize.bytes
 
     /// Whether somebody has caused an event and waits until it was read, or has not yet gone on since.
     public func hasEventsUnderWay(_ memory: some PageTarget) -> Bool { probe(memory) == .again }

@@ -1,4 +1,3 @@
-internal import Foundation
 internal import Postcopy
 internal import Synchronization
 
@@ -19,6 +18,11 @@ final class ClientService: Sendable {
     /// How often a client that needs no page is looked after.
     private static let lookNanoseconds: UInt64 = 20_000_000
 
+    /// How often all that is missing is asked for, and the time between: storage that is away for a moment
+    /// is there again, and who interrupts the command waits for no longer than that.
+    private static let fillsMax = 5
+    private static let fillPauseNanoseconds: UInt64 = 1_000_000_000
+
     /// - Throws: `Errno` when the process may have no more threads or descriptors.
     init(
         _ socket: consuming StreamSocket, number: Int, content: JoinedContent, plan: ServicePlan
@@ -27,7 +31,7 @@ final class ClientService: Sendable {
         self.content = content
         self.plan = plan
         process = socket.peerProcess
-        isDraining = Atomic(plan.fills)
+        isDraining = Atomic(false)
         stopFlag = try EventFlag()
         hasEnded = try EventFlag()
         let connection = OneUse(socket)
@@ -46,15 +50,9 @@ final class ClientService: Sendable {
     /// Brings all that is missing, and lets it go then.
     func drain() { isDraining.store(true, ordering: .relaxed) }
 
-    /// Whether the client's process is known to have ended. One whose parent does not wait for it keeps
-    /// its id, and has no memory any more.
-    var isClientGone: Bool {
-        guard let process else { return false }
-        let status = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8)
-        // The name before it is in parentheses, and may hold anything.
-        let state = status?.split(separator: ")").last?.first { $0 != " " }
-        return state == nil || state == "Z" || state == "X"
-    }
+    /// Whether the client's memory is known to be gone: its userfaultfd says so, whatever became of the
+    /// process's id.
+    var isClientGone: Bool { handler.withLock { $0?.handler }?.isOwnerGone ?? false }
 
     /// Has it end soon.
     func stop() { stopFlag.raise() }
@@ -99,22 +97,29 @@ final class ClientService: Sendable {
         let ending = attend(handler)
         let report = handler.stop()
         self.handler.withLock { $0 = nil }
-        outcome.report = report
+        outcome.report = plan.keepsTrace ? report : report.inShort
         outcome.ending = report.error.map(ClientOutcome.Ending.init) ?? ending
     }
 
     /// Waits until nobody needs the handler.
     private func attend(_ handler: FaultHandler) -> ClientOutcome.Ending {
-        var isFilling = false
+        var (fills, nextFill) = (0, UInt64(0))
+        var wasDraining = false
         while !handler.waitUntilEnded(timeoutNanoseconds: Self.lookNanoseconds) {
             if stopFlag.wait(timeoutNanoseconds: 0) { return .stopped }
-            guard isDraining.load(ordering: .relaxed) else { continue }
+            let drains = isDraining.load(ordering: .relaxed)
             // Pages that come over the network come in order by themselves.
-            if !isFilling, content.isWhole() {
+            guard drains || plan.fills, content.isWhole() else { continue }
+            if fills > 0, handler.progress.missingPages == 0 { return .hasEverything }
+            if drains, !wasDraining { (fills, nextFill, wasDraining) = (0, 0, true) }
+            guard handler.isBackgroundIdle, Monotonic.now() >= nextFill else { continue }
+            if fills < Self.fillsMax {
                 handler.fill()
-                isFilling = true
+                fills += 1
+                nextFill = Monotonic.now() + Self.fillPauseNanoseconds
+            } else if drains {
+                return .incomplete
             }
-            if isFilling, handler.progress.missingPages == 0 { return .hasEverything }
         }
         return .stopped
     }
@@ -129,6 +134,8 @@ struct ClientOutcome: Sendable {
         case hasEverything
         /// This side ended first.
         case stopped
+        /// It was to be brought every page, and some cannot be had.
+        case incomplete
         case refused(String)
         case failed(String)
 
@@ -162,10 +169,13 @@ struct ClientOutcome: Sendable {
         switch ending {
         case .refused(let reason): return "\(name): the hand-off was refused: \(reason)"
         case .failed(let reason): return "\(name): \(reason)"
+        case .incomplete:
+            return "\(name) could not be brought \(missingPages): "
+                + "\(report?.backgroundProblem ?? "no reason is known"); whoever touches one "
+                + missingOutcome
         case .stopped where report == nil: return "\(name) was not served"
         case .stopped where missing > 0:
-            return "\(name) was left with \(Readable.count(UInt64(missing), "page", "pages")) "
-                + "missing: whoever touches one \(missingOutcome)"
+            return "\(name) was left without \(missingPages): whoever touches one \(missingOutcome)"
         case .gone, .hasEverything, .stopped: break
         }
         guard let lost = report?.lost.first, let count = report?.progress.lostPages else {
@@ -174,6 +184,8 @@ struct ClientOutcome: Sendable {
         return "\(name): \(Readable.count(count, "page", "pages")) could not be served: "
             + lost.problem
     }
+
+    private var missingPages: String { Readable.count(UInt64(missing), "page", "pages") }
 
     private var missingOutcome: String {
         switch report?.missingAtStop {

@@ -10,6 +10,8 @@ struct ServicePlan: Sendable {
     var trace: FaultTrace?
     /// After so many clients it is over; 0: never.
     var clientsMax: Int
+    /// Whether somebody wants to know which pages a client needed first.
+    var keepsTrace: Bool
 }
 
 /// Takes clients in and serves them, each on threads of its own, until enough were served.

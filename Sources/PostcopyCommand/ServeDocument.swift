@@ -90,7 +90,7 @@ struct ServedClientFigures: Codable, Equatable {
     }
 
     var pid: Int32?
-    /// "gone", "has-everything", "stopped", "refused" or "failed".
+    /// "gone", "has-everything", "stopped", "incomplete", "refused" or "failed".
     var ending: String
     var errorDesc: String?
     var lastedNs: UInt64
@@ -154,6 +154,7 @@ extension ClientOutcome.Ending {
         case .gone: "gone"
         case .hasEverything: "has-everything"
         case .stopped: "stopped"
+        case .incomplete: "incomplete"
         case .refused: "refused"
         case .failed: "failed"
         }

@@ -33,6 +33,10 @@ struct ServeFaultsCommand: ParsableCommand {
     func run() throws {
         try Machine.checkDescriptors()
         try content.check()
+        guard serving.clients == 1 || content.memoryFile != nil else {
+            throw Refusal.usage(
+                "--clients is about a memory file: a machine must not run in several clients")
+        }
         let options = try serving.handlerOptions()
         let output = try ReportOutput(report)
         let trace = try serving.trace()
@@ -48,7 +52,8 @@ struct ServeFaultsCommand: ParsableCommand {
         let server = FaultServer(
             source,
             plan: ServicePlan(
-                options: options, fills: serving.fill, trace: trace, clientsMax: serving.clients),
+                options: options, fills: serving.fill, trace: trace, clientsMax: serving.clients,
+                keepsTrace: serving.record != nil),
             console: output.console, leftovers: leftovers)
         output.console.note("serving \(source.content.description) at \(place)")
         let problem = server.run(on: listener)
