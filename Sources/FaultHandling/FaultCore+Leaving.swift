@@ -91,7 +91,9 @@ extension FaultCore {
         }
     }
 
-    private func pause() { Monotonic.sleep(untilNanoseconds: Monotonic.now() + Self.lookNanoseconds) }
+    private func pause() {
+        Monotonic.sleep(untilNanoseconds: Monotonic.now() + Self.lookNanoseconds)
+    }
 
     /// Reads all events, and notes what was given up.
     private func readRemovals() {

@@ -35,7 +35,8 @@ struct ServeFaultsCommand: ParsableCommand {
         try content.check()
         guard serving.clients == 1 || content.memoryFile != nil else {
             throw Refusal.usage(
-                "--clients is about a memory file: a machine must not run in several clients")
+                "--clients \(serving.clients) needs --memory-file: one machine must not run in "
+                    + "several clients")
         }
         let options = try serving.handlerOptions()
         let output = try ReportOutput(report)

@@ -6,7 +6,7 @@ import Synchronization
 
 /// `FaultClient SOCKET FEATURES REGION...`: a process that lets somebody else bring its missing pages.
 /// FEATURES are those of its userfaultfd's handshake; a REGION is a kind of memory (`anonymous`, `memfd`,
-/// `hugetlb`), a colon and a number of pages.
+/// `hugetlb`, `hugetlb-shared`), a colon and a number of pages.
 ///
 /// It sends the userfaultfd with a line of its regions ("ADDRESS,BYTES,PAGE;..."), and then does what it
 /// is told by lines "ID COMMAND ...", several at once, and answers "ID VALUE". It ends with its socket.
@@ -41,17 +41,26 @@ struct ClientRegion: CustomStringConvertible {
     init(_ text: String) {
         let parts = text.split(separator: ":")
         guard parts.count == 2, let pages = UInt64(parts[1]) else { fatalError("region \(text)") }
-        pageBytes = parts[0] == "hugetlb" ? 2 << 20 : HostMemory.pageSize.bytes
+        pageBytes = parts[0].hasPrefix("hugetlb") ? 2 << 20 : HostMemory.pageSize.bytes
         lengthBytes = pages * pageBytes
         let answer: Int64 =
             switch parts[0] {
             case "hugetlb": pc_map_huge(lengthBytes, 21)
+            case "hugetlb-shared": Self.mapSharedHuge(lengthBytes)
             case "memfd":
                 pc_map(unsafe pc_memfd_create("client", lengthBytes), lengthBytes, pageBytes)
             default: pc_map(-1, lengthBytes, pageBytes)
             }
         guard answer > 0 else { fatalError("no memory for \(text): errno \(-answer)") }
         address = UInt64(answer)
+    }
+
+    /// A part of such a page can be given up, other than of private ones.
+    private static func mapSharedHuge(_ lengthBytes: UInt64) -> Int64 {
+        let flags = MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB | 21 << 26
+        let start = unsafe UInt(
+            bitPattern: mmap(nil, Int(lengthBytes), PROT_READ | PROT_WRITE, flags, -1, 0))
+        return start == .max ? -Int64(errno) : Int64(start)
     }
 
     func register(_ uffd: Int32) {

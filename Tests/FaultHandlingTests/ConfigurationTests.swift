@@ -94,6 +94,7 @@ struct ConfigurationTests {
         for bad in [
             region(huge, page), region(page, huge), region(huge, huge),
             region(page, page, offset: huge), region(1 << 62, page), region(page, 1 << 48),
+            region(1 << 56, page), region(1 << 56 - page, 2 * page),
         ] {
             #expect(
                 refusal([bad])
@@ -133,6 +134,8 @@ struct ConfigurationTests {
             FaultHandlerError.unsupported(.fork), FaultHandlerError.unsupported(.move(from: 1)),
             FaultHandlerError.faultOutside(address: 1), FaultHandlerError.ownerGone,
             FaultHandlerError.registering(block: "b", .busy),
+            FaultHandlerError.repeatedMemory(block: "b"),
+            FaultHandlerError.otherPages(block: "b", pageBytes: 1),
             ForeignMemoryError.overlap(0, 1), ForeignMemoryError.noRegion,
             FilePagesError.tooShort("f", lengthBytes: 1, neededBytes: 2),
         ]

@@ -55,6 +55,20 @@ struct FirecrackerHandOffTests {
         }
     }
 
+    @Test("regions may follow each other in the content, and not share any of it")
+    func sharedContent() throws {
+        func regions(_ offsets: [UInt64]) -> String {
+            let entries = offsets.enumerated().map { index, offset in
+                #"{"base_host_virt_addr":\#((index + 1) << 20),"size":8192,"offset":\#(offset)}"#
+            }
+            return "[\(entries.joined(separator: ","))]"
+        }
+        #expect(try parse(regions([16_384, 0, 8_192])).regions.count == 3)
+        #expect(throws: HandOffError.sameContent(0, 2)) { try parse(regions([4_096, 12_288, 0])) }
+        let same = [UInt64](repeating: 0, count: 400)
+        #expect(throws: HandOffError.self) { try parse(regions(same)) }
+    }
+
     @Test("every message that is cut off only asks for more")
     func truncated() throws {
         let whole = Array(

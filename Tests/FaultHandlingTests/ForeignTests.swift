@@ -42,8 +42,8 @@ struct ForeignTests {
             client.end()
             handler.stop()
         }
-        let huge = plans.compactMap { plan in
-            plan.hasPrefix("hugetlb:") ? Int(plan.dropFirst(8)) : nil
+        let huge = plans.filter { $0.hasPrefix("hugetlb") }.compactMap { plan in
+            plan.split(separator: ":").last.flatMap { Int($0) }
         }
         if huge.isEmpty {
             try start()
@@ -125,6 +125,36 @@ struct ForeignTests {
         "a part of a huge page that is given up is zeros, and the rest of it is not",
         .enabled(if: Host.canRaiseHugePages), arguments: [false, true])
     func removedPart(isHeld: Bool) throws {
+        let barrier = try Barrier()
+        let held: @Sendable (FaultHeldPoint) -> Void = { point in
+            if case .contentRead(let read) = point, read == page(0), isHeld { barrier.pass() }
+        }
+        try serve(["hugetlb-shared:2"], Setup(features: Self.removals, held: held)) {
+            client, handler, _ throws in
+            let word = client.address(0, 5 << 12)
+            var reading: Int?
+            if isHeld {
+                reading = try client.send("read", word)
+                #expect(barrier.isReached())
+            }
+            #expect(try client.call("remove", client.address(0, 4 << 12), 3 << 12) == 0)
+            barrier.open()
+            if let reading { #expect(client.answer(to: reading) == 0) }
+            let words = try [3, 4, 5, 6, 7, 511].map { index in
+                try client.call("read", client.address(0, UInt64(index) << 12))
+            }
+            #expect(words.map { $0 == 0 } == [false, true, true, true, false, false])
+            let expected = TestPages.word(0, 3 << 12)
+            #expect(words[0].map { UInt64(bitPattern: $0) } == expected)
+            #expect(handler.progress.removedPages == 3)
+            #expect(handler.progress.missingPages == 1)
+        }
+    }
+
+    @Test(
+        "a huge page that is given up is zeros, and the next one is not",
+        .enabled(if: Host.canRaiseHugePages), arguments: [false, true])
+    func removedHuge(isHeld: Bool) throws {
         let barrier = try Barrier()
         let held: @Sendable (FaultHeldPoint) -> Void = { point in
             if case .contentRead(let read) = point, read == page(0), isHeld { barrier.pass() }
@@ -271,21 +301,6 @@ struct ForeignTests {
             #expect(told.withLock { $0 }.map(\.page) == [nil])
             #expect(told.withLock { $0 }.map(\.address.rawValue) == [stray + 4096])
             #expect(handler.waitUntilEnded(timeoutNanoseconds: 20_000_000_000))
-        }
-    }
-
-    @Test("handed over within one process it is served as well", arguments: Host.backings)
-    func sameProcess(backing: RAMBacking) throws {
-        try withMemory(backing, pages: 6) { ram in
-            let memory = try RawUserfaultfd.hand(over: [ram], features: Self.removals)
-            let handler = try FaultHandler(
-                serving: memory, pages: TestPages([ram]), options: FaultHandlerOptions())
-            try handler.start()
-            #expect(try bounded { ram.holdsContent(1) } == true)
-            #expect(try bounded { (try? ram.drop(pages: 1..<3)) != nil } == true)
-            let zeros = try bounded { (0..<6).map { ram.holdsZeros($0) } }
-            #expect(zeros == [false, true, true, false, false, false])
-            handler.stop()
         }
     }
 }

@@ -15,10 +15,12 @@ enum RawUserfaultfd {
     }
 
     /// `memory` as its owner would hand it over, registered.
+    /// - Parameter see: sees the descriptor before that.
     static func hand(
-        over memory: [GuestRAM], features: [pc_uffd_feature]
+        over memory: [GuestRAM], features: [pc_uffd_feature], see: (Int32) -> Void = { _ in }
     ) throws -> ForeignMemory {
         let raw = open(features: features.reduce(0) { $0 | UInt64($1.rawValue) })
+        see(raw)
         let descriptor = FileDescriptor(owning: raw)
         var (ioctls, offset): (UInt64, UInt64) = (0, 0)
         var regions: [ForeignRegionDescription] = []

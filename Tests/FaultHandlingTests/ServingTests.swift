@@ -111,6 +111,35 @@ struct ServingTests {
         }
     }
 
+    @Test("all workers but one read slow pages at once, and the last one serves another")
+    func slowPages() throws {
+        let (rounds, slow) = (20, 5)
+        let barriers = try (0..<rounds).map { _ in try Barrier(count: slow) }
+        try withMemory(pages: rounds * (slow + 1)) { ram in
+            let pages = TestPages([ram]) { page in
+                let (round, place) = page.page.rawValue.quotientAndRemainder(dividingBy: slow + 1)
+                if place < slow { barriers[round].pass() }
+                return nil
+            }
+            var options = FaultHandlerOptions()
+            options.workers = slow + 1
+            let handler = try FaultHandler(memory: [ram], pages: pages, options: options)
+            try handler.start()
+            defer { for barrier in barriers { barrier.open() } }
+            for round in 0..<rounds {
+                let first = round * (slow + 1)
+                let readers = try (first..<first + slow).map { index in
+                    try Bounded("slow") { ram.holdsContent(index) }
+                }
+                try #require(barriers[round].isReached(), "round \(round)")
+                #expect(try bounded { ram.holdsContent(first + slow) } == true, "round \(round)")
+                barriers[round].open()
+                for reader in readers { #expect(reader.output() == true) }
+            }
+            #expect(handler.stop().progress.missingPages == 0)
+        }
+    }
+
     @Test("threads that meet in a page wait for one reading of it", arguments: [1, 2, 8])
     func meeting(workers: Int) throws {
         try withMemory(pages: 200) { ram in

@@ -77,11 +77,15 @@ final class TestPages: PageProvider {
 
 /// A place where threads wait until a test lets them go on.
 final class Barrier: Sendable {
+    /// Threads that have not come yet.
+    private let awaited: Mutex<Int>
     private let reached: EventFlag
     private let opened: EventFlag
     private let patience: UInt64 = 20_000_000_000
 
-    init() throws {
+    /// - Parameter count: as many threads make it reached.
+    init(count: Int = 1) throws {
+        awaited = Mutex(count)
         reached = try EventFlag()
         opened = try EventFlag()
     }
@@ -89,11 +93,15 @@ final class Barrier: Sendable {
     /// Waits here until `open`; answers `false` when that never happens.
     @discardableResult
     func pass() -> Bool {
-        reached.raise()
+        let isLast = awaited.withLock { awaited in
+            awaited -= 1
+            return awaited <= 0
+        }
+        if isLast { reached.raise() }
         return opened.wait(timeoutNanoseconds: patience)
     }
 
-    /// Whether somebody is here, or comes in time.
+    /// Whether as many as are due are here, or come in time.
     func isReached() -> Bool { reached.wait(timeoutNanoseconds: patience) }
 
     /// Whether nobody is here yet.

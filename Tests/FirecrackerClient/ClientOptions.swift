@@ -25,6 +25,12 @@ struct ClientOptions {
     var holds = false
     /// Gives its own copy of the userfaultfd up, as Firecracker does not.
     var closesOwn = false
+    /// Makes its own copy wait for events, once it is served.
+    var blocks = false
+    /// What it says that its pages are; the truth where it says nothing.
+    var saidPageBytes: UInt64?
+    /// The page of each region that is there before the hand-off.
+    var presentPage: Int?
 
     init(parsing arguments: [String]) {
         var rest = arguments[...]
@@ -33,6 +39,7 @@ struct ClientOptions {
             switch option {
             case "--hold": holds = true
             case "--close-own": closesOwn = true
+            case "--blocking": blocks = true
             default: take(option, rest.popFirst() ?? "")
             }
         }
@@ -45,6 +52,8 @@ struct ClientOptions {
         case ("--seed", .some(let number)): seed = number
         case ("--threads", .some(let number)): threads = Int(number)
         case ("--balloon", .some(let number)): balloon = Int(number)
+        case ("--say-pages", .some(let number)): saidPageBytes = number
+        case ("--present", .some(let number)): presentPage = Int(number)
         case ("--page-field", _): pageField = PageField(rawValue: value)!
         default: fatalError("no option '\(option) \(value)'")
         }

@@ -27,17 +27,18 @@ final class ClientRegion: Sendable {
         var version: UInt32 = 0
     }
 
-    init(_ shape: RegionShape, seed: UInt64) {
+    /// - Parameter alignment: of its address, at least a page of its own.
+    init(_ shape: RegionShape, seed: UInt64, alignment: UInt64) {
         self.shape = shape
         content = ServedContent(seed: seed)
         let answer: Int64
         switch shape.kind {
-        case .anonymous: answer = pc_map(-1, shape.lengthBytes, 4096)
+        case .anonymous: answer = pc_map(-1, shape.lengthBytes, alignment)
         case .huge: answer = pc_map_huge(shape.lengthBytes, 21)
         case .shared:
             let memfd = unsafe pc_memfd_create("guest_mem", shape.lengthBytes)
             precondition(memfd >= 0, "a memfd")
-            answer = pc_map(memfd, shape.lengthBytes, 4096)
+            answer = pc_map(memfd, shape.lengthBytes, alignment)
         }
         guard answer >= 0 else { fatalError("no memory for \(shape): errno \(-answer)") }
         address = UInt64(answer)
@@ -46,6 +47,12 @@ final class ClientRegion: Sendable {
     }
 
     var pageCount: Int { Int(shape.lengthBytes / shape.pageBytes) }
+
+    /// Has one page, and no more, with other content than it is to have.
+    func touch(_ page: Int) {
+        _ = pc_advise(address, shape.lengthBytes, PC_ADVICE_NO_HUGE_PAGES)
+        write(page)
+    }
 
     /// Reads a page and compares it with what it must hold.
     /// - Returns: what it held; `nil` when that is wrong.

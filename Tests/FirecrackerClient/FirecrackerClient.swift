@@ -44,7 +44,11 @@ final class FirecrackerClient: Sendable {
 
     private init(_ options: ClientOptions) {
         self.options = options
-        regions = options.regions.map { ClientRegion($0, seed: options.seed) }
+        regions = options.regions.map {
+            ClientRegion(
+                $0, seed: options.seed, alignment: max(4096, options.saidPageBytes ?? 0))
+        }
+        if let page = options.presentPage { for region in regions { region.touch(page) } }
     }
 
     private func run() throws {
@@ -54,6 +58,11 @@ final class FirecrackerClient: Sendable {
         if options.closesOwn { close(uffd) }
         say("handed over")
         let start = Monotonic.now()
+        if options.blocks {
+            // Once a page has come the other side has done with the descriptor's flags.
+            if regions[0].verify(0) == nil { count(nil) }
+            _ = fcntl(uffd, F_SETFL, fcntl(uffd, F_GETFL, 0) & ~O_NONBLOCK)
+        }
         try touchPages()
         let wrong = counts.withLock { $0.wrong }
         for region in regions { for page in 0..<region.pageCount { count(region.verify(page)) } }
@@ -102,7 +111,7 @@ final class FirecrackerClient: Sendable {
     /// The regions as the version that is played sends them.
     private var message: [UInt8] {
         let entries = regions.map { region in
-            let page = region.shape.pageBytes
+            let page = options.saidPageBytes ?? region.shape.pageBytes
             var fields = [
                 "\"base_host_virt_addr\":\(region.address)",
                 "\"size\":\(region.shape.lengthBytes)", "\"offset\":\(region.shape.offset)",

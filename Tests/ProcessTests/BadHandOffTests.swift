@@ -62,6 +62,10 @@ import Testing
             Case(
                 "[\(region("4096", "8192")),\(region("8192"))]", [.userfaultfd],
                 "regions 0 and 1 overlap"),
+            Case(
+                "[\(region("4096", "8192")),\(region("16384", "4096", "4096"))]", [.userfaultfd],
+                "regions 0 and 1", "same part of the content"),
+            Case("[\(region("72057594037927936"))]", [.userfaultfd], "region 0", "beyond"),
             Case("[\(region(page: "\"page_size\":5000"))]", [.userfaultfd], "region 0", "5000"),
             Case("[\(region(page: "\"page_size\":0"))]", [.userfaultfd], "region 0", "0 bytes"),
             Case(
@@ -97,6 +101,58 @@ import Testing
             let client = (ended.json["clients"] as? [[String: Any]])?.first
             #expect(client?["ending"] as? String == "refused", "\(ended)")
             #expect(place.leftovers(expecting: ["memory"]) == [])
+        }
+    }
+
+    @Test("the same content named a thousand times is refused")
+    func repeatedContent() throws {
+        try inPlace { place in
+            let serving = try ServingPlace(place, fileBytes: 8 << 20)
+            let command = try serving.serve()
+            let socket = try StreamSocket.connect(to: .unix(path: serving.socket))
+            var parcel = DescriptorParcel()
+            try Self.add(.userfaultfd, to: &parcel)
+            let entries = (0..<600).map { Self.region("\((1 + $0) << 23)", "8388608") }
+            let message = "[\(entries.joined(separator: ","))]"
+            // Refused for what it says, and not for its length.
+            #expect(message.utf8.count < 65_536)
+            try? socket.send(Array(message.utf8).span, parcel)
+            expectOneError(command.end(within: 10), saying: ["same part of the content"])
+        }
+    }
+
+    @Test("pages that are smaller than was said end that client's service", arguments: [0, 5])
+    func otherPages(present: Int) throws {
+        try inPlace { place in
+            let serving = try ServingPlace(place, fileBytes: 8 << 20)
+            let command = try serving.serve()
+            let client = try serving.client(
+                ["anonymous:4194304:0"], "--say-pages", "2097152", "--present", "\(present)")
+            let ended = command.end(within: 20)
+            expectOneError(ended, saying: ["region 0", "pages of 2097152 bytes"])
+            client.signal(SIGKILL)
+            _ = client.end(within: 10)
+            #expect(place.leftovers(expecting: ["memory"]) == [])
+        }
+    }
+
+    @Test("a client that makes its userfaultfd wait holds nobody up")
+    func blocking() throws {
+        try inPlace { place in
+            let serving = try ServingPlace(place, fileBytes: 8 << 20)
+            let command = try serving.serve("--clients", "0")
+            let hold = Hold()
+            let liar = try serving.client(
+                ["anonymous:4194304:0"], "--blocking", "--hold", input: hold.input)
+            _ = try #require(liar.line(containing: "holding", within: 20))
+            let other = try serving.client(["anonymous:1048576:0"]).end(within: 30)
+            #expect(other.status == 0 && ClientVerdict(other)?.wrong == 0, "\(other)")
+            command.signal(SIGTERM)
+            let ended = command.end(within: 20)
+            #expect(ended.status == 0, "\(ended)")
+            hold.end()
+            let left = liar.end(within: 30)
+            #expect(left.status == 0 && ClientVerdict(left)?.wrong == 0, "\(left)")
         }
     }
 

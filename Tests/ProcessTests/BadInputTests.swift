@@ -99,6 +99,8 @@ import Testing
             Case("serve-faults s --memory-file a --workers 0", "--workers 0", "1 to 64"),
             Case("serve-faults s --memory-file a --clients -1", "--clients -1", "1 to"),
             Case("serve-faults s --memory-file a --clients 2 --record b", "--record", "one client"),
+            Case("serve-faults s --park a --clients 2", "--clients", "--memory-file"),
+            Case("serve-faults s --from tcp:127.0.0.1:1 --clients 0", "--clients", "--memory-file"),
             Case("serve-faults s --memory-file a --record /nowhere/b", "--record", "/nowhere"),
             Case(
                 "serve-faults s --memory-file a --prefetch /nowhere/b", "--prefetch", "/nowhere/b"),

@@ -116,6 +116,27 @@ import Testing
         }
     }
 
+    @Test("when it is interrupted and pages cannot be read, it says so and ends")
+    func interruptedUnreadable() throws {
+        try inPlace { place in
+            let serving = try ServingPlace(place)
+            let command = try serving.serve()
+            let hold = Hold()
+            let client = try serving.client(Self.regions, "--hold", input: hold.input)
+            _ = try #require(client.line(containing: "holding", within: 20))
+            // All of the first region.
+            try #require(unsafe truncate(serving.file, Int(8 * Self.mebibyte)) == 0)
+            command.signal(SIGINT)
+            let served = command.end(within: 30)
+            #expect(served.status == 130, "\(served)")
+            #expect(Self.client(served)?["ending"] as? String == "incomplete", "\(served)")
+            #expect(served.errorLines.contains { $0.contains("could not be brought") }, "\(served)")
+            client.signal(SIGKILL)
+            _ = client.end(within: 10)
+            hold.end()
+        }
+    }
+
     @Test("when it is interrupted before a client comes, it says so")
     func interruptedAlone() throws {
         try inPlace { place in
