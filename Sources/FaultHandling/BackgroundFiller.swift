@@ -100,10 +100,9 @@ extension FaultCore {
         var first = from.page
         for index in from.block.rawValue..<memory.regions.count {
             let block = BlockIndex(rawValue: index)
-            if let run = ledger.nextMissing(from: first, of: block) {
-                let start = HostPage(block: block, page: run.lowerBound)
-                let end = min(
-                    run.upperBound.rawValue, run.lowerBound.rawValue + pagesAtOnce(start))
+            let countMax = pagesAtOnce(HostPage(block: block, page: first))
+            if let run = ledger.nextMissing(from: first, of: block, countMax: countMax) {
+                let end = run.upperBound.rawValue
                 let pages = (run.lowerBound.rawValue..<end).map {
                     HostPage(block: block, page: HostPageIndex(rawValue: $0))
                 }

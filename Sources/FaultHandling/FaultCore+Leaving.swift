@@ -41,17 +41,14 @@ extension FaultCore {
             let block = BlockIndex(rawValue: index)
             var next = region.pages.lowerBound
             var countMax = region.pageCount
-            while let run = nextToLose(from: next, of: block) {
-                let count = min(countMax, run.upperBound.rawValue - run.lowerBound.rawValue)
-                let pages =
-                    run.lowerBound..<HostPageIndex(rawValue: run.lowerBound.rawValue + count)
+            while let pages = nextToLose(from: next, of: block, countMax: countMax) {
                 do throws(Errno) {
                     let done = try memory.uffd.poison(pages, of: region, yieldsToEvents: true)
                     let bytes = done.bytesDone(in: region)
                     next = HostPageIndex(
                         rawValue: pages.lowerBound.rawValue
                             + bytes >> region.geometry.hostPage.shift)
-                    countMax = min(2 * count, region.pageCount)
+                    countMax = min(2 * countMax, region.pageCount)
                     guard done.isInterrupted else { continue }
                     // Some of these pages may be given up just now.
                     readRemovals()
@@ -61,6 +58,7 @@ extension FaultCore {
                     // Nobody finds anything where nothing is mapped; there may be something beside it.
                     holes += 1
                     guard error == .noEntry, holes < Self.holesMax else { return false }
+                    let count = pages.upperBound.rawValue - pages.lowerBound.rawValue
                     next = count > 1 ? pages.lowerBound : pages.upperBound
                     countMax = max(1, count / 2)
                 }
@@ -69,15 +67,17 @@ extension FaultCore {
         return true
     }
 
-    /// The next pages at or after `start` that are to be lost. Of memory whose pages may go without
+    /// The next pages at or after `start` that are to be lost, at most so many. Of memory whose pages may go without
     /// notice it is known to nobody which are there: the kernel leaves those alone.
     private func nextToLose(
-        from start: HostPageIndex, of block: BlockIndex
+        from start: HostPageIndex, of block: BlockIndex, countMax: Int
     ) -> Range<HostPageIndex>? {
         let end = memory.regions[block.rawValue].pages.upperBound
         guard start < end else { return nil }
-        guard memory.isForeign || options.removedPagesAreZero else { return start..<end }
-        return ledger.nextMissing(from: start, of: block)
+        guard memory.isForeign || options.removedPagesAreZero else {
+            return start..<min(end, HostPageIndex(rawValue: start.rawValue + countMax))
+        }
+        return ledger.nextMissing(from: start, of: block, countMax: countMax)
     }
 
     /// Whoever gives up pages waits until that was read: nobody does once the threads have ended. No

@@ -145,13 +145,14 @@ final class PageLedger: Sendable {
         return runs
     }
 
-    /// The next run of pages at or after `start` that are not settled.
+    /// The next run of pages at or after `start` that are not settled, or so many of it.
     func nextMissing(
-        from start: HostPageIndex, of block: BlockIndex
+        from start: HostPageIndex, of block: BlockIndex, countMax: Int
     ) -> Range<HostPageIndex>? {
         let settled = blocks[block.rawValue].settled
         guard let lower = settled.firstClear(from: start.rawValue) else { return nil }
-        let upper = settled.firstSet(from: lower) ?? settled.pageCount
+        let end = lower + min(countMax, settled.pageCount - lower)
+        let upper = settled.firstSet(in: lower..<end) ?? end
         return HostPageIndex(rawValue: lower)..<HostPageIndex(rawValue: upper)
     }
 }

@@ -14,6 +14,14 @@ struct ClientOptions {
         case kibibytes
     }
 
+    /// What it does with its own copy of the userfaultfd.
+    enum OwnCopy {
+        case kept
+        case closed
+        /// Reading it waits for events, once the memory is served.
+        case blocking
+    }
+
     var socket = ""
     var regions: [RegionShape] = []
     var seed: UInt64 = 1
@@ -23,10 +31,8 @@ struct ClientOptions {
     var pageField = PageField.both
     /// Touches half of the pages, says so, and the rest only once standard input has a line, or ends.
     var holds = false
-    /// Gives its own copy of the userfaultfd up, as Firecracker does not.
-    var closesOwn = false
-    /// Makes its own copy wait for events, once it is served.
-    var blocks = false
+    /// Its own copy of the userfaultfd, which Firecracker keeps as it is.
+    var own = OwnCopy.kept
     /// What it says that its pages are; the truth where it says nothing.
     var saidPageBytes: UInt64?
     /// The page of each region that is there before the hand-off.
@@ -38,8 +44,8 @@ struct ClientOptions {
         while let option = rest.popFirst() {
             switch option {
             case "--hold": holds = true
-            case "--close-own": closesOwn = true
-            case "--blocking": blocks = true
+            case "--close-own": own = .closed
+            case "--blocking": own = .blocking
             default: take(option, rest.popFirst() ?? "")
             }
         }

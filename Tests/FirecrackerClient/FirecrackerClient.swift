@@ -55,10 +55,10 @@ final class FirecrackerClient: Sendable {
         let uffd = openUserfaultfd()
         let socket = try HandOffSocket(options.socket)
         try socket.send(message, [uffd])
-        if options.closesOwn { close(uffd) }
+        if options.own == .closed { close(uffd) }
         say("handed over")
         let start = Monotonic.now()
-        if options.blocks {
+        if options.own == .blocking {
             // Once a page has come the other side has done with the descriptor's flags.
             if regions[0].verify(0) == nil { count(nil) }
             _ = fcntl(uffd, F_SETFL, fcntl(uffd, F_GETFL, 0) & ~O_NONBLOCK)
