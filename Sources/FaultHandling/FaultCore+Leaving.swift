@@ -67,8 +67,8 @@ extension FaultCore {
         return true
     }
 
-    /// The next pages at or after `start` that are to be lost, at most so many. Of memory whose pages may go without
-    /// notice it is known to nobody which are there: the kernel leaves those alone.
+    /// The next pages at or after `start` that are to be lost, at most so many. Of memory whose pages may
+    /// go without notice it is known to nobody which are there: the kernel leaves those alone.
     private func nextToLose(
         from start: HostPageIndex, of block: BlockIndex, countMax: Int
     ) -> Range<HostPageIndex>? {

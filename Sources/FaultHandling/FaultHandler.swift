@@ -136,8 +136,8 @@ public final class FaultHandler: Sendable {
     /// itself, but not while all its workers wait for the provider.
     public var isOwnerGone: Bool { core.memory.isOwnerGone }
 
-    /// Ends the threads and unregisters the memory. Whoever waits for a page goes on at once, as
-    /// `FaultHandlerOptions.missingAtStop` says (and where that says that it waits, it waits); this returns when the provider's calls under way have.
+    /// Ends the threads and unregisters the memory. Whoever waits for a page goes on at once, or waits, as
+    /// `FaultHandlerOptions.missingAtStop` says; this returns when the provider's calls under way have.
     ///
     /// A second call waits for the first, and answers the same.
     /// - Precondition: it is not called by the handler's own threads.
