@@ -62,6 +62,34 @@ struct StoppingTests {
         }
     }
 
+    @Test(
+        "of a cache the pages are lost that were given up as well", .enabled(if: Host.hasPoison))
+    func lostCache() throws {
+        try withMemory(pages: 4) { ram in
+            let watch = try LostMemoryWatch(ram)
+            var options = FaultHandlerOptions()
+            options.missingAtStop = .lost
+            options.removedPagesAreZero = false
+            let handler = try FaultHandler(
+                memory: [ram], pages: TestPages([ram]), options: options)
+            try handler.start()
+            let right = try bounded {
+                ram.holdsContent(1) && ram.holdsContent(2) && (try? ram.drop(pages: 1..<2)) != nil
+            }
+            #expect(right == true)
+            #expect(handler.stop().missingAtStop == .poisoned)
+            let touched = try bounded { () -> [Int] in
+                LostMemoryWatch.admit()
+                return [2, 1, 3].map { page in
+                    _ = ram.loadWord(at: UInt64(page) * 4096)
+                    return LostMemoryWatch.pagesTouchedByThisThread
+                }
+            }
+            #expect(touched == [0, 1, 2])
+            withExtendedLifetime(watch) {}
+        }
+    }
+
     @Test("it is stopped from any thread, any number of times, and says the same")
     func often() throws {
         try withMemory(pages: 16) { ram in
