@@ -126,6 +126,7 @@ public final class FaultHandler: Sendable {
         core.ending.wait(timeoutNanoseconds: timeoutNanoseconds)
     }
 
+    /// Where it stands; cheap, from any thread.
     public var progress: FaultProgress { core.progress }
 
     /// Whether `prefetch` and `fill` have done what they were asked for, as far as it can be done now:

@@ -3,6 +3,7 @@ internal import PageModel
 
 /// Why a fault handler cannot be had, or ended by itself.
 public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// There is no block.
     case noMemory
     /// An option of `FaultHandlerOptions`, by its name, and what it may be.
     case option(String, allowed: String)
@@ -10,10 +11,13 @@ public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertib
     case neverMisses(block: String)
     /// The same memory is given twice.
     case repeatedMemory(block: String)
+    /// A handler is started once.
     case alreadyStarted
+    /// It was stopped before.
     case stopped
     /// Another userfaultfd has this memory.
     case registering(block: String, Errno)
+    /// The process may have no more threads.
     case startingThreads(Errno)
     /// The process whose memory is served has gone.
     case ownerGone
@@ -23,14 +27,18 @@ public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertib
     case faultOutside(address: UInt64)
     /// The process whose memory is served said that a region consists of pages of so many bytes.
     case otherPages(block: String, pageBytes: UInt64)
+    /// The userfaultfd cannot be read any more.
     case readingEvents(Errno)
 
     /// What a process may do to its memory, and a handler cannot follow.
     public enum UnsupportedEvent: Hashable, Sendable {
+        /// The owner has forked.
         case fork
+        /// The owner has moved a mapping.
         case move(from: UInt64)
         /// A fault in a page that is there: one that is protected, or that its file holds.
         case otherFault(address: UInt64)
+        /// An event that this library does not know, by its number.
         case unknown(UInt8)
     }
 

@@ -52,6 +52,7 @@ public struct FaultHandlerOptions: Sendable {
     /// stop the handler itself, but may have another thread do so.
     public var ended: @Sendable (FaultHandlerError) -> Void = { _ in }
 
+    /// What suits a local file.
     public init() {}
 
     /// A thread for each of the pages that can be slow at once; each has room for a host page.
@@ -98,6 +99,7 @@ public enum MissingAtStop: Hashable, Sendable {
 
 /// A page that could not be served.
 public struct LostPage: Equatable, Sendable {
+    /// What became of a page that could not be had.
     public enum Outcome: Hashable, Sendable {
         /// Whoever waits for it, or touches it later, gets `SIGBUS`.
         case poisoned
@@ -113,5 +115,6 @@ public struct LostPage: Equatable, Sendable {
     public let address: HostAddress
     /// The provider's last error, or the kernel's.
     public let problem: String
+    /// What its waiters meet.
     public let outcome: Outcome
 }

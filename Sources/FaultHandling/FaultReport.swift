@@ -2,19 +2,25 @@ public import MigrationCore
 
 /// How far a fault handler has come.
 public struct FaultProgress: Equatable, Sendable {
+    /// Where a handler stands.
     public enum State: Equatable, Sendable {
+        /// Not started yet.
         case ready
+        /// Faults are answered.
         case serving
+        /// Nobody answers any more.
         case stopped
         /// By itself: nobody is served any more.
         case ended(FaultHandlerError)
     }
 
+    /// Where the handler stands.
     public internal(set) var state = State.ready
     /// Faults that were read.
     public internal(set) var faults: UInt64 = 0
     /// Host pages that were placed because somebody waited, and in the background.
     public internal(set) var urgentPages: UInt64 = 0
+    /// Host pages that `prefetch` and `fill` placed.
     public internal(set) var backgroundPages: UInt64 = 0
     /// Those among them that were placed as zeros.
     public internal(set) var zeroPages: UInt64 = 0
@@ -32,6 +38,7 @@ public struct FaultProgress: Equatable, Sendable {
     /// there when it started, and were never touched since, are among them.
     public internal(set) var missingPages = 0
 
+    /// Nothing served yet.
     public init() {}
 }
 

@@ -43,8 +43,11 @@ public struct FaultTrace: Equatable, Sendable {
 
 /// Why a trace is of no use.
 public enum FaultTraceError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// It was recorded of other blocks.
     case otherMemory(String)
+    /// A page that its block does not have.
     case pageOutside(entry: Int)
+    /// A page that stands in it twice.
     case pageRepeated(entry: Int)
     /// A file that holds no trace, or not all of one.
     case file(path: String, String)

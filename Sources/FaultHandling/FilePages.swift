@@ -79,6 +79,7 @@ public struct FilePages: PageProvider {
         return length
     }
 
+    /// Reads from the file; a hole is zeros.
     public func read(
         _ bytes: inout MutableSpan<UInt8>, at offset: RAMOffset, of block: BlockIndex
     ) throws(PageProviderError) -> PageContent {
@@ -96,8 +97,11 @@ public struct FilePages: PageProvider {
 
 /// Why a memory file cannot be served.
 public enum FilePagesError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// It cannot be opened.
     case opening(String, Errno)
+    /// It is no regular file.
     case noFile(String)
+    /// It has less than the blocks need.
     case tooShort(String, lengthBytes: UInt64, neededBytes: UInt64)
 
     public var description: String {

@@ -16,12 +16,16 @@ public struct ForeignRegion: PageTarget, Equatable {
 
 /// What another process says of a region of its memory, as it stands: nothing is checked yet.
 public struct ForeignRegionDescription: Equatable, Sendable {
+    /// Where it begins in its owner.
     public var address: UInt64
+    /// Whole pages.
     public var lengthBytes: UInt64
+    /// Where its content begins, in bytes.
     public var contentOffset: UInt64
     /// What its memory consists of: the system's pages, or those of hugetlb.
     public var pageBytes: UInt64
 
+    /// A run of memory and of content.
     public init(address: UInt64, lengthBytes: UInt64, contentOffset: UInt64, pageBytes: UInt64) {
         self.address = address
         self.lengthBytes = lengthBytes
@@ -120,12 +124,19 @@ extension ForeignRegion {
 
 /// Why another process's memory cannot be served as it describes it.
 public enum ForeignMemoryError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// There is no region.
     case noRegion
+    /// There are more than this library serves.
     case tooManyRegions(count: Int)
+    /// A page size that no kernel here has.
     case pageSize(region: Int, bytes: UInt64)
+    /// It does not begin or end with a page.
     case unaligned(region: Int, address: UInt64, lengthBytes: UInt64, pageBytes: UInt64)
+    /// It reaches beyond all addresses, or all content.
     case beyondRange(region: Int, address: UInt64, lengthBytes: UInt64)
+    /// Two regions share addresses.
     case overlap(Int, Int)
+    /// What was handed over is no userfaultfd that can be used.
     case descriptor(ReceivedUserfaultfdError)
 
     public var description: String {

@@ -2,24 +2,37 @@ public import LinuxKernel
 
 /// Why a hand-off is refused. Regions are counted from 0, as they were sent.
 public enum HandOffError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// More than a message may have.
     case tooLong(maximum: Int)
+    /// It is no JSON, for this reason.
     case notJSON(String, isTruncated: Bool)
+    /// It is no array.
     case noList
+    /// An entry of the array is no object.
     case noObject(region: Int)
+    /// A field is missing.
     case missing(region: Int, field: String)
+    /// A field is no whole number.
     case noNumber(region: Int, field: String)
+    /// The two fields for the page size differ.
     case twoPageSizes(region: Int, UInt64, UInt64)
+    /// Its content does not begin with a page.
     case unalignedOffset(region: Int, UInt64)
     /// Two regions that are to hold the same part of the content.
     case sameContent(Int, Int)
     /// What the regions say cannot be, or the descriptor is none that can be served.
     case memory(ForeignMemoryError)
+    /// Its content ends behind what there is.
     case beyondContent(region: Int, end: UInt64, contentBytes: UInt64)
+    /// No descriptor came with it.
     case noDescriptor
+    /// More than one descriptor came with it.
     case tooManyDescriptors(Int)
     /// - Parameter afterBytes: how much of the message had come.
     case ended(afterBytes: Int)
+    /// It did not come in time.
     case silent(afterBytes: Int, milliseconds: UInt64)
+    /// The connection failed.
     case link(Errno)
 
     public var description: String {

@@ -22,6 +22,7 @@ public protocol PageProvider: Sendable {
 
 /// What a provider has of pages.
 public enum PageContent: Hashable, Sendable {
+    /// What was written into the bytes.
     case bytes
     /// All of them are zero: they are placed without being copied.
     case zeros
@@ -31,5 +32,6 @@ public enum PageContent: Hashable, Sendable {
 public struct PageProviderError: Error, Equatable, Sendable, CustomStringConvertible {
     public let description: String
 
+    /// Why, in one line.
     public init(_ description: String) { self.description = description }
 }

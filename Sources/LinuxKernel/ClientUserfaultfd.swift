@@ -6,6 +6,7 @@ public import PageModel
 public enum ClientUserfaultfdError: Error, Equatable, Sendable, CustomStringConvertible {
     /// It is this, as the kernel names it.
     case otherDescriptor(String)
+    /// What the kernel answered.
     case kernel(Errno)
     /// The process that opened it has not made the handshake (`UFFDIO_API`), or is no more.
     case notInitialized(Errno)
@@ -105,6 +106,7 @@ extension Range where Bound == ClientAddress {
 }
 
 extension Poller {
+    /// Has a poller look for faults.
     @discardableResult
     public mutating func watch(_ uffd: borrowing ClientUserfaultfd) -> Int {
         watchReadable(uffd.raw)

@@ -6,10 +6,12 @@ internal import Glibc
 public struct DescriptorParcel: ~Copyable, Sendable {
     private var raws: [Int32] = []
 
+    /// An empty one.
     public init() {}
 
     deinit { for raw in raws { _ = Glibc::close(raw) } }
 
+    /// How many descriptors there are.
     public var count: Int { raws.count }
 
     /// Adds a copy; the caller keeps its own.

@@ -6,8 +6,11 @@ public import PageModel
 public struct ProcessMappings: Sendable {
     /// A run of the file, from an offset in the block on.
     public struct Run: Equatable, Sendable {
+        /// Where it begins in the process.
         public let address: ClientAddress
+        /// How long it is.
         public let lengthBytes: UInt64
+        /// Where it begins in its file.
         public let offset: RAMOffset
     }
 

@@ -6,6 +6,7 @@ internal import Glibc
 public struct SharedPoller: ~Copyable, Sendable {
     private let set: FileDescriptor
 
+    /// One that watches nothing yet.
     public init() throws(Errno) {
         set = FileDescriptor(owning: try Errno.check(pc_wait_create()))
     }
@@ -46,6 +47,7 @@ public struct SharedPoller: ~Copyable, Sendable {
 public final class AlarmFlag: Sendable {
     let descriptor: FileDescriptor
 
+    /// One that watches nothing yet.
     public init() throws(Errno) {
         descriptor = FileDescriptor(owning: try Errno.check(pc_timer_create()))
     }

@@ -14,6 +14,7 @@ public struct FaultEvent: Sendable {
 ///
 /// Source: "Non-cooperative userfaultfd" in Documentation/admin-guide/mm/userfaultfd.rst of the kernel.
 public enum UserfaultfdEvent: Sendable {
+    /// Somebody waits for a page.
     case fault(FaultEvent)
     /// In a page that is there, of memory that was registered for protection or for minor faults too.
     case otherFault(HostAddress)

@@ -4,8 +4,11 @@ internal import PageModel
 
 /// Why a descriptor that another process handed over is of no use.
 public enum ReceivedUserfaultfdError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// It is a descriptor of something else.
     case noUserfaultfd
+    /// Its owner has not shaken hands with the kernel (`UFFDIO_API`).
     case noHandshake
+    /// What the kernel answered.
     case kernel(Errno)
 
     public var description: String {

@@ -7,6 +7,7 @@ public struct LatencyAccount: ~Copyable, Sendable {
         lowestDiscernibleValue: 1, highestTrackableValue: Blocktime.latencyNanosecondsMax,
         numberOfSignificantValueDigits: .three)
 
+    /// One that has counted nothing.
     public init() {}
 
     /// Counts one; above an hour as an hour.
@@ -15,5 +16,6 @@ public struct LatencyAccount: ~Copyable, Sendable {
         histogram.record(min(nanoseconds, Blocktime.latencyNanosecondsMax))
     }
 
+    /// What was counted so far.
     public var summary: LatencySummary { LatencySummary(of: histogram, totals) }
 }

@@ -11,12 +11,16 @@ public struct ClientAddress: RawRepresentable, Hashable, Comparable, Sendable {
 
 /// A run of a RAM block as another process has it mapped.
 public struct ClientRegion: Hashable, Sendable {
+    /// Where the client has it.
     public let address: ClientAddress
+    /// Whole pages of the block.
     public let lengthBytes: UInt64
+    /// Whose memory it is.
     public let block: BlockIndex
     /// Where in the block its first byte is.
     public let offset: RAMOffset
 
+    /// A run of a block, where the client has mapped it.
     public init(
         address: ClientAddress, lengthBytes: UInt64, block: BlockIndex, offset: RAMOffset
     ) {
@@ -150,13 +154,21 @@ public struct ClientTable: Sendable {
 
 /// Why a process's map of guest memory cannot be.
 public enum ClientTableError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// There is no region.
     case empty
+    /// There are more regions than a table has.
     case tooManyRegions(Int)
+    /// A region is of a block that does not exist.
     case noSuchBlock(BlockIndex)
+    /// A region has no page.
     case emptyRegion(ClientAddress)
+    /// A region does not begin and end with a page of its block.
     case unaligned(ClientAddress, block: String, PageSize)
+    /// A region ends behind the last address.
     case beyondAddressSpace(ClientAddress)
+    /// A region ends behind its block, which is so long.
     case beyondBlock(ClientAddress, block: String, lengthBytes: UInt64)
+    /// Two regions share addresses.
     case overlap(ClientAddress, ClientAddress)
 
     public var description: String {

@@ -110,6 +110,9 @@ public struct MigrationDestination: Sendable {
 
     /// Ends a wait for a source, a migration that has not yet moved the guest, or the healing of huge
     /// pages.
+    ///
+    /// One that had paused before its guest ran is given up, and stays for its source, which has to hear
+    /// that the guest never ran here; a second call ends that.
     public func cancel() { session.cancel() }
 
     /// Ends the link once the guest has moved, until `recover`; see `DestinationSession.pause`.

@@ -185,8 +185,10 @@ extension DestinationControl {
         let begun = Monotonic.now()
         var deadline = begun &+ min(lasting, .max - begun)
         if isUnsure {
-            // What gave the guest up must not also keep that from its source; once more ends the wait.
-            isCancelled.store(false, ordering: .relaxed)
+            // What gave a paused guest up must not also keep that from its source; once more ends the wait.
+            if state.recovery.isGivenUp.exchange(false, ordering: .relaxed) {
+                isCancelled.store(false, ordering: .relaxed)
+            }
             let farewell = Farewell(
                 problem: state.log.problem ?? "the link broke", untilNanoseconds: deadline)
             state.recovery.update { $0.farewell = farewell }

@@ -10,6 +10,8 @@ final class DestinationRecovery: Sendable {
     let isAsked = Atomic(false)
     /// Whether the source may stop its guest at any moment: it waits for the answer to PING 2 before.
     let isSwitchNear = Atomic(false)
+    /// Whether a paused guest that never ran was given up by `cancel`.
+    let isGivenUp = Atomic(false)
     /// Whether the first page of a link is still to come.
     private let awaitsPage = Atomic(false)
     private let progress = Mutex(RecoveryProgress())

@@ -32,6 +32,9 @@ public final class DestinationSession: Sendable {
 
     /// Ends a wait for a source, a migration that has not yet moved the guest, or the healing of huge
     /// pages.
+    ///
+    /// One that had paused before its guest ran is given up, and stays for its source, which has to hear
+    /// that the guest never ran here; a second call ends that.
     public func cancel() {
         isCancelled.store(true, ordering: .releasing)
         // The control thread may be waiting in a guest that loads its devices.

@@ -219,13 +219,18 @@ final class DestinationState: Sendable {
             case .none, .setup, .advised, .discarding, .listening:
                 phase.apply(.peerMisbehaved, problem: "cancelled", at: nil)
             case .paused(.loading), .paused(.loaded), .recovering(.loading), .recovering(.loaded):
-                phase.apply(.givenUp, problem: "cancelled", at: nil)
+                giveUp(&phase)
             case .loaded, .running, .streamEnded, .completed, .paused, .recovering, .failed: nil
             }
         }
         guard let action else { return }
         endFaults()
         control.post(.perform(action))
+    }
+
+    private func giveUp(_ phase: inout Phase) -> DestinationAction {
+        recovery.isGivenUp.store(true, ordering: .relaxed)
+        return phase.apply(.givenUp, problem: "cancelled", at: nil)
     }
 
     /// Ends the reports of missing pages, and lets lengths change. Whoever waits for pages of a guest

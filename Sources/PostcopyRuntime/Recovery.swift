@@ -66,6 +66,7 @@ public struct Farewell: Equatable, Sendable {
     /// On the monotonic clock of the host.
     public let untilNanoseconds: UInt64
 
+    /// What a destination tells that stays.
     public init(problem: String, untilNanoseconds: UInt64) {
         self.problem = problem
         self.untilNanoseconds = untilNanoseconds

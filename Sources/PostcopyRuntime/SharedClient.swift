@@ -6,12 +6,14 @@ internal import Synchronization
 public struct SharedRegion: Sendable {
     /// In the other process.
     public let address: ClientAddress
+    /// Whole pages of the block.
     public let lengthBytes: UInt64
     /// The block; one of the guest's.
     public let memory: GuestRAM
     /// Where in the block the first byte is.
     public let offset: RAMOffset
 
+    /// A run of a block, where the client has mapped it.
     public init(
         address: ClientAddress, lengthBytes: UInt64, memory: GuestRAM, offset: RAMOffset
     ) {
@@ -24,7 +26,9 @@ public struct SharedRegion: Sendable {
 
 /// Why a process cannot be served.
 public enum SharedClientError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What is wrong with its userfaultfd.
     case descriptor(ClientUserfaultfdError)
+    /// What is wrong with its addresses.
     case table(ClientTableError)
     /// A region is of memory that is none of the guest's.
     case foreignMemory(block: String)
@@ -63,6 +67,7 @@ public enum SharedClientError: Error, Equatable, Sendable, CustomStringConvertib
 /// Source: `PostCopyFD` (`migration/postcopy-ram.h`).
 public final class SharedClient: Sendable {
     let userfaultfd: ClientUserfaultfd
+    /// What the client has mapped.
     public let regions: [SharedRegion]
     private let isTaken = Atomic(false)
     /// Set before its faults are ended, read after it has registered.

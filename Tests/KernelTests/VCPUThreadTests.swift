@@ -87,6 +87,7 @@ struct VCPUThreadTests {
         let memory = try FlatMemory()
         let outputs = try Outputs()
         let thread = try VCPUThread(memory.makeVCPU(), name: "vcpu") { outputs.take($0) }
+        let never = try EventFlag()
         for round in 1...200 {
             thread.resume()
             #expect(outputs.await(round))
@@ -96,7 +97,7 @@ struct VCPUThreadTests {
             let state = try thread.state()
             let count = outputs.seen.withLock { $0.count }
             // A guest that runs on writes to its port within microseconds.
-            Monotonic.sleep(untilNanoseconds: Monotonic.now() + 200_000)
+            _ = never.wait(timeoutNanoseconds: 200_000)
             #expect(outputs.seen.withLock { $0.count } == count)
             #expect(try thread.state() == state)
         }

@@ -148,6 +148,7 @@ extension RuntimeLaws.ScriptedSourceTests {
         StreamEncoder.appendEndOfStream(to: &end)
         main.send(end)
         var encoder = RAMRecordEncoder(blocks: geometries)
+        let never = try EventFlag()
         // Three times as long as silence may last, in pieces of 200 ms.
         for piece in 0..<16 {
             var bytes: [UInt8] = []
@@ -157,7 +158,7 @@ extension RuntimeLaws.ScriptedSourceTests {
                     to: &bytes)
             }
             urgent.send(bytes)
-            Monotonic.sleep(untilNanoseconds: Monotonic.now() + 200_000_000)
+            _ = never.wait(timeoutNanoseconds: 200_000_000)
         }
         _ = reader.readSuccess(from: main.socket)
         main.socket.shutDown()
