@@ -130,16 +130,10 @@ struct FaultThread: ~Copyable {
 
     /// Lets go of a link that is down, and takes the next one up.
     private mutating func changeLink() {
-        if let link = talk.link, link.isDown.load(ordering: .acquiring) {
-            channels.drop()
-            outgoing.removeAll(keepingCapacity: true)
-            state.outbox.clear()
-            talk = .alone
-            link.isLeft.raise()
-        }
+        if let link = talk.link, link.isDown.load(ordering: .acquiring) { leave(link) }
         guard case .alone = talk, let link = state.takeLink() else { return }
         // It may have gone before this thread woke for it, and nobody says so twice.
-        guard !link.isDown.load(ordering: .acquiring) else { return link.isLeft.raise() }
+        guard !link.isDown.load(ordering: .acquiring) else { return leave(link) }
         talk = .recovering(link)
         channels = UrgentChannels(state: state)
         // What came of a huge page on the old link comes again.
@@ -149,6 +143,15 @@ struct FaultThread: ~Copyable {
             offered: state.isSourceOurs ? .ours(forVersion: Extensions.version) : nil)
         encoder.resize(state.list.listed)
         beat.note(writtenAt: Monotonic.now())
+    }
+
+    /// What was to be said on a link is nothing for the next one.
+    private mutating func leave(_ link: DestinationLink) {
+        channels.drop()
+        outgoing.removeAll(keepingCapacity: true)
+        state.outbox.clear()
+        talk = .alone
+        link.isLeft.raise()
     }
 
     /// Reads what faults there are and asks for their pages in one write.
