@@ -42,10 +42,15 @@ let package = Package(
                 "PageModel", "StreamWire",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: house),
+        .target(
+            name: "FlightRecorder", dependencies: ["MigrationCore", "PageModel"],
+            swiftSettings: house),
         .target(name: "LinuxKernel", dependencies: ["CShims", "PageModel"], swiftSettings: house),
         .target(
             name: "PostcopyRuntime",
-            dependencies: ["MigrationCore", "StreamWire", "LinuxKernel", "PageModel"],
+            dependencies: [
+                "MigrationCore", "FlightRecorder", "StreamWire", "LinuxKernel", "PageModel",
+            ],
             swiftSettings: house),
         .target(
             name: "FaultHandling",
@@ -54,7 +59,8 @@ let package = Package(
         .target(
             name: "Postcopy",
             dependencies: [
-                "PostcopyRuntime", "FaultHandling", "LinuxKernel", "MigrationCore", "PageModel",
+                "PostcopyRuntime", "FaultHandling", "FlightRecorder", "LinuxKernel",
+                "MigrationCore", "PageModel",
             ],
             swiftSettings: house),
         .target(
@@ -130,6 +136,10 @@ let package = Package(
                 "MigrationCore", "StreamWire", "PageModel",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: house),
+        .testTarget(
+            name: "FlightRecorderTests",
+            dependencies: ["TestSupport", "FlightRecorder", "MigrationCore", "PageModel"],
+            swiftSettings: house),
         .executableTarget(
             name: "FaultClient", dependencies: ["LinuxKernel", "CShims", "PageModel"],
             path: "Tests/FaultClient", swiftSettings: house),

@@ -21,13 +21,16 @@ let modules = [
         name: "MigrationCore", imports: ["PageModel", "StreamWire", "Histogram"],
         reason: "decides; a core that cannot reach the kernel can be simulated"),
     Module(
+        name: "FlightRecorder", imports: ["MigrationCore", "PageModel", "Histogram"],
+        reason: "keeps and explains what was recorded of faults; a report needs no kernel for it"),
+    Module(
         name: "LinuxKernel", imports: ["CShims", "Glibc", "PageModel", "Synchronization"],
         reason: "owns descriptors, mappings and threads, and knows nothing of migration"),
     Module(
         name: "PostcopyRuntime",
         imports: [
-            "MigrationCore", "StreamWire", "PageModel", "LinuxKernel", "Synchronization",
-            "Histogram",
+            "MigrationCore", "FlightRecorder", "StreamWire", "PageModel", "LinuxKernel",
+            "Synchronization", "Histogram",
         ],
         reason: "joins what decides to what acts; it calls the kernel through LinuxKernel only"),
     Module(
@@ -37,8 +40,8 @@ let modules = [
     Module(
         name: "Postcopy",
         imports: [
-            "PostcopyRuntime", "FaultHandling", "MigrationCore", "LinuxKernel", "PageModel",
-            "Synchronization",
+            "PostcopyRuntime", "FaultHandling", "FlightRecorder", "MigrationCore", "LinuxKernel",
+            "PageModel", "Synchronization",
         ],
         reason: "the embedder's API, which must not drag Foundation into a VMM"),
     Module(
