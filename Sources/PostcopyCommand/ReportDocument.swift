@@ -23,6 +23,17 @@ struct ReportDocument: JSONReport, Equatable {
     var postcopyBlocktimeNs: UInt64?
     var postcopyVcpuBlocktimeNs: [UInt64]?
     var postcopyLatencyNs: LatencyFigures?
+    /// Waits by powers of two of microseconds, as QEMU counts them (`LatencyBuckets`).
+    var postcopyLatencyDist: [UInt64]?
+    /// The same by vCPU, and every wait of every thread by its length.
+    var postcopyVcpuLatencyNs: [LatencyFigures]?
+    var postcopyLatencyHistogram: HistogramFigures?
+    /// Threads that are no vCPU, by name.
+    var postcopyOtherLatencyNs: [NamedLatencyFigures]?
+    /// What the flight recorder says of the waits.
+    var flight: FlightFigures?
+    /// Where the migration stood as it went on, at most 600 instants.
+    var samples: [SampleFigures]?
     var verify: VerifyFigures?
     /// Pages that the destination never got.
     var missing: [MissingFigures]?
@@ -108,6 +119,12 @@ struct LatencyFigures: Codable, Equatable {
     var p99: UInt64
     var p999: UInt64
     var max: UInt64
+}
+
+struct NamedLatencyFigures: Codable, Equatable {
+    var name: String
+    var totalNs: UInt64
+    var latency: LatencyFigures
 }
 
 struct VerifyFigures: Codable, Equatable {
