@@ -73,6 +73,13 @@ public struct MigrationOptions: Sendable {
     /// of this library, or a QEMU that allows both.
     public var ignoresShared = false
 
+    /// Whether each fault, and what was done about it, is recorded for the report.
+    public var recordsFaults = true
+
+    /// Whether the kernel is asked when each vCPU's fault began (`FaultClock`), at half a microsecond a
+    /// fault; where it refuses, a wait begins when its fault is read.
+    public var timesFaultsInKernel = true
+
     /// Everything as its documentation says.
     public init() {}
 }

@@ -1,3 +1,4 @@
+public import FlightRecorder
 internal import LinuxKernel
 public import MigrationCore
 public import PageModel
@@ -56,6 +57,8 @@ public struct SourceReport: Sendable {
     public internal(set) var breaks: [LinkBreak] = []
     /// Whether somebody gave the guest up, here, while it was paused.
     public internal(set) var isAbandoned = false
+    /// What was recorded of requests (`MigrationOptions.recordsFaults`); `nil` when nothing was.
+    public internal(set) var faultLog: FaultLog?
 
     init() {}
 
@@ -135,6 +138,8 @@ public struct DestinationReport: Sendable {
     public internal(set) var breaks: [LinkBreak] = []
     /// Whether somebody gave the guest up while it was paused.
     public internal(set) var isAbandoned = false
+    /// What was recorded of faults (`MigrationOptions.recordsFaults`); `nil` when nothing was.
+    public internal(set) var faultLog: FaultLog?
 
     /// Whether the link broke at the very end: every page is here.
     public var isPausedWithAllPages: Bool { status == .postcopyPaused && missing.isEmpty }
@@ -172,6 +177,12 @@ public struct DestinationProgress: Equatable, Sendable {
     public var requests: UInt64 = 0
     /// Threads seen waiting for a page.
     public var faults: UInt64 = 0
+    /// vCPUs that wait for a page now.
+    public var waitingVCPUs = 0
+    /// The waits of all threads that have ended, by their length.
+    public var latency = LatencyBuckets()
+    /// The sum of those waits.
+    public var waitedNanoseconds: UInt64 = 0
     /// Migrations that connected while this one ran, and were turned away.
     public var otherMigrations: UInt64 = 0
     /// What became of its link.
