@@ -1,151 +1,158 @@
-internal import Histogram
 public import PageModel
 
 /// Accounts how long the guest's vCPUs and other threads wait for missing pages.
 ///
-/// A thread waits for one page at a time. Instants are monotonic nanoseconds; one that lies before
-/// the latest seen counts as the latest, since two threads may report out of order.
-/// Allocates only when it is made or told the vCPUs. Threads: one owner.
+/// A thread waits for one page at a time. Instants are monotonic nanoseconds, in any order: a wait may
+/// be told after others that began later. It ends no sooner than it begins, and begins no sooner than
+/// the wait that its thread had before. Sums of a thread are exact; the overlap is while fewer than 512
+/// later edges of vCPUs were told before an earlier one, which otherwise counts from the latest that
+/// was settled.
+///
+/// A call costs the same however many waits are open. Allocates when it is made, when it is told the
+/// vCPUs (36 KiB each) and at the first wait of each other thread that has an account of its own (the
+/// same). Threads: one owner.
 ///
 /// Source: `mark_postcopy_blocktime_begin` and `mark_postcopy_blocktime_end` of QEMU
-/// (`migration/postcopy-ram.c`); the overlap is QEMU's: from the moment at which the last vCPU
-/// blocks to the first release.
+/// (`migration/postcopy-ram.c`).
 public struct Blocktime: ~Copyable, Sendable {
     /// What became of a wait that began.
     public enum Outcome: Hashable, Sendable {
-        /// The wait has begun and is accounted for.
-        case started
+        /// The wait has begun and is accounted for. Nobody else has its slot, below
+        /// `Blocktime.waiterCapacity`, until it ends.
+        case started(slot: Int)
         /// The thread waits for this page already, and since then.
-        case alreadyWaiting
+        case alreadyWaiting(slot: Int)
         /// The kernel had woken the thread: its wait for another page ended now, and this one began.
-        case moved
+        case moved(slot: Int)
         /// Counted, but not timed: the table is full, or the kernel gave no thread id.
         case untracked
     }
 
     /// Waits that can be open at once: one for each thread of the process that can fault at the same
     /// time, so that a guest would need a thousand vCPUs to pass it. What passes it is counted as
-    /// untracked: neither timed nor part of the overlap. 32 KiB.
+    /// untracked: neither timed nor part of the overlap.
     public static let waiterCapacity = 1024
 
-    private struct Wait {
-        let thread: Int32
-        let page: HostPage
-        let since: UInt64
-    }
-
-    /// One hour, longer than any wait worth telling apart; with it the histogram has 264 KiB and
-    /// never grows.
-    static let latencyNanosecondsMax: UInt64 = 3_600_000_000_000
-
-    private var vcpus: VCPUThreads
-    private var totals: [WaitTotals]
-    private var others = WaitTotals()
-    private var untrackedCount: UInt64 = 0
-    /// Dense and in no order: few threads wait at once, and a scan of a few is quicker than a table.
-    private var waits: [Wait] = []
+    private var parties: WaitParties
+    private var waits = OpenWaits(capacity: Blocktime.waiterCapacity)
     private var overlap: Overlap
-    private var histogram = Histogram<UInt64>(
-        lowestDiscernibleValue: 1, highestTrackableValue: Blocktime.latencyNanosecondsMax,
-        numberOfSignificantValueDigits: .three)
-    private var latest: UInt64 = 0
+    private var allWaits = WaitDistribution(.perMille)
+    private var buckets = LatencyBuckets()
+    private var untrackedCount: UInt64 = 0
+    /// How many vCPUs wait now. Several that one thread runs are one.
+    public private(set) var currentlyWaitingVCPUs = 0
 
     /// An account for these vCPU threads, by the kernel's thread ids.
     public init(vcpuThreads: [Int32]) {
-        vcpus = VCPUThreads(vcpuThreads)
-        totals = Array(repeating: WaitTotals(), count: vcpuThreads.count)
-        overlap = Overlap(vcpuCount: vcpus.threadCount)
-        waits.reserveCapacity(Blocktime.waiterCapacity)
+        parties = WaitParties(vcpuThreads: vcpuThreads)
+        overlap = Overlap(parties.threads)
     }
 
     /// Names the vCPU threads anew; the place in the list is the vCPU, so that its total goes on.
     ///
     /// An open wait will count for what its thread is when it ends. The totals of vCPUs beyond the
     /// end of the list go to the other threads. A thread that is named twice counts for its first
-    /// place, and once in the overlap.
+    /// place, and once in the overlap. Edges told later than this count in the overlap from `instant`.
     public mutating func setVCPUThreads(_ threads: [Int32], at instant: UInt64) {
-        let now = advance(to: instant)
-        overlap.end(at: now)
-        for gone in totals.dropFirst(threads.count) { others.add(gone) }
-        totals = Array(totals.prefix(threads.count))
-        let missing = threads.count - totals.count
-        totals.append(contentsOf: repeatElement(WaitTotals(), count: missing))
-        vcpus = VCPUThreads(threads)
-        overlap = Overlap(vcpuCount: vcpus.threadCount, nanoseconds: overlap.nanoseconds)
-        for wait in waits where vcpus.index(of: wait.thread) != nil { overlap.block(at: now) }
+        parties.setVCPUThreads(threads)
+        let start = overlap.restart(parties.threads, at: instant)
+        currentlyWaitingVCPUs = 0
+        for slot in waits.taken {
+            let party = parties.party(of: waits[slot].thread)
+            waits.setParty(party, of: slot)
+            guard case .vcpu(let vcpu) = party else { continue }
+            currentlyWaitingVCPUs += 1
+            overlap.note(.blocked, vcpu: vcpu, at: start)
+        }
+    }
+
+    /// Notes that a vCPU halts, or is woken; one that is not known is passed over.
+    ///
+    /// A halted vCPU does not run, though it waits for no page. A thread that runs several is halted
+    /// when all of them are.
+    public mutating func setHalted(vcpu: Int, _ isHalted: Bool, at instant: UInt64) {
+        overlap.note(isHalted ? .halted : .woken, vcpu: vcpu, at: instant)
     }
 
     /// Notes that `thread` sleeps until `page` is placed.
+    /// - Parameter ending: told of the thread's wait for another page, when that ends thereby.
     @discardableResult
-    public mutating func begin(thread: Int32, page: HostPage, at instant: UInt64) -> Outcome {
-        let now = advance(to: instant)
+    public mutating func begin(
+        thread: Int32, page: HostPage, at instant: UInt64,
+        ending: (EndedWait) -> Void = { _ in }
+    ) -> Outcome {
         guard thread > 0 else {
             untrackedCount += 1
             return .untracked
         }
-        var outcome = Outcome.started
-        for index in waits.indices where waits[index].thread == thread {
-            guard waits[index].page != page else { return .alreadyWaiting }
-            end(index, at: now)
-            outcome = .moved
-            break
+        var hasMoved = false
+        if let open = waits.slot(of: thread) {
+            guard waits[open].page != page else { return .alreadyWaiting(slot: open) }
+            ending(end(open, .moved, at: instant))
+            hasMoved = true
         }
-        guard waits.count < Blocktime.waiterCapacity else {
+        guard !waits.isFull else {
             untrackedCount += 1
             return .untracked
         }
-        waits.append(Wait(thread: thread, page: page, since: now))
-        if vcpus.index(of: thread) != nil { overlap.block(at: now) }
-        return outcome
+        let party = parties.party(of: thread)
+        let began = max(instant, parties.endedAt(party))
+        let slot = waits.open(thread, page, party, began: began)
+        if case .vcpu(let vcpu) = party {
+            currentlyWaitingVCPUs += 1
+            overlap.note(.blocked, vcpu: vcpu, at: began)
+        }
+        return hasMoved ? .moved(slot: slot) : .started(slot: slot)
     }
 
     /// Ends every wait for `page`; answers how many those were.
+    /// - Parameter ending: told of each of them.
     @discardableResult
-    public mutating func placed(page: HostPage, at instant: UInt64) -> Int {
-        guard !waits.isEmpty else { return 0 }
-        let now = advance(to: instant)
+    public mutating func placed(
+        page: HostPage, at instant: UInt64, ending: (EndedWait) -> Void = { _ in }
+    ) -> Int {
         var ended = 0
-        var index = waits.count
-        // From the end: closing a wait moves the last one into its place.
-        while index > 0 {
-            index -= 1
-            guard waits[index].page == page else { continue }
-            end(index, at: now)
+        while let slot = waits.first(at: page) {
+            ending(end(slot, .placed, at: instant))
             ended += 1
         }
         return ended
     }
 
     /// Ends all waits and answers the whole account.
-    public mutating func finish(at instant: UInt64) -> BlocktimeReport {
-        let now = advance(to: instant)
-        while !waits.isEmpty { end(waits.count - 1, at: now) }
+    /// - Parameter ending: told of each of them.
+    public mutating func finish(
+        at instant: UInt64, ending: (EndedWait) -> Void = { _ in }
+    ) -> BlocktimeReport {
+        for slot in waits.taken { ending(end(slot, .unfinished, at: instant)) }
         return report()
     }
 
     /// The account of the waits that have ended.
     public func report() -> BlocktimeReport {
         BlocktimeReport(
-            vcpus: totals, overlappedNanoseconds: overlap.nanoseconds, others: others,
-            untrackedCount: untrackedCount, histogram: histogram)
+            vcpuWaits: parties.vcpuWaits, overlappedNanoseconds: overlap.nanoseconds,
+            otherThreads: parties.otherThreads, untrackedCount: untrackedCount,
+            allWaits: allWaits, buckets: buckets)
     }
 
-    private mutating func advance(to instant: UInt64) -> UInt64 {
-        latest = max(latest, instant)
-        return latest
-    }
-
-    private mutating func end(_ index: Int, at now: UInt64) {
-        let wait = waits[index]
-        waits[index] = waits[waits.count - 1]
-        waits.removeLast()
-        let nanoseconds = now - wait.since
-        histogram.record(min(nanoseconds, Blocktime.latencyNanosecondsMax))
-        if let vcpu = vcpus.index(of: wait.thread) {
-            totals[vcpu].add(waitNanoseconds: nanoseconds)
-            overlap.release(at: now)
-        } else {
-            others.add(waitNanoseconds: nanoseconds)
+    private mutating func end(
+        _ slot: Int, _ how: EndedWait.Ending, at instant: UInt64
+    ) -> EndedWait {
+        let wait = waits[slot]
+        waits.close(slot)
+        let ended = max(instant, wait.began)
+        allWaits.record(ended - wait.began)
+        buckets.record(nanoseconds: ended - wait.began)
+        parties.count(wait.party, from: wait.began, to: ended)
+        var vcpu: Int?
+        if case .vcpu(let index) = wait.party {
+            vcpu = index
+            currentlyWaitingVCPUs -= 1
+            overlap.note(.released, vcpu: index, at: ended)
         }
+        return EndedWait(
+            slot: slot, thread: wait.thread, vcpu: vcpu, page: wait.page, began: wait.began,
+            ended: ended, how: how)
     }
 }

@@ -1,46 +1,38 @@
 public import Histogram
 
-/// How long one party waited for missing pages.
-public struct WaitTotals: Hashable, Sendable {
-    /// The sum of all waits.
-    public internal(set) var nanoseconds: UInt64 = 0
-    /// How many there were.
-    public internal(set) var waitCount: UInt64 = 0
-    /// The longest.
-    public internal(set) var waitNanosecondsMax: UInt64 = 0
-
-    /// No waits yet.
-    public init() {}
-
-    mutating func add(waitNanoseconds: UInt64) {
-        nanoseconds += waitNanoseconds
-        waitCount += 1
-        waitNanosecondsMax = max(waitNanosecondsMax, waitNanoseconds)
-    }
-
-    mutating func add(_ other: WaitTotals) {
-        nanoseconds += other.nanoseconds
-        waitCount += other.waitCount
-        waitNanosecondsMax = max(waitNanosecondsMax, other.waitNanosecondsMax)
-    }
+/// How long a thread waited that is no vCPU.
+public struct ThreadWaits: Sendable {
+    /// The kernel's id of it.
+    public let thread: Int32
+    /// Percentiles are true to 1 %.
+    public internal(set) var waits: WaitDistribution
 }
 
-/// The distribution of waits in a few numbers, in nanoseconds. Percentiles are true to 0.1 %.
-public struct LatencySummary: Hashable, Sendable {
-    /// How many waits it sums up.
-    public let count: UInt64
-    /// Their mean.
-    public let meanNanoseconds: UInt64
-    /// Half of them were no longer.
-    public let p50Nanoseconds: UInt64
-    /// 90 % were no longer.
-    public let p90Nanoseconds: UInt64
-    /// 99 % were no longer.
-    public let p99Nanoseconds: UInt64
-    /// 99.9 % were no longer.
-    public let p999Nanoseconds: UInt64
-    /// Exact.
-    public let maxNanoseconds: UInt64
+/// How long the threads waited that are no vCPUs.
+public struct OtherThreads: Sendable {
+    /// The first of them, in the order in which they first waited; at most
+    /// `BlocktimeReport.otherThreadsMax`.
+    public internal(set) var own: [ThreadWaits]
+    /// All others together.
+    public internal(set) var rest: WaitDistribution
+
+    /// What all of them waited.
+    public var totals: WaitTotals {
+        own.reduce(into: rest.totals) { $0.add($1.waits.totals) }
+    }
+
+    mutating func add(_ other: OtherThreads) {
+        rest.add(other.rest)
+        for thread in other.own {
+            if let known = own.firstIndex(where: { $0.thread == thread.thread }) {
+                own[known].waits.add(thread.waits)
+            } else if own.count < BlocktimeReport.otherThreadsMax {
+                own.append(thread)
+            } else {
+                rest.add(thread.waits)
+            }
+        }
+    }
 }
 
 /// What `Blocktime` has counted: every wait that has ended.
@@ -48,40 +40,53 @@ public struct LatencySummary: Hashable, Sendable {
 /// Source: `fill_destination_postcopy_migration_info` of QEMU (`migration/postcopy-ram.c`), whose
 /// numbers are milliseconds.
 public struct BlocktimeReport: Sendable {
-    /// By vCPU, in the order in which their threads were given.
-    public let vcpus: [WaitTotals]
-    /// How long all vCPUs waited at once.
-    public let overlappedNanoseconds: UInt64
-    /// Threads that are no vCPU, together.
-    public let others: WaitTotals
+    /// Threads besides the vCPUs that have an account of their own: emulator, disk and network threads
+    /// of a VMM are a few dozen, and 64 accounts take 2.3 MiB.
+    public static let otherThreadsMax = 64
+
+    /// By vCPU, in the order in which their threads were given. Percentiles are true to 1 %.
+    public internal(set) var vcpuWaits: [WaitDistribution]
+    /// How long no vCPU ran because of missing pages: at least one waited, and each of the others
+    /// waited or was halted.
+    public internal(set) var overlappedNanoseconds: UInt64
+    /// Threads that are no vCPU.
+    public internal(set) var otherThreads: OtherThreads
     /// Faults of threads that had no place in the table or no known thread id: how often, not how
     /// long.
-    public let untrackedCount: UInt64
-    /// Every wait of every thread, in nanoseconds; waits above an hour count as an hour.
-    public let histogram: Histogram<UInt64>
+    public internal(set) var untrackedCount: UInt64
+    /// Every wait of every thread. Percentiles are true to 0.1 %.
+    public internal(set) var allWaits: WaitDistribution
+    /// The same by QEMU's powers of two.
+    public internal(set) var buckets: LatencyBuckets
+
+    /// How long and how often each vCPU waited.
+    public var vcpus: [WaitTotals] { vcpuWaits.map(\.totals) }
 
     /// How long each vCPU waited.
-    public var vcpuNanoseconds: [UInt64] { vcpus.map(\.nanoseconds) }
+    public var vcpuNanoseconds: [UInt64] { vcpuWaits.map(\.totals.nanoseconds) }
+
+    /// Threads that are no vCPU, together.
+    public var others: WaitTotals { otherThreads.totals }
+
+    /// Every wait of every thread, in nanoseconds; waits above an hour count as an hour.
+    public var histogram: Histogram<UInt64> { allWaits.histogram }
 
     /// The waits of all threads in a few numbers.
-    public var latency: LatencySummary {
-        var all = others
-        for vcpu in vcpus { all.add(vcpu) }
-        return LatencySummary(of: histogram, all)
-    }
-}
+    public var latency: LatencySummary { allWaits.latency }
 
-extension LatencySummary {
-    init(of histogram: Histogram<UInt64>, _ all: WaitTotals) {
-        // The histogram answers the upper end of a bucket, which may lie above the longest wait.
-        func percentile(_ percent: Double) -> UInt64 {
-            min(histogram.valueAtPercentile(percent), all.waitNanosecondsMax)
+    /// Counts another run as well: vCPUs by their place, other threads by their id.
+    public mutating func add(_ other: BlocktimeReport) {
+        for (vcpu, waits) in other.vcpuWaits.enumerated() {
+            if vcpu < vcpuWaits.count {
+                vcpuWaits[vcpu].add(waits)
+            } else {
+                vcpuWaits.append(waits)
+            }
         }
-        self.init(
-            count: all.waitCount,
-            meanNanoseconds: all.waitCount == 0 ? 0 : all.nanoseconds / all.waitCount,
-            p50Nanoseconds: percentile(50), p90Nanoseconds: percentile(90),
-            p99Nanoseconds: percentile(99), p999Nanoseconds: percentile(99.9),
-            maxNanoseconds: all.waitNanosecondsMax)
+        overlappedNanoseconds += other.overlappedNanoseconds
+        otherThreads.add(other.otherThreads)
+        untrackedCount += other.untrackedCount
+        allWaits.add(other.allWaits)
+        buckets.add(other.buckets)
     }
 }

@@ -31,6 +31,11 @@ public struct LatencyBuckets: Hashable, Sendable {
         counts[Self.index(ofNanoseconds: nanoseconds)] += 1
     }
 
+    /// Counts what another one has counted.
+    public mutating func add(_ other: LatencyBuckets) {
+        for index in counts.indices { counts[index] += other.counts[index] }
+    }
+
     /// How many waits there are in all.
     public var total: UInt64 { counts.reduce(0, +) }
 }

@@ -1,39 +1,29 @@
-/// Which thread runs which vCPU, searched without allocating.
+/// Which thread runs which vCPU, found without allocating.
 struct VCPUThreads: Sendable {
-    private struct Entry {
-        let thread: Int32
-        let vcpu: Int
-    }
+    /// By vCPU, the first one that the same thread runs: a single thread may run several in turn.
+    let seats: [Int]
+    private let threads: [Int32]
+    private let table: SlotTable
 
-    /// By thread, each thread once.
-    private let entries: [Entry]
-
-    /// Threads by vCPU. One that is named twice keeps its first place: a single thread may run all
-    /// vCPUs in turn.
+    /// Threads by vCPU. One that is named twice keeps its first place.
     init(_ threads: [Int32]) {
-        var entries: [Entry] = []
-        entries.reserveCapacity(threads.count)
-        let sorted = threads.enumerated().sorted {
-            ($0.element, $0.offset) < ($1.element, $1.offset)
+        var table = SlotTable(capacity: max(1, threads.count))
+        var seats: [Int] = []
+        for (vcpu, thread) in threads.enumerated() {
+            let hash = SlotTable.hash(UInt64(truncatingIfNeeded: thread))
+            let first = table.slot(hash: hash) { threads[$0] == thread }
+            if first == nil { table.insert(vcpu, hash: hash) }
+            seats.append(first ?? vcpu)
         }
-        for (vcpu, thread) in sorted where entries.last?.thread != thread {
-            entries.append(Entry(thread: thread, vcpu: vcpu))
-        }
-        self.entries = entries
+        self.threads = threads
+        self.seats = seats
+        self.table = table
     }
-
-    /// How many different threads there are.
-    var threadCount: Int { entries.count }
 
     /// The vCPU that `thread` runs.
     func index(of thread: Int32) -> Int? {
-        var lower = 0
-        var upper = entries.count
-        while lower < upper {
-            let middle = (lower + upper) / 2
-            if entries[middle].thread < thread { lower = middle + 1 } else { upper = middle }
+        table.slot(hash: SlotTable.hash(UInt64(truncatingIfNeeded: thread))) {
+            threads[$0] == thread
         }
-        guard lower < entries.count, entries[lower].thread == thread else { return nil }
-        return entries[lower].vcpu
     }
 }
