@@ -53,6 +53,7 @@ struct LeakTests {
                     try ring.submit(waitCount: 0, timeoutNanoseconds: 0)
                 }
                 _ = StagingArea(capacityBytes: 1 << 20)
+                _ = FaultClock(threads: [currentThreadID()])
                 for backing in RAMBacking.allCases {
                     let page = FaultRig.pageSize(of: backing)
                     let block = try BlockGeometry(
