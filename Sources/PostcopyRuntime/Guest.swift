@@ -45,6 +45,11 @@ public protocol Guest: AnyObject, Sendable {
     /// The kernel's ids of the vCPU threads, for blocktime; asked for once the devices are loaded.
     var vcpuThreads: [Int32] { get }
 
+    /// Where the vCPUs note that they halt and go on, so that a halted one does not count as running
+    /// while the others wait for pages; asked for with `vcpuThreads`. A guest that does not see its
+    /// vCPUs halt leaves this out, and they count as running whenever they are not blocked.
+    var halts: VCPUHalts? { get }
+
     /// Whose page faults must be reported for this guest.
     var faultOrigin: FaultOrigin { get }
 
@@ -95,6 +100,9 @@ public protocol Guest: AnyObject, Sendable {
 
 extension Guest {
     public var streamIdentity: StreamIdentity { StreamIdentity() }
+
+    /// None: every vCPU counts as running whenever it is not blocked.
+    public var halts: VCPUHalts? { nil }
 
     public func memoryArrived() {}
 

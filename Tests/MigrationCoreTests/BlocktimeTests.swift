@@ -70,10 +70,18 @@ struct BlocktimeTests {
         let wrong = differences(&run, events: 900)
         #expect(wrong == [])
         let lengths = run.model.waits.map(\.length)
-        expectLatency(run.blocktime.report().latency, agreesWith: lengths)
+        let report = run.blocktime.report()
+        expectLatency(report.latency, agreesWith: lengths)
+        for (vcpu, thread) in run.vcpus.enumerated() {
+            expectLatency(
+                report.vcpuWaits[vcpu].latency, agreesWith: run.model.lengths(of: thread),
+                toOneIn: 100)
+        }
     }
 
-    private func expectLatency(_ latency: LatencySummary, agreesWith waits: [UInt64]) {
+    private func expectLatency(
+        _ latency: LatencySummary, agreesWith waits: [UInt64], toOneIn parts: UInt64 = 1_000
+    ) {
         let sorted = waits.sorted()
         #expect(latency.count == UInt64(sorted.count))
         #expect(latency.maxNanoseconds == sorted.last ?? 0)
@@ -84,7 +92,7 @@ struct BlocktimeTests {
         ] where !sorted.isEmpty {
             let rank = max(Int((Double(sorted.count) * percent / 100).rounded(.up)), 1)
             let exact = sorted[rank - 1]
-            #expect(value >= exact && value <= exact + exact / 1_000 + 1, "\(percent)")
+            #expect(value >= exact && value <= exact + exact / parts + 1, "\(percent)")
         }
     }
 
