@@ -24,8 +24,13 @@ public struct FlightRing<Record: BitwiseCopyable & Sendable>: ~Copyable, Sendabl
         lostCount += 1
     }
 
-    /// All that is kept, the oldest first.
-    public consuming func take() -> (records: [Record], lostCount: UInt64) {
+    /// Takes out all that is kept, the oldest first.
+    public mutating func drain() -> (records: [Record], lostCount: UInt64) {
+        defer {
+            records = []
+            next = 0
+            lostCount = 0
+        }
         guard next > 0 else { return (records, lostCount) }
         return (Array(records[next...]) + records[..<next], lostCount)
     }

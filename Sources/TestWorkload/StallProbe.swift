@@ -1,3 +1,5 @@
+public import Postcopy
+
 /// The accesses of one vCPU that took long: the latency that the faulting thread itself sees.
 ///
 /// The clock is read once per access, the end of one being the start of the next; about 21 ns. An
@@ -9,10 +11,18 @@ public struct StallProbe: Equatable, Sendable {
     public private(set) var count: UInt64 = 0
     public private(set) var totalNanoseconds: UInt64 = 0
     public private(set) var maxNanoseconds: UInt64 = 0
+    /// When the first of them were: those that follow a move.
+    public private(set) var accesses: [LongAccess] = []
+
+    /// A vCPU waits some 10,000 times for the pages of 4 GiB. 256 KiB.
+    static let accessesMax = 16_384
 
     public init() {}
 
-    /// The long accesses of several vCPUs as of one.
+    /// Room for what is kept, so that no access pays for it.
+    mutating func reserve() { accesses.reserveCapacity(Self.accessesMax) }
+
+    /// The long accesses of several vCPUs as of one; not when they were.
     public init(sumOf probes: [StallProbe]) {
         for probe in probes {
             count += probe.count
@@ -27,11 +37,14 @@ public struct StallProbe: Equatable, Sendable {
     @inline(__always)
     mutating func record(from start: UInt64, to end: UInt64) {
         let duration = end &- start
-        if duration > Self.thresholdNanoseconds { note(duration) }
+        if duration > Self.thresholdNanoseconds { note(start, duration) }
     }
 
     @inline(never)
-    private mutating func note(_ duration: UInt64) {
+    private mutating func note(_ start: UInt64, _ duration: UInt64) {
+        if accesses.count < Self.accessesMax {
+            accesses.append(LongAccess(start: start, end: start &+ duration))
+        }
         count += 1
         totalNanoseconds &+= duration
         maxNanoseconds = max(maxNanoseconds, duration)

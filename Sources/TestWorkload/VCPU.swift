@@ -45,6 +45,7 @@ final class VCPU: Sendable {
         var generator = AccessGenerator(specification: specification, vcpu: number, state: state)
         var memory = GuestMemory(ram: ram, content: ContentModel(specification: specification))
         var probe = StallProbe()
+        probe.reserve()
         while lot.park() {
             if rate == 0 {
                 runFreely(&generator, &memory, &probe)

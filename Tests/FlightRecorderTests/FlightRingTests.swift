@@ -8,7 +8,7 @@ struct FlightRingTests {
     func keepsLatest(count: Int) {
         var ring = FlightRing<UInt64>(capacity: 4)
         for value in 0..<UInt64(count) { ring.append(value) }
-        let kept = ring.take()
+        let kept = ring.drain()
         #expect(kept.records == Array((0..<UInt64(count)).suffix(4)))
         #expect(kept.lostCount == UInt64(max(0, count - 4)))
     }

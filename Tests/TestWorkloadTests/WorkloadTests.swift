@@ -1,3 +1,4 @@
+import FlightRecorder
 import LinuxKernel
 import Synchronization
 import Testing
@@ -201,6 +202,8 @@ struct PaceTests {
         probe.record(from: 0, to: 9_000)
         #expect(probe.count == 2 && probe.totalNanoseconds == 14_001)
         #expect(probe.maxNanoseconds == 9_000 && probe.meanNanoseconds == 7_000)
+        let first = LongAccess(start: 100, end: 5_101)
+        #expect(probe.accesses == [first, LongAccess(start: 0, end: 9_000)])
         let sum = StallProbe(sumOf: [probe, StallProbe(), probe])
         #expect(sum.count == 4 && sum.totalNanoseconds == 28_002 && sum.maxNanoseconds == 9_000)
         #expect(StallProbe(sumOf: []).meanNanoseconds == 0)
