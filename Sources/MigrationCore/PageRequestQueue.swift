@@ -28,6 +28,8 @@ public struct PageRequestQueue: ~Copyable, Sendable {
     public private(set) var count = 0
 
     private var ring: [HostPage]
+    /// By the ring's slots: when each was asked for.
+    private var instants: [UInt64]
     private var head = 0
     /// Ring slots by the hash of their page.
     private var table: SlotTable
@@ -39,6 +41,7 @@ public struct PageRequestQueue: ~Copyable, Sendable {
         self.capacity = capacity
         let unused = HostPage(block: BlockIndex(rawValue: 0), page: HostPageIndex(rawValue: 0))
         ring = Array(repeating: unused, count: capacity)
+        instants = Array(repeating: 0, count: capacity)
         table = SlotTable(capacity: capacity)
     }
 
@@ -51,24 +54,29 @@ public struct PageRequestQueue: ~Copyable, Sendable {
     }
 
     /// Adds `page` behind all others.
-    public mutating func push(_ page: HostPage) -> Outcome {
+    /// - Parameter instant: comes back with the page; nothing is decided by it.
+    public mutating func push(_ page: HostPage, at instant: UInt64 = 0) -> Outcome {
         guard !contains(page) else { return .duplicate }
         guard count < capacity else { return .full }
         var slot = head + count
         if slot >= capacity { slot -= capacity }
         ring[slot] = page
+        instants[slot] = instant
         table.insert(slot, hash: page.slotHash)
         count += 1
         return .queued
     }
 
     /// Takes the oldest page, or `nil` when nobody waits.
-    public mutating func pop() -> HostPage? {
+    public mutating func pop() -> HostPage? { popWithInstant()?.page }
+
+    /// The same, with the instant at which it was pushed.
+    public mutating func popWithInstant() -> (page: HostPage, instant: UInt64)? {
         guard count > 0 else { return nil }
-        let page = ring[head]
+        let (page, instant) = (ring[head], instants[head])
         table.remove(head, hash: page.slotHash)
         head = head + 1 == capacity ? 0 : head + 1
         count -= 1
-        return page
+        return (page, instant)
     }
 }
