@@ -281,6 +281,13 @@ public final class GuestRAM: @unchecked Sendable {
         address..<HostAddress(rawValue: address.rawValue + usedBytes)
     }
 
+    /// Where a host page lies in this process.
+    public func addresses(of page: HostPageIndex) -> Range<HostAddress> {
+        let start = address.rawValue + geometry.offset(of: page).rawValue
+        return HostAddress(rawValue: start)
+            ..< HostAddress(rawValue: start + geometry.hostPage.bytes)
+    }
+
     /// The offset of an address of this process, or `nil` when another mapping holds it.
     public func offset(of address: HostAddress) -> RAMOffset? {
         let start = self.address.rawValue

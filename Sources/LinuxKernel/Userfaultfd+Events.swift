@@ -8,6 +8,12 @@ public struct FaultEvent: Sendable {
     public let address: HostAddress
     /// The kernel's id of the thread; 0 of a userfaultfd that was opened without thread ids.
     public let thread: Int32
+
+    /// One of a thread that waits at an address.
+    public init(address: HostAddress, thread: Int32) {
+        self.address = address
+        self.thread = thread
+    }
 }
 
 /// What a userfaultfd tells: page faults, and whatever else its owner asked for.

@@ -1,3 +1,4 @@
+internal import FlightRecorder
 internal import LinuxKernel
 internal import MigrationCore
 internal import PageModel
@@ -11,6 +12,7 @@ struct BackgroundThread: ~Copyable {
     private let link: SourceLink
     private var writer: SectionWriter
     private var cursor = SendCursor()
+    private var recorder: ServiceRecorder
 
     /// Without an urgent channel a request waits for the write under way: 64 KiB keep that short.
     private static let pagesMaxWithoutUrgent = 16
@@ -19,11 +21,13 @@ struct BackgroundThread: ~Copyable {
         self.state = state
         self.link = link
         writer = SectionWriter(state: state, link: link)
+        recorder = ServiceRecorder(state: state)
     }
 
     /// Sends until nothing is owed, and reports so, or what stopped it.
     mutating func run() {
         preferShortSlices()
+        defer { recorder.leave(to: state.services) }
         do throws(Errno) {
             while !state.stopsSending.load(ordering: .acquiring) {
                 guard try sendSome() else {
@@ -106,6 +110,8 @@ struct BackgroundThread: ~Copyable {
     private mutating func writeInTurns(_ page: HostPage) throws(Errno) {
         let state = state
         var isAwaited = false
+        state.inPieces.leave(page)
+        defer { state.inPieces.clear() }
         try writer.write(page) { bytes in
             state.pace.noteSent(bytes)
             guard !isAwaited else { return }
@@ -120,13 +126,21 @@ struct BackgroundThread: ~Copyable {
     }
 
     private mutating func sendRequested() throws(Errno) -> Bool {
-        guard let requested = state.queue.withLock({ $0.pop() }) else { return false }
+        guard let (requested, askedAt) = state.queue.withLock({ $0.popWithInstant() }) else {
+            return false
+        }
         state.scanHint.leave(requested)
-        guard state.claim(requested) else { return true }
+        guard state.claim(requested) else {
+            recorder.note(
+                requested, [.alreadySent, .behindBackground], receivedAt: askedAt, ahead: 0)
+            return true
+        }
+        recorder.take(requested, .behindBackground, receivedAt: askedAt)
         let targetPages = state.geometries[requested.block.rawValue].hostPage.targetPages
         state.counters.urgentPages.add(UInt64(targetPages), ordering: .relaxed)
         try writer.write(requested)
         try writer.flush()
+        recorder.noteWritten()
         state.noteUrgent(bytes: writer.takeWrittenBytes())
         return true
     }

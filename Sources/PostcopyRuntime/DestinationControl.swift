@@ -144,6 +144,8 @@ struct DestinationControl: ~Copyable {
     private mutating func startGuest() {
         let threads = state.guest.vcpuThreads
         state.vcpuThreads.withLock { $0 = threads }
+        // It asks the kernel for their times from now on.
+        state.faultFlag.raise()
         state.guest.resume()
         outcome.guestRunningAtNanoseconds = Monotonic.now()
     }

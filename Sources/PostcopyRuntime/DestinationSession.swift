@@ -1,3 +1,4 @@
+internal import FlightRecorder
 public import LinuxKernel
 internal import MigrationCore
 internal import PageModel
@@ -127,6 +128,9 @@ public final class DestinationSession: Sendable {
         progress.zeroPages = counters.zeroPages.load(ordering: .relaxed)
         progress.requests = counters.requests.load(ordering: .relaxed)
         progress.faults = counters.faults.load(ordering: .relaxed)
+        progress.waitingVCPUs = state.waits.waitingVCPUs.load(ordering: .relaxed)
+        progress.latency = state.waits.latency
+        progress.waitedNanoseconds = state.waits.waitedNanoseconds
         progress.otherMigrations = counters.otherMigrations.load(ordering: .relaxed)
         progress.recovery = state.recovery.current
         return progress
@@ -174,7 +178,7 @@ public final class DestinationSession: Sendable {
     ) throws(Errno) {
         let first = try DestinationLink(main, isResumed: false)
         let state = state
-        let faults = try JoinableThread<BlocktimeReport>(name: "pc-fault") {
+        let faults = try JoinableThread<WaitAccount.Outcome>(name: "pc-fault") {
             var thread = FaultThread(state: state, link: first)
             return thread.run()
         }
@@ -187,13 +191,18 @@ public final class DestinationSession: Sendable {
         if control.outcome.isAbandoned { giveUpGuest() }
         control.joinLoader()
         end(first)
-        report.blocktime = faults.join()
+        let waits = faults.join()
+        report.blocktime = waits.blocktime
         // Nobody answers faults any more: a page that came as zero and was never touched is the guest's.
         if state.currentPhase == .completed { state.endFaults() }
         // The guest runs meanwhile, and its huge pages are seen to afterwards.
         control.answerLatecomers(
             ending.isAcknowledged, wasHeard: ending.wasHeard, isCancelled: isCancelled)
         conclude(&report, control.outcome)
+        report.faultClockProblem = waits.clockProblem
+        if state.options.recordsFaults {
+            report.faultLog = FaultLog(of: state, report, waits)
+        }
     }
 
     /// What a source knows of the end.

@@ -1,3 +1,4 @@
+internal import FlightRecorder
 internal import LinuxKernel
 internal import MigrationCore
 internal import PageModel
@@ -54,8 +55,11 @@ final class DestinationState: Sendable {
     /// Where pages go on to of a guest that leaves this host while it is arriving.
     let passage: PagePassage?
     let counters = DestinationCounters()
+    let waits = WaitCounters()
     /// What to heal first; `nil` when nothing is to be.
     let firstFaults: FirstFaults?
+    /// What was placed since faults are served.
+    let placements = FlightStore<PlacementRecord>(capacity: 2 * PlacementRecorder.capacity)
     /// `nil` but in tests.
     let held: (@Sendable (HeldPoint) -> Void)?
     /// The guest's, asked for by the control thread before it starts the guest.

@@ -16,8 +16,8 @@ struct FaultThread: ~Copyable {
     var channels: UrgentChannels
     var placer: PagePlacer
     private var encoder: ReturnPathEncoder
-    private var blocktime = Blocktime(vcpuThreads: [])
-    private var knowsVCPUs = false
+    private var waits: WaitAccount
+    private var recorder: PlacementRecorder
     private var readsFaults = true
     /// Where threads wait in pages that are here, which the kernel could not wake for want of memory.
     private var unsettled: [HostAddress] = []
@@ -68,52 +68,59 @@ struct FaultThread: ~Copyable {
         channels = UrgentChannels(state: state)
         placer = PagePlacer(state: state, channel: .urgent)
         encoder = ReturnPathEncoder(blocks: state.geometries)
+        waits = WaitAccount(
+            blocks: state.blocks, options: state.options, counters: state.waits,
+            halts: state.guest.halts)
+        recorder = PlacementRecorder(state: state, isUrgent: true)
         beat = Heartbeat(
             limitNanoseconds: state.options.linkLimitInForce,
             intervalNanoseconds: state.options.beatNanoseconds)
     }
 
-    /// Serves until it is told to end, and answers the blocktime it saw.
-    mutating func run() -> BlocktimeReport {
+    /// Serves until it is told to end, and answers how long it saw threads wait.
+    mutating func run() -> WaitAccount.Outcome {
         preferShortSlices()
         _ = clients.take(state.clients)
-        var waits = Waits(state: state, channels, clients, readsFaults: readsFaults)
+        var watched = Watched(state: state, channels, clients, readsFaults: readsFaults)
         var isEnding = false
         while !isEnding {
             let isTimed = keepsAlive || !unsettled.isEmpty
-            _ = waits.poller.wait(timeoutNanoseconds: isTimed ? beat.intervalNanoseconds : .max)
+            _ = watched.poller.wait(timeoutNanoseconds: isTimed ? beat.intervalNanoseconds : .max)
             settleAgain()
-            let isRaised = waits.poller.isReady(waits.flag)
+            let isRaised = watched.poller.isReady(watched.flag)
             if isRaised { state.faultFlag.clear() }
             // Asked once the flag is lowered, or it would be lowered for this; and before the outbox is
             // emptied: what was posted before is still sent.
             isEnding = state.isEnding.load(ordering: .acquiring)
-            do throws(Trouble) { try serve(waits, hasMail: isRaised || isEnding) } catch {
+            do throws(Trouble) { try serve(watched, hasMail: isRaised || isEnding) } catch {
                 giveUp(error)
             }
             let hasNewClients = isRaised && clients.take(state.clients)
-            if hasNewClients || !waits.areFor(channels, readsFaults: readsFaults) {
-                waits = Waits(state: state, channels, clients, readsFaults: readsFaults)
+            if hasNewClients || !watched.areFor(channels, readsFaults: readsFaults) {
+                watched = Watched(state: state, channels, clients, readsFaults: readsFaults)
             }
+            waits.publish()
         }
         state.lastWordSent.raise()
+        recorder.leave(to: state.placements)
         // Where nobody waited they are in the account all the same.
         noteVCPUs()
-        return blocktime.finish(at: Monotonic.now())
+        return waits.finish()
     }
 
-    private mutating func serve(_ waits: Waits, hasMail: Bool) throws(Trouble) {
+    private mutating func serve(_ watched: Watched, hasMail: Bool) throws(Trouble) {
         if hasMail {
+            noteVCPUs()
             changeLink()
             takeMail()
             try sendOutgoing()
             channels.take(talk)
         }
-        if let place = waits.faults, waits.poller.isReady(place) { try takeFaults() }
-        for (place, client) in waits.clients where waits.poller.isReady(place) {
-            try takeFaults(of: client, isReadable: waits.poller.isReadable(place))
+        if let place = watched.faults, watched.poller.isReady(place) { try takeFaults() }
+        for (place, client) in watched.clients where watched.poller.isReady(place) {
+            try takeFaults(of: client, isReadable: watched.poller.isReadable(place))
         }
-        for (place, channel) in waits.channels where waits.poller.isReady(place) {
+        for (place, channel) in watched.channels where watched.poller.isReady(place) {
             try takeUrgentPages(from: channel)
         }
         try keepAlive()
@@ -163,8 +170,8 @@ struct FaultThread: ~Copyable {
         do {
             _ = try state.uffd.readEvents { event in
                 guard let page = state.hostPage(at: event.address) else { return }
-                blocktime.begin(thread: event.thread, page: page, at: now)
-                do throws(PlacingError) { try answer(page, at: event.address) } catch {
+                let slot = waits.begin(event, page, readAt: now)
+                do throws(PlacingError) { try answer(page, at: event.address, slot) } catch {
                     trouble = error
                     setAside(event.address)
                 }
@@ -178,15 +185,20 @@ struct FaultThread: ~Copyable {
     }
 
     /// Answers a fault, of this process or of a client, at the place of this process's memory.
-    mutating func answer(_ page: HostPage, at address: HostAddress) throws(PlacingError) {
+    /// - Parameter slot: of the wait that has begun, where it is tracked.
+    mutating func answer(
+        _ page: HostPage, at address: HostAddress, _ slot: Int? = nil
+    ) throws(PlacingError) {
         state.counters.faults.add(1, ordering: .relaxed)
         state.firstFaults?.note(page)
         switch state.demand.want(page) {
-        case .request: request(page)
-        case .wait: break
+        case .request:
+            waits.awaitWrite(slot)
+            request(page)
+        case .wait: waits.noteJoined(slot)
         case .present:
             try placer.settleFault(in: page, at: address)
-            close(page, at: Monotonic.now())
+            close(page, at: Monotonic.now(), .early)
         }
     }
 
@@ -198,7 +210,7 @@ struct FaultThread: ~Copyable {
                 (try? placer.settleFault(in: page, at: address)) != nil
             else { return }
             unsettled.removeFirst()
-            close(page, at: Monotonic.now())
+            close(page, at: Monotonic.now(), .early)
         }
     }
 
@@ -222,6 +234,7 @@ struct FaultThread: ~Copyable {
         talk = .open(link)
         encoder.forgetBlock()
         encoder.append(.resumeAcknowledged, to: &outgoing)
+        waits.awaitWriteOfAll()
         var next = HostPage.first
         while let page = state.demand.nextOutstanding(from: next) {
             request(page)
@@ -244,7 +257,7 @@ struct FaultThread: ~Copyable {
         }
         mail.outgoing.removeAll(keepingCapacity: true)
         state.notices.drain(into: &mail.notices)
-        for notice in mail.notices { close(notice) }
+        for notice in mail.notices { close(notice, .background) }
         mail.notices.removeAll(keepingCapacity: true)
         if state.hasLostNotices.exchange(false, ordering: .acquiring) { closeArrived() }
         takePassageRequests()
@@ -263,7 +276,9 @@ struct FaultThread: ~Copyable {
     mutating func sendOutgoing() throws(Trouble) {
         guard let link = talk.link, !outgoing.isEmpty else { return }
         defer { outgoing.removeAll(keepingCapacity: true) }
-        beat.note(writtenAt: Monotonic.now())
+        let now = Monotonic.now()
+        beat.note(writtenAt: now)
+        waits.noteWrite(at: now)
         var sent = 0
         while sent < outgoing.count {
             do { sent += try link.main.socket.sendWithoutWaiting(outgoing.span, from: sent) } catch
@@ -323,10 +338,11 @@ struct FaultThread: ~Copyable {
     }
 
     /// Ends the waits for what was placed.
-    mutating func close(_ placed: PlacedRange) {
+    mutating func close(_ placed: PlacedRange, _ arrival: WaitAccount.Arrival) {
+        if case .urgent = arrival { recorder.note(placed) }
         let requested = state.demand.requested[placed.block.rawValue]
         while let page = requested.first(in: placed.pages) {
-            close(HostPage(block: placed.block, page: page), at: placed.atNanoseconds)
+            close(HostPage(block: placed.block, page: page), at: placed.atNanoseconds, arrival)
         }
     }
 
@@ -334,14 +350,16 @@ struct FaultThread: ~Copyable {
     private mutating func closeArrived() {
         var next = HostPage.first
         while let page = state.demand.nextArrived(from: next) {
-            close(page, at: Monotonic.now())
+            close(page, at: Monotonic.now(), .background)
             next = page.next
         }
     }
 
-    private mutating func close(_ page: HostPage, at instant: UInt64) {
+    private mutating func close(
+        _ page: HostPage, at instant: UInt64, _ arrival: WaitAccount.Arrival
+    ) {
         state.demand.close(page)
-        blocktime.placed(page: page, at: instant)
+        waits.close(page, at: instant, arrival)
         // The kernel has woken whoever waits in this process.
         if !clients.all.isEmpty { clients.wake(page, state.geometries[page.block.rawValue]) }
     }
@@ -349,35 +367,8 @@ struct FaultThread: ~Copyable {
     /// The guest has its vCPU threads once its devices are loaded, which is before they run. It is not
     /// asked here: a vCPU may wait for a page with the lock that its answer needs.
     private mutating func noteVCPUs() {
-        guard !knowsVCPUs, let threads = state.vcpuThreads.withLock({ $0 }) else { return }
-        blocktime.setVCPUThreads(threads, at: Monotonic.now())
-        knowsVCPUs = true
-    }
-
-    /// What the thread waits for.
-    private struct Waits {
-        var poller: Poller
-        let flag: Int
-        let faults: Int?
-        let channels: [(place: Int, channel: UrgentChannel)]
-        let clients: [(place: Int, client: AttachedClient)]
-
-        init(
-            state: DestinationState, _ channels: UrgentChannels, _ clients: ServedClients,
-            readsFaults: Bool
-        ) {
-            var poller = Poller(capacity: 2 + UrgentChannels.countMax + clients.all.count)
-            flag = poller.watch(state.faultFlag)
-            faults = readsFaults ? poller.watch(state.uffd) : nil
-            self.channels = channels.all.map { ($0.isWatched(by: &poller), $0) }
-            self.clients = clients.all.map { (poller.watch($0.client.userfaultfd), $0) }
-            self.poller = poller
-        }
-
-        func areFor(_ current: UrgentChannels, readsFaults: Bool) -> Bool {
-            readsFaults == (faults != nil) && channels.count == current.all.count
-                && zip(channels, current.all).allSatisfy { $0.channel === $1 }
-        }
+        guard !waits.knowsVCPUs, let threads = state.vcpuThreads.withLock({ $0 }) else { return }
+        waits.noteVCPUs(threads)
     }
 }
 

@@ -103,6 +103,9 @@ final class PacedSending: Sendable {
         if isWaiting { wakeFlag.raise() }
     }
 
+    /// Whether there is a limit.
+    var isLimited: Bool { state.withLock { $0.limit.bytesPerSecond != nil } }
+
     /// Changes the limit, also for a wait under way.
     func setLimit(bytesPerSecond: UInt64?) {
         if adopt(bytesPerSecond: bytesPerSecond) { interrupt() }

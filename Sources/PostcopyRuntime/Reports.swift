@@ -140,6 +140,9 @@ public struct DestinationReport: Sendable {
     public internal(set) var isAbandoned = false
     /// What was recorded of faults (`MigrationOptions.recordsFaults`); `nil` when nothing was.
     public internal(set) var faultLog: FaultLog?
+    /// Why the kernel did not say when faults began, with the remedy; `nil` where it did, or was not
+    /// asked (`MigrationOptions.timesFaultsInKernel`).
+    public internal(set) var faultClockProblem: String?
 
     /// Whether the link broke at the very end: every page is here.
     public var isPausedWithAllPages: Bool { status == .postcopyPaused && missing.isEmpty }

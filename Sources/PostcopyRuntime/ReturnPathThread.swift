@@ -1,3 +1,4 @@
+internal import FlightRecorder
 internal import LinuxKernel
 internal import MigrationCore
 internal import PageModel
@@ -15,6 +16,9 @@ struct ReturnPathThread: ~Copyable {
     private var answered: Set<PingValue> = []
     private var knowsLengths: Bool
     private var arrivals: [HostPage] = []
+    private var recorder: ServiceRecorder
+    /// Requests that were answered since bytes were last read.
+    private var answeredCount = 0
     var recovery: RecoveryStage
     var pulse: LinkPulse
 
@@ -35,6 +39,7 @@ struct ReturnPathThread: ~Copyable {
         // The lengths do not change any more once the guest has moved.
         knowsLengths = link.isResumption
         recovery = RecoveryStage(peer: peer)
+        recorder = ServiceRecorder(state: state)
         pulse = LinkPulse(state: state)
         guard link.isResumption else { return }
         decoder.expectsBitmaps()
@@ -51,6 +56,7 @@ struct ReturnPathThread: ~Copyable {
             // Nothing that is said there will be heard, and the control thread may wait in a write.
             if recovery.peer != nil { link.end() }
         }
+        recorder.leave(to: state.services)
         link.welcome.withLock { $0.isOver = true }
         state.controlFlag.raise()
         link.returnPathEnded.raise()
@@ -97,6 +103,7 @@ struct ReturnPathThread: ~Copyable {
                 event: .linkLost, problem: "the link to the destination ended\(unfinished)")
         }
         pulse.heardAt = Monotonic.now()
+        answeredCount = 0
         state.counters.heardAtNanoseconds.store(pulse.heardAt, ordering: .relaxed)
     }
 
@@ -195,12 +202,17 @@ struct ReturnPathThread: ~Copyable {
 
     /// Sends a page that somebody waits for, or sees to it that it is sent.
     private mutating func answer(_ page: HostPage) throws(Trouble) {
+        defer { answeredCount += 1 }
         guard link.hasUrgent else {
             // The background sender passes over what it cannot claim.
             if state.passage?.want(page) != true { enqueue(page) }
             return
         }
-        guard state.claim(page) || claimOnceHere(page) else { return }
+        guard state.claim(page) || claimOnceHere(page) else {
+            return recorder.note(
+                page, whyNotClaimed(page), receivedAt: pulse.heardAt, ahead: answeredCount)
+        }
+        recorder.take(page, receivedAt: pulse.heardAt, ahead: answeredCount)
         state.scanHint.leave(page)
         let targetPages = state.geometries[page.block.rawValue].hostPage.targetPages
         state.counters.urgentPages.add(UInt64(targetPages), ordering: .relaxed)
@@ -216,6 +228,15 @@ struct ReturnPathThread: ~Copyable {
         // A huge page that is on its way must not be held back any more.
         state.wakeSender()
         return false
+    }
+
+    private func whyNotClaimed(_ page: HostPage) -> ServiceFlags {
+        guard state.inPieces.holds(page) else {
+            return state.passage == nil ? .alreadySent : .relayed
+        }
+        // It is held back no more, but was.
+        return state.pace.isLimited
+            ? [.alreadySent, .hugePageInFlight, .rateLimited] : [.alreadySent, .hugePageInFlight]
     }
 
     private mutating func writeUrgent(_ page: HostPage) throws(Trouble) {
@@ -242,6 +263,7 @@ struct ReturnPathThread: ~Copyable {
             case .none: return nil
             }
         } catch { throw urgentTrouble(error) }
+        recorder.noteWritten()
         return writer.takeWrittenBytes()
     }
 
@@ -300,7 +322,8 @@ struct ReturnPathThread: ~Copyable {
     /// Hands a request to the background sender. While the queue is full the peer's next requests
     /// stay in the socket; nobody needs this page once nothing is owed.
     private func enqueue(_ page: HostPage) {
-        while state.queue.withLock({ $0.push(page) }) == .full,
+        let receivedAt = pulse.heardAt
+        while state.queue.withLock({ $0.push(page, at: receivedAt) }) == .full,
             state.owed.remaining.load(ordering: .relaxed) > 0,
             !state.stopsSending.load(ordering: .relaxed)
         {

@@ -1,3 +1,4 @@
+internal import FlightRecorder
 public import LinuxKernel
 public import MigrationCore
 internal import PageModel
@@ -140,6 +141,7 @@ public final class SourceSession: Sendable {
         }
         if report.endedAtNanoseconds == 0 { report.endedAtNanoseconds = Monotonic.now() }
         report.progress = progress
+        if state.options.recordsFaults { report.faultLog = FaultLog(of: state, report) }
         return report
     }
 

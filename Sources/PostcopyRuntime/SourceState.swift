@@ -1,3 +1,4 @@
+internal import FlightRecorder
 internal import LinuxKernel
 internal import MigrationCore
 internal import PageModel
@@ -32,8 +33,9 @@ final class SourceState: Sendable {
     let counters = SourceCounters()
     /// Requests that the background sender serves; unused with an urgent channel.
     let queue = Mutex(PageRequestQueue())
-    /// Where the background goes on after a request.
-    let scanHint = ScanHint()
+    /// The page last requested: the background goes on behind it, since what a guest touches next is
+    /// often near.
+    let scanHint = PageWord()
     /// Whether requests may be answered yet.
     let mayServe = Atomic(false)
     /// Whether the destination runs the guest.
@@ -44,6 +46,10 @@ final class SourceState: Sendable {
     /// Since the guest was asked to stop. Behind a migration that did not wait for that, it may go on.
     let guestStop = Mutex<GuestStop?>(nil)
     let limits: LimitsInForce
+    /// What was done about requests.
+    let services = FlightStore<ServiceRecord>(capacity: ServiceRecorder.capacity)
+    /// The huge page that the background is sending in pieces.
+    let inPieces = PageWord()
     let recovery: SourceRecovery
     private let pingInterval: Atomic<UInt64>
 
@@ -207,15 +213,21 @@ final class SourceCounters: Sendable {
     }
 }
 
-/// The host page last requested: the background goes on behind it, since what a guest touches next is
-/// often near. One word, so that the urgent thread leaves it without a lock.
-final class ScanHint: Sendable {
+/// A host page, or none, that one thread leaves for another: in one word, so that nobody needs a lock.
+final class PageWord: Sendable {
     private let word = Atomic<UInt64>(0)
     private static let pageBits: UInt64 = 48
 
-    func leave(_ page: HostPage) {
-        let block = UInt64(page.block.rawValue + 1)
-        word.store(block << Self.pageBits | UInt64(page.page.rawValue), ordering: .relaxed)
+    private static func word(of page: HostPage) -> UInt64 {
+        UInt64(page.block.rawValue + 1) << pageBits | UInt64(page.page.rawValue)
+    }
+
+    func leave(_ page: HostPage) { word.store(Self.word(of: page), ordering: .relaxed) }
+
+    func clear() { word.store(0, ordering: .relaxed) }
+
+    func holds(_ page: HostPage) -> Bool {
+        word.load(ordering: .relaxed) == Self.word(of: page)
     }
 
     func take() -> HostPage? {

@@ -31,6 +31,7 @@ struct StreamThread: ~Copyable {
     let link: DestinationLink
     private(set) var decoder: StreamDecoder
     var placer: PagePlacer
+    private var recorder: PlacementRecorder
     var package: [UInt8] = []
     var packagePosition: UInt64 = 0
     /// The devices of a guest that came whole while it ran at the source.
@@ -56,6 +57,7 @@ struct StreamThread: ~Copyable {
         self.link = link
         opening = link.opening
         placer = PagePlacer(state: state, channel: .background, isResumed: link.isResumed)
+        recorder = PlacementRecorder(state: state, isUrgent: false)
         isReturnPathOpen = link.isResumed
         guard !link.isResumed else {
             decoder = StreamDecoder(
@@ -81,6 +83,7 @@ struct StreamThread: ~Copyable {
             link.main.socket.limitReceives(nanoseconds: state.options.handshakeNanosecondsMax)
         }
         do throws(StreamTrouble) { try read() } catch { report(error) }
+        recorder.leave(to: state.placements)
         link.streamEnded.raise()
     }
 
@@ -273,6 +276,7 @@ struct StreamThread: ~Copyable {
         } catch { throw .refused(error.description) }
         guard let placed else { return }
         state.settle(placed)
+        recorder.note(placed)
         guard state.demand.isAwaited(placed.pages, of: placed.block) else { return }
         // Full: the guest's waiters run already, but clients wait until the fault thread has looked at all
         // that was asked for.

@@ -100,7 +100,7 @@ extension FaultThread {
             case .placed(let placed):
                 state.counters.urgentTargetPages.add(1, ordering: .relaxed)
                 state.settle(placed)
-                close(placed)
+                close(placed, .urgent(firstByteAt: channel.heardAtNanoseconds))
             case .kept: state.counters.urgentTargetPages.add(1, ordering: .relaxed)
             case .needMoreBytes: break
             case .ended: return false

@@ -1,0 +1,22 @@
+/// What tells one host from another.
+public enum HostIdentity {
+    /// Names this boot of this host, whose `CLOCK_MONOTONIC` all its processes share; `nil` where /proc
+    /// is not mounted.
+    ///
+    /// Source: `random/boot_id` of proc_sys_kernel(5).
+    public static var bootID: String? {
+        SystemText.read("/proc/sys/kernel/random/boot_id")
+            .map { String($0.prefix { !$0.isNewline }) }
+    }
+}
+
+/// What a thread of this process is called.
+public enum ThreadName {
+    /// At most 15 bytes of whatever the thread chose; `nil` once it is gone, or without /proc.
+    ///
+    /// Source: `comm` of proc_pid_comm(5).
+    public static func of(_ thread: Int32) -> String? {
+        SystemText.read("/proc/self/task/\(thread)/comm")
+            .map { String($0.prefix { !$0.isNewline }) }
+    }
+}
