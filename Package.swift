@@ -98,15 +98,21 @@ let package = Package(
         .executableTarget(
             name: "PostcopyBench",
             dependencies: [
-                "TestSupport",
+                "TestSupport", "HeldFaults",
                 "CShims", "PostcopyRuntime", "LinuxKernel", "PageModel", "MigrationCore",
-                "StreamWire", "FaultHandling",
+                "StreamWire", "FaultHandling", "FlightRecorder",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], path: "Tests/Performance", swiftSettings: house),
         .target(
             name: "TestSupport", dependencies: ["PageModel", "StreamWire", "LinuxKernel"],
             path: "Tests/TestSupport",
             swiftSettings: house),
+        .target(
+            name: "HeldFaults",
+            dependencies: [
+                "TestSupport", "PostcopyRuntime", "FlightRecorder", "MigrationCore", "LinuxKernel",
+                "PageModel",
+            ], path: "Tests/HeldFaults", swiftSettings: house),
         .target(
             name: "Simulation",
             dependencies: ["TestSupport", "MigrationCore", "StreamWire", "PageModel"],
@@ -151,8 +157,9 @@ let package = Package(
             ], swiftSettings: house),
         .testTarget(
             name: "TestWorkloadTests",
-            dependencies: ["TestSupport", "TestWorkload", "LinuxKernel", "PageModel"],
-            swiftSettings: house),
+            dependencies: [
+                "TestSupport", "TestWorkload", "FlightRecorder", "LinuxKernel", "PageModel",
+            ], swiftSettings: house),
         .testTarget(
             name: "ParkingTests",
             dependencies: [
@@ -166,7 +173,7 @@ let package = Package(
             name: "RuntimeTests",
             dependencies: [
                 "TestSupport", "TestWorkload", "VhostUser", "SharedClientProgram", "kvm",
-                "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel", "PageModel",
+                "HeldFaults", "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel", "PageModel",
             ], swiftSettings: house),
         .testTarget(
             name: "PostcopyTests", dependencies: ["TestSupport", "Postcopy"], swiftSettings: house),

@@ -15,6 +15,7 @@ enum Section: String, CaseIterable {
     case zero
     case rate
     case serve
+    case recorder
 
     func title(_ settings: Settings) -> String {
         switch self {
@@ -32,6 +33,7 @@ enum Section: String, CaseIterable {
             "zero-page scan of memory that is mapped and written; floor: reading it in order"
         case .rate: RateBench.title
         case .serve: ServeSection.title
+        case .recorder: RecorderSection.title
         }
     }
 
@@ -44,6 +46,7 @@ enum Section: String, CaseIterable {
         case .zero: try ZeroSection(runs: settings.runs).rows()
         case .rate: try RateBench.run()
         case .serve: try ServeSection(settings: settings).rows()
+        case .recorder: try RecorderSection(runs: settings.runs).rows()
         }
     }
 }
