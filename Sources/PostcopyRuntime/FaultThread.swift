@@ -165,10 +165,12 @@ struct FaultThread: ~Copyable {
     private mutating func takeFaults() throws(Trouble) {
         noteVCPUs()
         let state = state
-        let now = Monotonic.now()
+        // Behind the read, before which a fault of them may not have been.
+        var now: UInt64 = 0
         var trouble: PlacingError?
         do {
             _ = try state.uffd.readEvents { event in
+                if now == 0 { now = Monotonic.now() }
                 guard let page = state.hostPage(at: event.address) else { return }
                 let slot = waits.begin(event, page, readAt: now)
                 do throws(PlacingError) { try answer(page, at: event.address, slot) } catch {

@@ -76,9 +76,10 @@ public struct MigrationOptions: Sendable {
     /// Whether each fault, and what was done about it, is recorded for the report.
     public var recordsFaults = true
 
-    /// Whether the kernel is asked when each vCPU's fault began (`FaultClock`), at half a microsecond a
-    /// fault; where it refuses, a wait begins when its fault is read.
-    public var timesFaultsInKernel = true
+    /// Whether the kernel is asked when each vCPU's fault began, which costs a fault two or three
+    /// microseconds (`FaultClock`). Otherwise, and where it refuses, a wait begins when its fault is
+    /// read, which may be much later on a busy host.
+    public var timesFaultsInKernel = false
 
     /// Everything as its documentation says.
     public init() {}

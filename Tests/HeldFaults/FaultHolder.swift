@@ -55,9 +55,9 @@ struct FaultHolder: ~Copyable {
     }
 
     private mutating func takeFaults() throws {
-        let now = Monotonic.now()
         var events: [FaultEvent] = []
         _ = try uffd.readEvents { events.append($0) }
+        let now = Monotonic.now()
         for event in events {
             guard let offset = ram.offset(of: event.address) else { continue }
             let page = ram.geometry.hostPage(containing: offset)
