@@ -46,13 +46,11 @@ public final class FaultHandler: Sendable {
         held: (@Sendable (FaultHeldPoint) -> Void)?
     ) throws {
         try options.check()
-        var addresses: Set<HostAddress> = []
-        for ram in memory {
-            let name = ram.geometry.name
-            guard ram.canMissPages else { throw FaultHandlerError.neverMisses(block: name) }
-            guard addresses.insert(ram.address).inserted else {
-                throw FaultHandlerError.repeatedMemory(block: name)
-            }
+        for ram in memory where !ram.canMissPages {
+            throw FaultHandlerError.neverMisses(block: ram.geometry.name)
+        }
+        if let (first, second) = memory.firstOverlap() {
+            throw FaultHandlerError.repeatedMemory(block: memory[max(first, second)].geometry.name)
         }
         let uffd = try Userfaultfd.open(
             options.faultOrigin,

@@ -9,7 +9,7 @@ public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertib
     case option(String, allowed: String)
     /// The kernel reports missing pages of private memory, tmpfs and hugetlbfs only.
     case neverMisses(block: String)
-    /// The same memory is given twice.
+    /// Some of the same memory is given twice; this is the later block that has it.
     case repeatedMemory(block: String)
     /// A handler is started once.
     case alreadyStarted
@@ -62,7 +62,7 @@ public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertib
             "RAM block '\(block)' is mapped from a file on a disk, whose missing pages the kernel does "
                 + "not report: use memory of its own, tmpfs or hugetlbfs"
         case .repeatedMemory(let block):
-            "RAM block '\(block)' is given twice: a page of it has one place"
+            "memory of RAM block '\(block)' is given twice: a page of it has one place"
         case .alreadyStarted:
             "the fault handler was started before; make another one"
         case .stopped:

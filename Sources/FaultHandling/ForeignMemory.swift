@@ -79,9 +79,7 @@ public struct ForeignMemory: ~Copyable, Sendable {
         for (index, description) in descriptions.enumerated() {
             regions.append(try ForeignRegion(description, index: index))
         }
-        let order = regions.indices.sorted { regions[$0].address < regions[$1].address }
-        for (first, second) in zip(order, order.dropFirst())
-        where regions[first].end > regions[second].address.rawValue {
+        if let (first, second) = regions.firstOverlap() {
             throw .overlap(min(first, second), max(first, second))
         }
         return regions
@@ -118,8 +116,6 @@ extension ForeignRegion {
         self.address = HostAddress(rawValue: address)
         contentOffset = description.contentOffset
     }
-
-    var end: UInt64 { address.rawValue + geometry.lengthBytes }
 }
 
 /// Why another process's memory cannot be served as it describes it.

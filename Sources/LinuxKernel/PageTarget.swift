@@ -13,7 +13,20 @@ public protocol PageTarget: Sendable {
 extension GuestRAM: PageTarget {}
 
 extension PageTarget {
-    var addresses: Range<HostAddress> {
+    /// Where all of it lies, whatever is used of it.
+    package var addresses: Range<HostAddress> {
         address..<HostAddress(rawValue: address.rawValue + geometry.lengthBytes)
+    }
+}
+
+extension Array where Element: PageTarget {
+    /// The places of two that share addresses, the one that begins first ahead; `nil` when each has its own.
+    package func firstOverlap() -> (first: Int, second: Int)? {
+        let order = indices.sorted { self[$0].address < self[$1].address }
+        for (first, second) in zip(order, order.dropFirst())
+        where self[first].addresses.overlaps(self[second].addresses) {
+            return (first, second)
+        }
+        return nil
     }
 }

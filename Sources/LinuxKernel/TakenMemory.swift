@@ -1,4 +1,4 @@
-package import PageModel
+internal import PageModel
 internal import Synchronization
 
 /// The addresses of this process that migrations have taken for themselves: the same memory may be
@@ -32,9 +32,4 @@ extension GuestRAM {
     /// Lets others have it.
     /// - Precondition: it was taken.
     package func giveBack() { TakenMemory.giveBack(addresses) }
-
-    /// Where the whole block lies in this process, whatever the guest uses of it.
-    package var addresses: Range<HostAddress> {
-        address..<HostAddress(rawValue: address.rawValue + geometry.lengthBytes)
-    }
 }

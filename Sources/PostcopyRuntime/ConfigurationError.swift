@@ -71,11 +71,8 @@ public enum ConfigurationError: Error, Equatable, Sendable, CustomStringConverti
 
     /// Whether each block has memory of its own.
     private static func checkAddresses(of memory: [GuestRAM]) throws(ConfigurationError) {
-        let blocks = memory.sorted { $0.address < $1.address }
-        for (block, next) in zip(blocks, blocks.dropFirst())
-        where block.addresses.overlaps(next.addresses) {
-            throw .overlappingBlocks(block.geometry.name, next.geometry.name)
-        }
+        guard let (first, second) = memory.firstOverlap() else { return }
+        throw .overlappingBlocks(memory[first].geometry.name, memory[second].geometry.name)
     }
 
     /// What a destination needs beyond that.

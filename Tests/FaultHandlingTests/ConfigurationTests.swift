@@ -35,6 +35,36 @@ struct ConfigurationTests {
         }
     }
 
+    @Test("memory that overlaps, in any order and by as little as a page")
+    func overlapping() throws {
+        try withMemory(pages: 8) { whole in
+            let page = HostMemory.pageSize.bytes
+            func part(_ name: String, _ pages: Range<UInt64>) throws -> GuestRAM {
+                let geometry = try BlockGeometry(
+                    name: name, lengthBytes: UInt64(pages.count) * page,
+                    hostPage: HostMemory.pageSize)
+                return try unsafe GuestRAM(
+                    geometry,
+                    mapping: HostAddress(
+                        rawValue: whole.address.rawValue + pages.lowerBound * page))
+            }
+            func make(_ memory: [GuestRAM]) throws {
+                _ = try FaultHandler(memory: memory, pages: TestPages(memory))
+            }
+            let (low, high, over) = (
+                try part("low", 0..<4), try part("high", 4..<8), try part("over", 3..<5)
+            )
+            #expect(throws: FaultHandlerError.repeatedMemory(block: "over")) {
+                try make([low, high, over])
+            }
+            let refusal = FaultHandlerError.repeatedMemory(block: "low")
+            #expect(throws: refusal) { try make([over, low]) }
+            #expect(throws: refusal) { try make([whole, low]) }
+            try make([high, low])
+            withExtendedLifetime(whole) {}
+        }
+    }
+
     @Test("options that cannot be", arguments: 0..<8)
     func options(which: Int) throws {
         var options = FaultHandlerOptions()
