@@ -119,24 +119,8 @@ final class ServedMemory: Sendable {
     /// Whether there is anything to unregister.
     var isServed: Bool { isForeign || isRegistered.load(ordering: .acquiring) }
 
-    /// A region takes one, or a few for each place at which its owner mapped something else meanwhile.
-    private static let piecesMax = 4_096
-
     private func leave(_ region: ServedRegion) {
-        var pieces = [region.geometry.hostPages]
-        var next = 0
-        while next < min(pieces.count, Self.piecesMax) {
-            let piece = pieces[next]
-            next += 1
-            // Refused as a whole where its owner has mapped what cannot be served, or nothing; and where
-            // its owner is gone.
-            do throws(Errno) { try uffd.unregister(piece, of: region) } catch {
-                let middle = HostPageIndex(
-                    rawValue: (piece.lowerBound.rawValue + piece.upperBound.rawValue) / 2)
-                guard error == .invalidArgument, piece.lowerBound < middle else { continue }
-                pieces += [piece.lowerBound..<middle, middle..<piece.upperBound]
-            }
-        }
+        uffd.release(region)
         region.ram?.allowHugePages()
         region.ram?.thawLength()
     }

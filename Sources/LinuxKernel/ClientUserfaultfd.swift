@@ -76,13 +76,12 @@ public struct ClientUserfaultfd: ~Copyable, Sendable {
         try Errno.check(pc_uffd_wake(raw, addresses.lowerBound.rawValue, addresses.lengthBytes))
     }
 
-    /// Ends the reports of a range: whoever waits there is woken, and finds what the file holds.
-    /// - Throws: `ENOMEM` when the process is gone.
-    public func unregister(_ addresses: Range<ClientAddress>) throws(Errno) {
-        try Errno.check(
-            pc_uffd_unregister(raw, addresses.lowerBound.rawValue, addresses.lengthBytes))
-        // The kernel wakes before it lets go of the range: a fault that comes in between sleeps on.
-        try wake(addresses)
+    /// Ends the reports of a range, whatever the process has mapped there meanwhile: whoever waits is
+    /// woken, and finds what the file holds. One that is gone needs nothing.
+    /// - Parameter page: what the mapping consists of.
+    public func release(_ addresses: Range<ClientAddress>, inPagesOf page: PageSize) {
+        uffd.release(
+            addresses.lowerBound.rawValue..<addresses.upperBound.rawValue, inPagesOf: page)
     }
 
     /// Makes pages of the range that are absent ones whose content is lost, as `Userfaultfd.poison`:

@@ -42,20 +42,48 @@ public struct Userfaultfd: ~Copyable, Sendable {
 
     /// Ends the reports; whoever still waits is woken and missing pages read as zeros.
     public func unregister(_ memory: some PageTarget) throws(Errno) {
-        try unregister(memory.geometry.hostPages, of: memory)
+        let start = memory.address.rawValue
+        try unregisterAndWake(start..<start + memory.geometry.lengthBytes)
     }
 
-    /// The same for some pages.
+    /// Ends the reports of all pages of which they can be ended, and wakes whoever waits in any: for memory
+    /// whose owner may have mapped something else there meanwhile, or may be gone.
+    public func release(_ memory: some PageTarget) {
+        let start = memory.address.rawValue
+        release(
+            start..<start + memory.geometry.lengthBytes, inPagesOf: memory.geometry.hostPage)
+    }
+
+    /// A range takes one, or a few for each place at which its owner mapped something else meanwhile.
+    private static let piecesMax = 4_096
+
+    /// The same for a range of addresses in the process whose faults it reports.
+    func release(_ addresses: Range<UInt64>, inPagesOf page: PageSize) {
+        var pieces = [addresses]
+        var next = 0
+        while next < min(pieces.count, Self.piecesMax) {
+            let piece = pieces[next]
+            next += 1
+            // Refused as a whole where its owner has mapped what cannot be registered, or nothing; and
+            // where its owner is gone.
+            do throws(Errno) { try unregisterAndWake(piece) } catch {
+                let pageCount = (piece.upperBound - piece.lowerBound) >> UInt64(page.shift)
+                guard error == .invalidArgument, pageCount > 1 else { continue }
+                let middle = piece.lowerBound + (pageCount / 2) << UInt64(page.shift)
+                pieces += [piece.lowerBound..<middle, middle..<piece.upperBound]
+            }
+        }
+    }
+
     /// - Throws: `EINVAL` when nothing is mapped there, or also something that cannot be registered.
-    public func unregister(
-        _ pages: Range<HostPageIndex>, of memory: some PageTarget
-    ) throws(Errno) {
-        let start = memory.address.rawValue + memory.geometry.offset(of: pages.lowerBound).rawValue
-        let end = memory.address.rawValue + memory.geometry.offset(of: pages.upperBound).rawValue
-        let answer = pc_uffd_unregister(descriptor.raw, start, end - start)
+    private func unregisterAndWake(_ addresses: Range<UInt64>) throws(Errno) {
+        let (start, length) = (
+            addresses.lowerBound, addresses.upperBound - addresses.lowerBound
+        )
+        let answer = pc_uffd_unregister(descriptor.raw, start, length)
         // The kernel wakes before it lets go of the range: a fault that comes in between sleeps on. And
         // whoever waits where it was refused looks once more.
-        let woken = pc_uffd_wake(descriptor.raw, start, end - start)
+        let woken = pc_uffd_wake(descriptor.raw, start, length)
         try Errno.check(answer)
         try Errno.check(woken)
     }

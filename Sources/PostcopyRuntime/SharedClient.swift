@@ -118,10 +118,13 @@ public final class SharedClient: Sendable {
     /// needs nothing.
     func release() {
         isReleased.store(true, ordering: .sequentiallyConsistent)
-        for region in regions {
-            let end = ClientAddress(rawValue: region.address.rawValue + region.lengthBytes)
-            try? userfaultfd.unregister(region.address..<end)
-        }
+        for region in regions { release(region) }
+    }
+
+    /// The same for one region.
+    func release(_ region: SharedRegion) {
+        let end = ClientAddress(rawValue: region.address.rawValue + region.lengthBytes)
+        userfaultfd.release(region.address..<end, inPagesOf: region.memory.placingUnit)
     }
 
     /// Claims it for a migration; `false` when somebody has.
@@ -172,7 +175,9 @@ struct AttachedClient: Sendable {
 
     /// Ends the faults of one region.
     func release(_ region: ClientRegion) {
-        let end = ClientAddress(rawValue: region.address.rawValue + region.lengthBytes)
-        try? client.userfaultfd.unregister(region.address..<end)
+        // The table's regions share no address.
+        for mapped in client.regions where mapped.address == region.address {
+            client.release(mapped)
+        }
     }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import LinuxKernel
 import MigrationCore
 import PageModel
@@ -127,6 +128,32 @@ extension RuntimeLaws {
             }
             #expect(reader.output() != nil, "it waits")
             #expect(client.faultCount == 0)
+        }
+
+        @Test("what it mapped into the middle meanwhile keeps nobody waiting beside it")
+        func mappedOver() throws {
+            let (guest, session, _) = try Self.migrated()
+            let mapping = try Mapping(of: guest.memory[0])
+            let ram = mapping.ram
+            // A file on a disk, which cannot be registered: the kernel refuses the whole region for it.
+            let file = unsafe open("/proc/self/exe", O_RDONLY | O_CLOEXEC)
+            defer { close(file) }
+            let page = UInt64(101) << 12
+            let address = UInt(ram.address.rawValue + page)
+            let place = unsafe UnsafeMutableRawPointer(bitPattern: address)
+            let mapped = unsafe mmap(place, 4096, PROT_READ, MAP_PRIVATE | MAP_FIXED, file, 0)
+            try #require(unsafe mapped == place)
+            // In pages that the migration left out: nobody made them.
+            let touchAll: @Sendable () -> UInt64 = {
+                (0..<ram.geometry.targetPageCount).reduce(0) { sum, page in
+                    sum &+ ram.loadWord(at: UInt64(page) << 12)
+                }
+            }
+            let early = try Bounded("early", touchAll)
+            let client = try mapping.client(of: guest.memory[0])
+            #expect(Self.refusal(session, client) == nil)
+            #expect(early.output() != nil, "who waited before goes on")
+            #expect(try Bounded("late", touchAll).output() != nil, "it waits")
         }
 
         @Test("registered after every page has come, it is released all the same")
