@@ -30,6 +30,7 @@ extension FaultCore {
         // A process that waits is safer than one that takes zeros for its content.
         if outcome != .waits { memory.unregister() }
         takeLastEvents()
+        memory.giveBack()
         return true
     }
 

@@ -78,9 +78,9 @@ public final class FaultHandler: Sendable {
     }
 
     /// Registers memory of this process and starts the threads. From here on whoever touches a missing
-    /// page waits until it is served.
-    /// - Throws: `.alreadyStarted`, `.stopped`, `.registering` or `.startingThreads`; then nothing is
-    ///   served, and memory is as it was.
+    /// page waits until it is served, and until it stops no migration and no other handler has the memory.
+    /// - Throws: `.alreadyStarted`, `.stopped`, `.memoryInUse`, `.registering` or `.startingThreads`; then
+    ///   nothing is served, and memory is as it was.
     public func start() throws(FaultHandlerError) {
         try life.withLock { life throws(FaultHandlerError) in
             switch life {
@@ -92,6 +92,7 @@ public final class FaultHandler: Sendable {
             core.setState(.serving)
             do throws(Errno) { life = .serving(try HandlerThread.all(of: core)) } catch {
                 core.memory.unregister()
+                core.memory.giveBack()
                 core.setState(.ready)
                 throw .startingThreads(error)
             }

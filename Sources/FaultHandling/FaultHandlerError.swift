@@ -15,7 +15,9 @@ public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertib
     case alreadyStarted
     /// It was stopped before.
     case stopped
-    /// Another userfaultfd has this memory.
+    /// Another handler serves some of this memory, or a migration has it.
+    case memoryInUse(block: String)
+    /// Another userfaultfd has this memory, or the kernel cannot report its pages.
     case registering(block: String, Errno)
     /// The process may have no more threads.
     case startingThreads(Errno)
@@ -67,9 +69,11 @@ public enum FaultHandlerError: Error, Equatable, Sendable, CustomStringConvertib
             "the fault handler was started before; make another one"
         case .stopped:
             "the fault handler was stopped; make another one"
+        case .memoryInUse(let block):
+            "another fault handler or a migration has memory of RAM block '\(block)': wait for that to end"
         case .registering(let block, let error):
             "RAM block '\(block)' cannot be registered with a userfaultfd: \(error)"
-                + (error == .busy ? "; another fault handler or migration has it" : "")
+                + (error == .busy ? "; another one of this process has it" : "")
         case .startingThreads(let error):
             "the fault handler's threads cannot be started: \(error)"
         case .ownerGone:

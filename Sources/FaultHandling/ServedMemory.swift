@@ -91,22 +91,36 @@ final class ServedMemory: Sendable {
         return lower < order.count ? order[lower] : nil
     }
 
-    /// Registers memory of this process; another's is registered by its owner.
+    /// Takes memory of this process for the handler and registers it; another's is registered by its owner.
     func register() throws(FaultHandlerError) {
+        try take()
         for (index, region) in regions.enumerated() {
             guard let ram = region.ram else { continue }
-            // A huge page would be placed where one small page was missing.
-            ram.avoidHugePages()
             ram.freezeLength()
             do throws(Errno) { try uffd.register(ram) } catch {
-                for earlier in regions[..<index] { leave(earlier) }
-                ram.allowHugePages()
                 ram.thawLength()
+                for earlier in regions[..<index] { leave(earlier) }
+                giveBack()
                 throw .registering(block: ram.geometry.name, error)
             }
+            // A huge page would be placed where one small page was missing. Not before: memory that somebody
+            // else has registered stays as it is.
+            ram.avoidHugePages()
         }
         isRegistered.store(true, ordering: .releasing)
     }
+
+    /// All or nothing: a migration would drop what is served, and another handler would change its length.
+    private func take() throws(FaultHandlerError) {
+        for (index, region) in regions.enumerated() {
+            guard let ram = region.ram, !ram.take() else { continue }
+            for earlier in regions[..<index] { earlier.ram?.giveBack() }
+            throw .memoryInUse(block: ram.geometry.name)
+        }
+    }
+
+    /// Lets others have memory of this process that was registered, once nothing is asked of it any more.
+    func giveBack() { for region in regions { region.ram?.giveBack() } }
 
     /// Whoever waits for a page goes on; what is missing reads as zeros.
     func unregister() {

@@ -1,9 +1,9 @@
 internal import PageModel
 internal import Synchronization
 
-/// The addresses of this process that migrations have taken for themselves: the same memory may be
-/// described by several RAM blocks where the program mapped it. A migration looks here when it starts and
-/// when it ends, and never between.
+/// The addresses of this process that migrations and fault handlers have taken for themselves: the same
+/// memory may be described by several RAM blocks where the program mapped it. They look here when they start
+/// and when they end, and never between.
 enum TakenMemory {
     private static let ranges = Mutex<[Range<HostAddress>]>([])
 
@@ -25,8 +25,8 @@ enum TakenMemory {
 }
 
 extension GuestRAM {
-    /// Takes the block's memory for one migration; `false` when another one has any of it, by whatever
-    /// RAM block.
+    /// Takes the block's memory for one migration or fault handler; `false` when another one has any of
+    /// it, by whatever RAM block.
     package func take() -> Bool { TakenMemory.take(addresses) }
 
     /// Lets others have it.

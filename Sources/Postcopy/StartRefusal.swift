@@ -5,7 +5,8 @@ public enum StartRefusal: Error, Equatable, Sendable, CustomStringConvertible {
     case alreadyStarted
     /// There is nothing yet to wait for.
     case notStarted
-    /// Two migrations of the same memory would take pages from each other. One whose source did not wait
+    /// Two migrations of the same memory would take pages from each other, and a migration those that a
+    /// fault handler serves. One whose source did not wait
     /// for `Guest.pause` has it until that returns: it lets the guest run again then.
     case memoryInUse(block: String)
     /// The guest has other RAM blocks than when the source or destination was made.
@@ -23,9 +24,9 @@ public enum StartRefusal: Error, Equatable, Sendable, CustomStringConvertible {
         case .notStarted:
             "it was not started yet, and waiting for it would never end: start it first"
         case .memoryInUse(let block):
-            "RAM block '\(block)' is in another migration: wait for that to end, and for a Guest.pause "
-                + "that it gave up to return; where its guest is paused, recover it or give it up "
-                + "(abandonGuest)"
+            "RAM block '\(block)' is in another migration, or a fault handler serves it: wait for that to "
+                + "end, and for a Guest.pause that it gave up to return; where its guest is paused, "
+                + "recover it or give it up (abandonGuest)"
         case .memoryChanged:
             "the guest has other RAM blocks than when this was made: make another source or "
                 + "destination for it"

@@ -183,9 +183,9 @@ struct StoppingTests {
                 try handler.start()
                 #expect(throws: FaultHandlerError.alreadyStarted) { try handler.start() }
                 let second = try FaultHandler(memory: [ram], pages: TestPages([ram]))
-                #expect(
-                    throws: FaultHandlerError.registering(block: "block 0", .busy)
-                ) { try second.start() }
+                #expect(throws: FaultHandlerError.memoryInUse(block: "block 0")) {
+                    try second.start()
+                }
                 let right = try bounded { ram.holdsContent(first) && ram.holdsContent(first + 1) }
                 #expect(right == true)
                 if first == 0 {
@@ -195,6 +195,47 @@ struct StoppingTests {
                 }
                 handler.stop()
             }
+        }
+    }
+
+    @Test("one that is refused changes nothing of memory that another has, and may start later")
+    func refusedStart() throws {
+        let geometry = try BlockGeometry(
+            name: "served", lengthBytes: 4 << 12, hostPage: HostMemory.pageSize)
+        let beside = try GuestRAM(
+            BlockGeometry(name: "beside", lengthBytes: 4 << 12, hostPage: HostMemory.pageSize),
+            backing: .anonymous, usedBytes: 4 << 12)
+        let ram = try GuestRAM(geometry, backing: .anonymous, usedBytes: 4 << 12)
+        let first = try FaultHandler(memory: [ram], pages: TestPages([ram]))
+        let second = try FaultHandler(memory: [beside, ram], pages: TestPages([beside, ram]))
+        try first.start()
+        #expect(throws: FaultHandlerError.memoryInUse(block: "served")) { try second.start() }
+        // Counted on, as before.
+        #expect(throws: RAMError.frozen(block: "served")) { try ram.resize(to: 2 << 12) }
+        try beside.resize(to: 2 << 12)
+        try beside.resize(to: 4 << 12)
+        #expect(try bounded { ram.holdsContent(3) } == true)
+        first.stop()
+        try second.start()
+        #expect(try bounded { beside.holdsContent(3) && ram.holdsContent(1, block: 1) } == true)
+        second.stop()
+        try ram.resize(to: 2 << 12)
+    }
+
+    @Test("memory that a userfaultfd of the program's own has is refused, and stays as it is")
+    func registeredByOthers() throws {
+        try withMemory(pages: 512) { ram in
+            ram.avoidHugePages()
+            let other = try RawUserfaultfd.hand(
+                over: [ram], features: [PC_UFFD_FEATURE_THREAD_ID])
+            let before = mappingFlags(at: ram.address.rawValue)
+            let handler = try FaultHandler(memory: [ram], pages: TestPages([ram]))
+            #expect(throws: FaultHandlerError.registering(block: "block 0", .busy)) {
+                try handler.start()
+            }
+            let after = mappingFlags(at: ram.address.rawValue)
+            #expect(after == before && !after.isEmpty)
+            _ = consume other
         }
     }
 

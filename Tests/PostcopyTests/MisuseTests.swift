@@ -60,6 +60,35 @@ import Testing
         #expect(eventually { weakGuest == nil }, "the guest that has left is kept")
     }
 
+    @Test("memory that a fault handler serves is refused to a migration, and the other way round")
+    func memoryServed() throws {
+        let guest = try SampleGuest(megabytes: 1)
+        var options = FaultHandlerOptions()
+        options.faultOrigin = .userOnly
+        let handler = try FaultHandler(memory: guest.memory, pages: Zeros(), options: options)
+        try handler.start()
+        let destination = try MigrationDestination(guest: guest)
+        func listener() throws -> Listener { try Listener(at: .tcp(host: "127.0.0.1", port: 0)) }
+        let refusal = StartRefusal.memoryInUse(block: "sample.ram")
+        #expect(throws: refusal) { try destination.start(on: listener()) }
+        #expect(throws: refusal) {
+            try MigrationSource(guest: guest).run(to: .unix(path: "/nowhere"))
+        }
+        handler.stop()
+        try destination.start(on: listener())
+        let late = try FaultHandler(memory: guest.memory, pages: Zeros(), options: options)
+        #expect(throws: FaultHandlerError.memoryInUse(block: "sample.ram")) { try late.start() }
+        #expect(try destination.endedByCancel().status == .cancelled)
+        try late.start()
+        late.stop()
+    }
+
+    private struct Zeros: PageProvider {
+        func read(
+            _ bytes: inout MutableSpan<UInt8>, at offset: RAMOffset, of block: BlockIndex
+        ) throws(PageProviderError) -> PageContent { .zeros }
+    }
+
     @Test("memory that is in a migration is refused to another one until that has ended")
     func memoryInUse() throws {
         let ends = try TwoEnds()
