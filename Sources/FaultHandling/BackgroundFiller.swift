@@ -71,21 +71,25 @@ struct BackgroundFiller: ~Copyable {
         return hasPassedServed
     }
 
-    private mutating func placeClaimed(_ run: [HostPage]) {
+    private func placeClaimed(_ run: [HostPage]) {
         guard let first = run.first, let last = run.last else { return }
         defer { for page in run { core.letGo(page) } }
-        let end = HostPageIndex(rawValue: last.page.rawValue + 1)
-        guard
-            case .failed(let problem) = delivery.deliver(
-                first.page..<end, of: first.block, isUrgent: false)
-        else { return }
-        core.account.withLock { $0.backgroundProblem = problem }
-        guard run.count > 1 else { return }
-        // One page that cannot be read must not keep its neighbours away.
-        for page in run {
-            let next = HostPageIndex(rawValue: page.page.rawValue + 1)
-            _ = delivery.deliver(page.page..<next, of: page.block, isUrgent: false)
+        guard var problem = deliver(from: first, through: last) else { return }
+        // One page that cannot be had must not keep its neighbours away.
+        if run.count > 1 {
+            let problems = run.compactMap { deliver(from: $0, through: $0) }
+            guard let last = problems.last else { return }
+            problem = last
         }
+        core.account.withLock { $0.backgroundProblem = problem }
+    }
+
+    /// Answers why the pages cannot be had, if they cannot.
+    private func deliver(from first: HostPage, through last: HostPage) -> String? {
+        let end = HostPageIndex(rawValue: last.page.rawValue + 1)
+        let outcome = delivery.deliver(first.page..<end, of: first.block, isUrgent: false)
+        guard case .failed(let problem) = outcome else { return nil }
+        return problem
     }
 }
 

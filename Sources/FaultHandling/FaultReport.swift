@@ -57,7 +57,7 @@ public struct FaultReport: Sendable {
     public let lost: [LostPage]
     /// What became of the pages that were still missing; `nil` where nobody was served any more.
     public let missingAtStop: LostPage.Outcome?
-    /// What the provider or the kernel last answered in the background, where nobody waited.
+    /// What the provider or the kernel last answered of a page in the background, where nobody waited.
     public let backgroundProblem: String?
     /// `nil` when it was stopped, or what ended it.
     public let error: FaultHandlerError?

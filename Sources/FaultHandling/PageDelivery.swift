@@ -188,8 +188,9 @@ struct PageDelivery: ~Copyable {
             core.fail(.otherPages(block: geometry.name, pageBytes: geometry.hostPage.bytes))
             return .over
         }
-        // Unmapped meanwhile: whoever waits finds that out once it is woken, or comes back here.
-        if error == .noEntry, core.ledger.isNewDoubt(first(of: delivery)) {
+        // Unmapped meanwhile: whoever waits finds that out once it is woken, or comes back here. Pages that
+        // nobody waits for may lie in two mappings, which the kernel refuses as a whole.
+        if error == .noEntry, delivery.isUrgent, core.ledger.isNewDoubt(first(of: delivery)) {
             core.wake(first(of: delivery))
             return .done
         }

@@ -1,4 +1,5 @@
 import FaultHandling
+import Glibc
 import LinuxKernel
 import PageModel
 import Synchronization
@@ -26,6 +27,25 @@ struct BackgroundTests {
             #expect(pages.record.reads == (0..<count).map { page($0) })
             #expect(pages.record.bytesMax == (backing == .hugetlb ? 2 << 20 : 128 << 10))
             #expect((0..<count).allSatisfy { ram.holdsContent($0) })
+        }
+    }
+
+    @Test("memory that has become several mappings is filled, and nothing is missing of it")
+    func severalMappings() throws {
+        try withMemory(pages: 64) { ram in
+            let handler = try FaultHandler(memory: [ram], pages: TestPages([ram]))
+            try handler.start()
+            // What is advised for a part makes it a mapping of its own.
+            let place = UInt(ram.address.rawValue) + UInt(10 << 12)
+            let part = unsafe UnsafeMutableRawPointer(bitPattern: place)
+            #expect(unsafe madvise(part, 5 << 12, MADV_SEQUENTIAL) == 0)
+            handler.fill()
+            #expect(handler.waitUntilFilled(timeoutNanoseconds: patience))
+            let report = handler.stop()
+            #expect(report.progress.missingPages == 0)
+            #expect(report.progress.backgroundPages == 64)
+            #expect(report.backgroundProblem == nil)
+            #expect((0..<64).allSatisfy { ram.holdsContent($0) })
         }
     }
 
