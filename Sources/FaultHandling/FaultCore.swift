@@ -143,15 +143,25 @@ final class FaultCore: Sendable {
     /// A fault that no region holds: whoever waits there is told by `SIGBUS`, or this handler is of no use.
     /// `false` when that must wait for events to be read.
     private func refuse(faultAt address: HostAddress) -> Bool {
-        guard let page = StrayPage(at: address),
-            let placement = try? memory.uffd.poison(
-                page.geometry.hostPages, of: page, yieldsToEvents: true)
-        else {
+        held?(.faultOutside(address))
+        guard let page = StrayPage(at: address) else {
             fail(.faultOutside(address: address.rawValue))
             return true
         }
-        guard !placement.isInterrupted else { return false }
-        lose(nil, at: address, "a fault outside of the regions that are served", .poisoned)
+        do throws(Errno) {
+            let placement = try memory.uffd.poison(
+                page.geometry.hostPages, of: page, yieldsToEvents: true)
+            guard !placement.isInterrupted else { return false }
+            lose(nil, at: address, "a fault outside of the regions that are served", .poisoned)
+        } catch .noSuchProcess {
+            fail(.ownerGone)
+        } catch .noEntry {
+            // Unmapped meanwhile: whoever waits finds that out, or comes back here. Refused only for a range
+            // that is none.
+            try? memory.uffd.wake(HostPageIndex(rawValue: 0), of: page)
+        } catch {
+            fail(.faultOutside(address: address.rawValue))
+        }
         return true
     }
 

@@ -8,4 +8,6 @@ package enum FaultHeldPoint: Sendable {
     case placing(HostPage)
     /// The kernel refused to place because of an event that is not read, or not over.
     case interrupted(HostPage)
+    /// A fault in no region was read, and is about to be refused.
+    case faultOutside(HostAddress)
 }

@@ -303,4 +303,31 @@ struct ForeignTests {
             #expect(handler.waitUntilEnded(timeoutNanoseconds: 20_000_000_000))
         }
     }
+
+    @Test(
+        "a client that is gone, or that unmapped the place, before its stray fault is refused has ended",
+        arguments: [false, true])
+    func outsideAndGone(isKilled: Bool) throws {
+        let barrier = try Barrier()
+        let held: @Sendable (FaultHeldPoint) -> Void = { point in
+            if case .faultOutside = point { barrier.pass() }
+        }
+        try serve(["anonymous:8"], Setup(held: held)) { client, handler, _ throws in
+            let stray = UInt64(bitPattern: try #require(try client.call("register", 4)))
+            let reading = try client.send("read", stray + 4096)
+            #expect(barrier.isReached())
+            if isKilled {
+                client.end()
+            } else {
+                #expect(try client.call("unmap", stray, 4 << 12) == 0)
+            }
+            barrier.open()
+            #expect(client.answer(to: reading) == nil)
+            #expect(client.endedBySignal() == (isKilled ? SIGKILL : SIGSEGV))
+            #expect(handler.waitUntilEnded(timeoutNanoseconds: 20_000_000_000))
+            let report = handler.stop()
+            #expect(report.error == .ownerGone)
+            #expect(report.lost.isEmpty)
+        }
+    }
 }
