@@ -147,7 +147,8 @@ struct ForeignTests {
             let expected = TestPages.word(0, 3 << 12)
             #expect(words[0].map { UInt64(bitPattern: $0) } == expected)
             #expect(handler.progress.removedPages == 3)
-            #expect(handler.progress.missingPages == 1)
+            // Counted behind the placing, and who reads the page may be faster.
+            #expect(atLast { handler.progress.missingPages == 1 })
         }
     }
 
