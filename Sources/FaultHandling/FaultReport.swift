@@ -42,6 +42,34 @@ public struct FaultProgress: Equatable, Sendable {
     public init() {}
 }
 
+extension FaultProgress: CustomStringConvertible {
+    /// One line; what is 0 and mostly stays so is left out.
+    public var description: String {
+        var figures = [
+            "\(faults) faults", "\(urgentPages) pages asked for",
+            "\(backgroundPages) brought ahead", "\(missingPages) missing",
+        ]
+        let rare: [(count: UInt64, what: String)] = [
+            (zeroPages, "of zeros"), (alreadyPresentPages, "there already"),
+            (removedPages, "given up"), (lostPages, "lost"), (providerErrors, "reads failed"),
+            (interruptedPlacings, "placings interrupted"),
+        ]
+        figures += rare.filter { $0.count > 0 }.map { "\($0.count) \($0.what)" }
+        return "\(state): \(figures.joined(separator: ", "))"
+    }
+}
+
+extension FaultProgress.State: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .ready: "ready"
+        case .serving: "serving"
+        case .stopped: "stopped"
+        case .ended(let error): "ended (\(error))"
+        }
+    }
+}
+
 /// What a fault handler did.
 public struct FaultReport: Sendable {
     /// As it stood when the handler had stopped; `missingPages` are those that were never served.

@@ -218,4 +218,22 @@ struct ServingTests {
         #expect(pages.record.reads.map(\.page.rawValue) == Array(0..<16))
         try ram.resize(to: page.bytes)
     }
+
+    @Test("how far it has come is one line, with what is rare where there is any")
+    func progressInWords() throws {
+        #expect(
+            "\(FaultProgress())"
+                == "ready: 0 faults, 0 pages asked for, 0 brought ahead, 0 missing")
+        try withMemory(pages: 4) { ram in
+            let pages = TestPages([ram]) { $0 == page(1) ? .zeros : nil }
+            let handler = try FaultHandler(memory: [ram], pages: pages)
+            try handler.start()
+            #expect(try bounded { ram.holdsContent(0) && ram.holdsZeros(1) } == true)
+            let report = handler.stop()
+            #expect(
+                "\(report.progress)"
+                    == "stopped: 2 faults, 2 pages asked for, 0 brought ahead, 2 missing, 1 of zeros"
+            )
+        }
+    }
 }
