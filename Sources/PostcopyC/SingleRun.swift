@@ -13,6 +13,7 @@ final class SingleRun<Report: Sendable>: Sendable {
     /// What C calls it.
     private let kind: String
     private let stage = Mutex(Stage.idle)
+    /// Raised when it does not run any more: it has ended, or was refused at its start.
     private let ended: EventFlag
     private let thread = Mutex<JoinableThread<Void>?>(nil)
 
@@ -29,7 +30,7 @@ final class SingleRun<Report: Sendable>: Sendable {
             end(report)
             return report
         } catch {
-            stage.withLock { $0 = .idle }
+            revert()
             throw error
         }
     }
@@ -55,18 +56,33 @@ final class SingleRun<Report: Sendable>: Sendable {
             thread.withLock { $0 = follower.take() }
             go.give(true)
         } catch {
-            stage.withLock { $0 = .idle }
+            revert()
             throw error
         }
     }
 
-    /// Waits for the end. Blocking.
+    /// Whether it may be begun.
+    var isIdle: Bool {
+        guard case .idle = stage.withLock({ $0 }) else { return false }
+        return true
+    }
+
+    /// Waits for the end; one that is refused at its start was not started. Blocking.
     func wait(timeoutNanoseconds timeout: UInt64) throws(Failure) -> Report {
-        if case .idle = stage.withLock({ $0 }) {
-            throw .wrongState("the \(kind) was not started, so its end cannot be waited for")
+        let deadline = Monotonic.deadline(afterNanoseconds: timeout)
+        while true {
+            switch stage.withLock({ $0 }) {
+            case .idle:
+                throw .wrongState("the \(kind) was not started, so its end cannot be waited for")
+            case .ended(let report): return report
+            case .freed: throw freed
+            case .running: break
+            }
+            let now = Monotonic.now()
+            guard ended.wait(timeoutNanoseconds: deadline - min(deadline, now)) else {
+                throw .timedOut
+            }
         }
-        guard ended.wait(timeoutNanoseconds: timeout) else { throw .timedOut }
-        return try report()
     }
 
     func report() throws(Failure) -> Report {
@@ -74,7 +90,7 @@ final class SingleRun<Report: Sendable>: Sendable {
         case .ended(let report): return report
         case .idle: throw .wrongState("the \(kind) was not started: there is no report yet")
         case .running: throw .wrongState("the \(kind) still runs: there is no report yet")
-        case .freed: throw .badHandle("the \(kind) was freed")
+        case .freed: throw freed
         }
     }
 
@@ -87,7 +103,7 @@ final class SingleRun<Report: Sendable>: Sendable {
             case .ended(let report): try check(report)
             case .running:
                 throw .wrongState("the \(kind) still runs: end it, and wait for that, first")
-            case .freed: throw .badHandle("the \(kind) was freed")
+            case .freed: throw freed
             }
             stage = .freed
         }
@@ -98,11 +114,22 @@ final class SingleRun<Report: Sendable>: Sendable {
     private func begin() throws(Failure) {
         try stage.withLock { stage throws(Failure) in
             switch stage {
-            case .idle: stage = .running
+            case .idle:
+                stage = .running
+                ended.clear()
             case .running, .ended:
                 throw .wrongState("the \(kind) was started before; one runs once: create another")
-            case .freed: throw .badHandle("the \(kind) was freed")
+            case .freed: throw freed
             }
+        }
+    }
+
+    /// It may be begun again: whoever waits for its end is told that there will be none.
+    private func revert() {
+        stage.withLock { stage in
+            stage = .idle
+            // Not behind the next beginning, which lowers it.
+            ended.raise()
         }
     }
 
@@ -110,6 +137,8 @@ final class SingleRun<Report: Sendable>: Sendable {
         stage.withLock { $0 = .ended(report) }
         ended.raise()
     }
+
+    private var freed: Failure { .badHandle("the \(kind) was freed") }
 }
 
 /// Tells a thread that was made in advance whether it is needed.
