@@ -14,10 +14,17 @@ final class Destination: Handled {
 
     /// Where it listens.
     private struct Place: ~Copyable, Sendable {
-        /// Until it is run.
+        /// Until it is run; one that was refused then is gone, and another can be had.
         var listener: Listener?
         /// Each that C was told, the current one last.
         var addresses: [OwnedText] = []
+
+        var isListening: Bool {
+            switch listener {
+            case .some: true
+            case .none: false
+            }
+        }
     }
 
     init(_ guest: CallbackGuest, _ options: postcopy_options) throws(Failure) {
@@ -31,7 +38,7 @@ final class Destination: Handled {
 
     func listen(at address: ChannelAddress) throws(Failure) {
         try place.withLock { place throws(Failure) in
-            guard place.addresses.isEmpty else {
+            guard !place.isListening, single.isIdle else {
                 throw .wrongState("the postcopy_destination listens already, or has")
             }
             let listener = try coded { try Listener(at: address) }

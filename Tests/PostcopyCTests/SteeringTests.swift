@@ -50,6 +50,34 @@ import Testing
         return pair
     }
 
+    @Test("a destination whose start was refused listens again, and is started then")
+    func refusedStart() throws {
+        let guest = try CountingGuest()
+        let (first, second) = unsafe (try DestinationSide(guest), try DestinationSide(guest))
+        func listen() -> CError.Answer {
+            unsafe second.error.of {
+                unsafe postcopy_destination_listen(second.handle, "tcp:127.0.0.1:0", $0)
+            }
+        }
+        #expect(first.start().code == POSTCOPY_OK)
+        #expect(listen().code == POSTCOPY_WRONG_STATE)
+        let refused = second.start()
+        #expect(refused.code == POSTCOPY_WRONG_STATE, "\(refused)")
+        #expect(refused.message.contains("in another migration"), "\(refused)")
+        let again = listen()
+        #expect(again.code == POSTCOPY_OK, "\(again)")
+        _ = unsafe postcopy_destination_cancel(first.handle, nil)
+        #expect(first.wait().code == POSTCOPY_NOT_COMPLETED)
+        let started = second.start()
+        #expect(started.code == POSTCOPY_OK, "\(started)")
+        #expect(listen().code == POSTCOPY_WRONG_STATE)
+        _ = unsafe postcopy_destination_cancel(second.handle, nil)
+        #expect(second.wait().code == POSTCOPY_NOT_COMPLETED)
+        #expect(first.free().code == POSTCOPY_OK)
+        #expect(second.free().code == POSTCOPY_OK)
+        #expect(unsafe postcopy_ram_free(guest.ram, nil) == POSTCOPY_OK)
+    }
+
     @Test("a migration that is paused by hand goes on when it is recovered")
     func recovers() throws {
         let pilot = Pilot(recovers: true)

@@ -113,7 +113,8 @@ postcopy_code postcopy_destination_create(
     postcopy_destination **destination, postcopy_error *error);
 
 /* Listens at `address` from here on; port 0 lets the system choose.
- * Errors: POSTCOPY_CHANNEL; POSTCOPY_WRONG_STATE the second time. */
+ * Errors: POSTCOPY_CHANNEL; POSTCOPY_WRONG_STATE the second time, unless a start was refused since:
+ * that has ended the listening. */
 postcopy_code postcopy_destination_listen(
     postcopy_destination *destination, const char *address, postcopy_error *error);
 
