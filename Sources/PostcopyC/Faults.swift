@@ -52,6 +52,8 @@ final class Faults: Handled {
 
     func start() throws(Failure) {
         try stage.withLock { stage throws(Failure) in
+            // Somebody who still held on to it: its memory may be gone.
+            if case .freed = stage { throw Self.freed }
             try coded { try handler.start() }
             stage = .serving
         }
@@ -85,14 +87,21 @@ final class Faults: Handled {
 
     func close() throws(Failure) {
         try stage.withLock { stage throws(Failure) in
-            if case .serving = stage {
+            switch stage {
+            case .serving:
                 throw .wrongState(
                     "the postcopy_faults serves pages: call postcopy_faults_stop first")
+            // Whoever waits for its end goes on: nobody will start it.
+            case .ready: handler.stop()
+            case .stopped: break
+            case .freed: throw Self.freed
             }
             stage = .freed
         }
         blocks.release()
     }
+
+    private static let freed = Failure.badHandle("the \(kind) was freed")
 
     private static func regions(
         _ options: postcopy_faults_options

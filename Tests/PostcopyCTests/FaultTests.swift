@@ -1,9 +1,11 @@
 import CPostcopy
 import Foundation
-import PostcopyC
+import LinuxKernel
 import Synchronization
 import TestSupport
 import Testing
+
+@testable import PostcopyC
 
 /// Pages that functions of C have, and files.
 @Suite(.serialized) struct FaultTests {
@@ -127,6 +129,39 @@ import Testing
         served.free()
         let late = unsafe served.call { unsafe postcopy_faults_stop($0, $1) }
         #expect(late.code == POSTCOPY_BAD_HANDLE, "\(late)")
+    }
+
+    @Test("one that was freed serves nobody, whoever still holds on to it")
+    func heldOn() throws {
+        let served = try Served()
+        // As a call has it that found the handle just before.
+        let held = try unsafe Handles.find(served.faults, as: Faults.self)
+        served.free()
+        for call in [held.start, held.close] {
+            do throws(Failure) {
+                try call()
+                Issue.record("it was freed")
+            } catch { #expect(error.code == POSTCOPY_BAD_HANDLE, "\(error)") }
+        }
+    }
+
+    @Test("whoever waits for the end of one that was never started goes on when it is freed")
+    func neverStarted() throws {
+        let served = try Served()
+        let handle = unsafe UInt(bitPattern: served.faults)
+        let waits = try EventFlag()
+        let waiting = try Bounded("waiter") {
+            let faults = unsafe OpaquePointer(bitPattern: handle)
+            let now = unsafe postcopy_faults_wait_ended(faults, 0, nil)
+            waits.raise()
+            return (Int(now), Int(unsafe postcopy_faults_wait_ended(faults, .max, nil)))
+        }
+        #expect(waits.wait(timeoutNanoseconds: patience))
+        served.free()
+        let (now, then) = try #require(waiting.output(), "it waits for ever")
+        #expect(now == POSTCOPY_TIMED_OUT)
+        // It may have come after that.
+        #expect(then == POSTCOPY_OK || then == POSTCOPY_BAD_HANDLE)
     }
 
     @Test("an error of read is tried again and then told, in the background too")
