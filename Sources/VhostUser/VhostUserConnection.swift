@@ -79,6 +79,10 @@ struct VhostUserConnection: ~Copyable {
                 throw .closed(request)
             } catch { throw .link(request, error) }
             if received == 0 { throw .closed(request) }
+            // No reply has more; each byte could bring hundreds.
+            guard descriptors.count <= 1 else {
+                throw .badReply(request, "\(descriptors.count) descriptors, and one at most is due")
+            }
         }
         return bytes
     }

@@ -120,8 +120,6 @@ struct VhostUserFrontendTests {
         parcel { parcel in
             let uffd = try Userfaultfd.open(.userOnly)
             try parcel.add(uffd)
-            // Whoever is sent more than he asked for closes the rest.
-            try parcel.add(EventFlag())
         }
     }
 
@@ -171,6 +169,27 @@ struct VhostUserFrontendTests {
                 }
             } + [table])
         #expect(raw == .client(.descriptor(.notInitialized(.invalidArgument))))
+    }
+
+    @Test("more descriptors than one are refused", arguments: [1, 250])
+    func tooManyDescriptors(extra: Int) throws {
+        let error = try Self.refusal(
+            .advised {
+                Self.parcel { parcel in
+                    let uffd = try Userfaultfd.open(.userOnly)
+                    try parcel.add(uffd)
+                    let flag = try EventFlag()
+                    for _ in 0..<extra { try parcel.add(flag) }
+                }
+            }
+        ) { frontend throws(VhostUserError) in
+            try frontend.negotiate()
+            try frontend.advise()
+        }
+        #expect(
+            error
+                == .badReply(
+                    .postcopyAdvise, "\(extra + 1) descriptors, and one at most is due"))
     }
 
     /// What a back-end does to the table that it was sent.
