@@ -43,6 +43,18 @@ struct ExampleTests {
         #expect(ended.output.contains("source: completed"), "\(ended)")
     }
 
+    @Test("one bit of damage is found by its own check, and fails it")
+    func damage() throws {
+        let sources = InstalledLibrary.repository.appending(path: "examples/c-vmm").path
+        let built = try library.run(
+            "cc -std=c11 -o c-vmm '\(sources)'/*.c -pthread \(Build.shared.rawValue)")
+        try #require(built.status == 0, "\(built)")
+        let ended = try library.run("C_VMM_DAMAGE=1 ./c-vmm 2", withinSeconds: 60)
+        #expect(ended.status == 1, "\(ended)")
+        #expect(ended.output.contains("destination: completed"), "\(ended)")
+        #expect(ended.output.contains(", 1 of 512 are wrong"), "\(ended)")
+    }
+
     @Test("its own mistakes are told in words, and exit with a status")
     func usage() throws {
         let sources = InstalledLibrary.repository.appending(path: "examples/c-vmm").path

@@ -60,6 +60,11 @@ uint64_t machine_wrong_pages(const machine *machine)
     return wrong;
 }
 
+void machine_damage(machine *machine)
+{
+    page_words(machine, 0)[WORDS - 1] ^= 1;
+}
+
 static void *run_vcpu(void *argument)
 {
     machine *machine = argument;

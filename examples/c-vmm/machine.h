@@ -54,6 +54,10 @@ void machine_await_steps(machine *machine, uint64_t steps);
 /* Compares every byte of every page with what it must hold; answers how many pages are wrong. */
 uint64_t machine_wrong_pages(const machine *machine);
 
+/* Changes one bit of what the machine, which stands still, has left in its first page: the check must
+ * find that. */
+void machine_damage(machine *machine);
+
 uint64_t machine_page_count(const machine *machine);
 
 #endif

@@ -5,7 +5,8 @@
  *     ./c-vmm [MIB]
  *
  * The parent is the source and the child the destination. The machine runs all the time; memory is
- * sent while it does, then it moves, and the rest of its memory follows it. */
+ * sent while it does, then it moves, and the rest of its memory follows it. With C_VMM_DAMAGE in the
+ * environment a bit of it is changed before it is checked, so that one sees that check fail. */
 #define _GNU_SOURCE
 #include "machine.h"
 
@@ -53,6 +54,8 @@ static bool receive(machine *machine, int tell, postcopy_error *error)
         machine_await_steps(machine, machine->steps + machine_page_count(machine));
     if (report.flags & POSTCOPY_GUEST_RUNS_HERE)
         machine_stop(machine);
+    if (good && getenv("C_VMM_DAMAGE") != NULL)
+        machine_damage(machine);
     if (good) {
         printf("destination: %s, %" PRIu64 " pages in order, %" PRIu64 " by request; "
                "the vCPU waited %" PRIu64 " us\n", postcopy_status_name(report.status), report.pages_background,
