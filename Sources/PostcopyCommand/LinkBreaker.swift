@@ -103,6 +103,10 @@ private final class BreakerWork: Sendable {
         }
     }
 
+    /// Until somebody is let in again after that could not be: so rarely that it costs nothing, and too soon
+    /// for who connects to notice.
+    private static let restNanoseconds: UInt64 = 10_000_000
+
     /// Waits for what comes next, and does it.
     private func look(
         _ listener: borrowing Listener, _ lines: inout [ForwardedLine], until end: UInt64?,
@@ -122,7 +126,7 @@ private final class BreakerWork: Sendable {
         } catch {
             // Whoever connected finds that nobody is there. One that could not be accepted is still
             // there, and a descriptor may be free in a moment.
-            Monotonic.sleep(untilNanoseconds: Monotonic.now() + 10_000_000)
+            Monotonic.sleep(untilNanoseconds: Monotonic.now() + Self.restNanoseconds)
         }
     }
 }
