@@ -12,6 +12,8 @@ final class ClientService: Sendable {
     private let isDraining: Atomic<Bool>
     /// Raised when there is nothing left to wait for.
     let hasEnded: EventFlag
+    /// Relaxed: looked at now and then.
+    private let isTaken = Atomic(false)
     private let handler = Mutex<(handler: FaultHandler, totalPages: Int)?>(nil)
     private let thread = Mutex<JoinableThread<ClientOutcome>?>(nil)
 
@@ -44,6 +46,8 @@ final class ClientService: Sendable {
     }
 
     var isOver: Bool { hasEnded.wait(timeoutNanoseconds: 0) }
+    /// Whether its hand-off was taken: its memory is served, or was.
+    var isServed: Bool { isTaken.load(ordering: .relaxed) }
     var progress: FaultProgress? { handler.withLock { $0?.handler }?.progress }
     var totalPages: Int { handler.withLock { $0?.totalPages } ?? 0 }
 
@@ -94,6 +98,7 @@ final class ClientService: Sendable {
         if let trace = plan.trace { try handler.prefetch(trace) }
         try handler.start()
         self.handler.withLock { $0 = (handler, total) }
+        isTaken.store(true, ordering: .relaxed)
         let ending = attend(handler)
         let report = handler.stop()
         self.handler.withLock { $0 = nil }
@@ -160,6 +165,11 @@ struct ClientOutcome: Sendable {
 
     var lengthBytes: UInt64 { regions.reduce(0) { $0 + $1.geometry.lengthBytes } }
     private var missing: Int { report?.progress.missingPages ?? 0 }
+
+    var isRefused: Bool {
+        guard case .refused = ending else { return false }
+        return true
+    }
 
     /// "client 1 (process 4711)".
     var name: String { "client \(number)\(process.map { " (process \($0))" } ?? "")" }

@@ -25,13 +25,27 @@ final class FaultServer {
     private let leftovers: Leftovers
     private var services: [ClientService] = []
     private(set) var outcomes: [ClientOutcome] = []
-    private var taken = 0
+    /// Clients that were served and have ended, and others that have.
+    private var served = 0
+    private var unserved = 0
     private var isDraining = false
+    private var hesitation = Hesitation.none
     /// The last reason for which somebody could not be taken in.
     private var obstacle: String?
 
+    /// What became of an interruption while no client had a machine that may be nowhere else.
+    private enum Hesitation {
+        case none
+        /// The machine was called off.
+        case asked
+        /// Too late: whoever asked knows that it would be lost.
+        case told
+    }
+
     /// Each has a handful of threads and descriptors; whoever comes later waits in the socket's queue.
     private static let atOnceMax = 32
+    /// Others than clients that the report lists: a screen or two, whoever knocks.
+    private static let unservedMax = 64
     private static let lookNanoseconds: UInt64 = 50_000_000
     /// Until somebody is taken in again after that could not be: descriptors or threads may be free then.
     private static let breathNanoseconds: UInt64 = 500_000_000
@@ -52,7 +66,7 @@ final class FaultServer {
         var isLeft = false
         while problem == nil, !isLeft, !services.isEmpty {
             if Interruption.heed() {
-                isLeft = isDraining
+                isLeft = isDraining || hesitation != .none && !hasClient
                 drain()
             }
             // Nobody needs what is still to come.
@@ -75,14 +89,45 @@ final class FaultServer {
 
     /// Takes clients in until there were enough, somebody interrupts it, or it is over.
     private func acceptAll(_ listener: consuming Listener) -> String? {
-        while plan.clientsMax == 0 || taken < plan.clientsMax {
-            if Interruption.isWaiting { return nil }
+        while plan.clientsMax == 0 || clientCount < plan.clientsMax {
+            if Interruption.isWaiting, !putsOff() { return nil }
+            warnOnce()
             var poller = Poller(capacity: 1)
-            if services.count < Self.atOnceMax { poller.watch(listener) }
+            if hasRoom { poller.watch(listener) }
             if poller.wait(timeoutNanoseconds: Self.lookNanoseconds) > 0 { admit(listener) }
             if let problem = tend() { return problem }
         }
         return nil
+    }
+
+    /// Clients whose hand-off was taken. Whoever else connects is none, and keeps a place only until that is
+    /// known.
+    private var clientCount: Int { served + services.count { $0.isServed } }
+    private var hasClient: Bool { clientCount > 0 }
+
+    private var hasRoom: Bool {
+        services.count < Self.atOnceMax
+            && (plan.clientsMax == 0 || served + services.count < plan.clientsMax)
+    }
+
+    /// Whether an interruption ends nothing yet: no client has the machine, and it may be nowhere else.
+    private func putsOff() -> Bool {
+        guard hesitation == .none, !hasClient, source.machinePlace != .elsewhere else {
+            return false
+        }
+        _ = Interruption.heed()
+        hesitation = .asked
+        // It stays where it is, if it is not too late for that.
+        source.cancel()
+        return true
+    }
+
+    private func warnOnce() {
+        guard hesitation == .asked, !hasClient, source.machinePlace == .here else { return }
+        hesitation = .told
+        console.insist(
+            "interrupted, but the machine has left its source and no client has it: a client may still "
+                + "hand its memory over; interrupt again to lose the machine")
     }
 
     private func admit(_ listener: borrowing Listener) {
@@ -90,8 +135,8 @@ final class FaultServer {
             let socket = try listener.accept()
             services.append(
                 try ClientService(
-                    socket, number: taken + 1, content: source.content, plan: plan))
-            taken += 1
+                    socket, number: served + unserved + services.count + 1, content: source.content,
+                    plan: plan))
             obstacle = nil
         } catch {
             // Those who are served go on, whatever lacks for one more.
@@ -124,8 +169,10 @@ final class FaultServer {
 
     /// Looks after those that are served.
     private func tend() -> String? {
-        for service in services where service.isOver { finish(service) }
-        services.removeAll { $0.isOver }
+        // Asked once: one that ends meanwhile is finished the next time.
+        let ended = services.filter(\.isOver)
+        services.removeAll { service in ended.contains { $0 === service } }
+        for service in ended { finish(service) }
         if let first = services.first(where: { $0.progress != nil }), let at = first.progress {
             console.show(Progress(serving: at, totalPages: first.totalPages, of: services.count))
         }
@@ -134,8 +181,14 @@ final class FaultServer {
 
     private func finish(_ service: ClientService) {
         let outcome = service.outcome()
-        outcomes.append(outcome)
         console.note(outcome.line)
+        if outcome.report != nil {
+            served += 1
+        } else {
+            unserved += 1
+            guard unserved <= Self.unservedMax else { return }
+        }
+        outcomes.append(outcome)
     }
 }
 

@@ -102,6 +102,7 @@ final class LivePageSource: PageSource {
         machine.abandon()
     }
 
+    /// Where nobody was served and the machine is here, somebody has asked for it twice.
     func end(hasServed: Bool) {
         guard join() == nil else { return }
         let deadline = Monotonic.now() + Self.endNanosecondsMax
@@ -110,6 +111,11 @@ final class LivePageSource: PageSource {
             guard !isDone.wait(timeoutNanoseconds: 50_000_000) else { break }
         } while Monotonic.now() < deadline
         _ = join()
+    }
+
+    var machinePlace: MachinePlace {
+        if machine.isHere { return .here }
+        return isDone.wait(timeoutNanoseconds: 0) ? .elsewhere : .onItsWay
     }
 
     var isStuck: Bool { report.withLock { $0 } == nil }

@@ -8,6 +8,7 @@ protocol PageSource: Sendable {
     var figures: ArrivalFigures? { get }
     /// Whether threads are left that cannot be waited for.
     var isStuck: Bool { get }
+    var machinePlace: MachinePlace { get }
     /// Looks after it, often; answers why nobody can be served any more.
     func look() -> String?
     /// Has what has not begun to move stay where it is.
@@ -19,7 +20,18 @@ protocol PageSource: Sendable {
     func end(hasServed: Bool)
 }
 
+/// Where the machine is whose pages are served.
+enum MachinePlace {
+    /// In files, with its source, or lost: it does not depend on this process.
+    case elsewhere
+    /// It may leave its source at any time.
+    case onItsWay
+    /// Nowhere else.
+    case here
+}
+
 extension PageSource {
+    var machinePlace: MachinePlace { .elsewhere }
     var figures: ArrivalFigures? { nil }
     var isStuck: Bool { false }
     func look() -> String? { nil }

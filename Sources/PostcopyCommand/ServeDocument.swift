@@ -27,9 +27,11 @@ struct ServeDocument: JSONReport, Equatable {
         clients = outcomes.map(ServedClientFigures.init)
         arrival = source.figures
         self.machine = machine
-        let problems = [problem] + outcomes.map(\.problem)
-        errorDesc = problems.compactMap(\.self).first
-        if errorDesc == nil, outcomes.isEmpty { errorDesc = "no client came" }
+        // What was refused is nobody's trouble where clients were served.
+        let hasServed = outcomes.contains { $0.report != nil }
+        let clients = outcomes.filter { !$0.isRefused || !hasServed }
+        errorDesc = ([problem] + clients.map(\.problem)).compactMap(\.self).first
+        if errorDesc == nil, clients.isEmpty { errorDesc = "no client came" }
         status = errorDesc == nil ? "served" : Interruption.wasAsked ? "interrupted" : "failed"
     }
 

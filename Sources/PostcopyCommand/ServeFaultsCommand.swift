@@ -16,8 +16,9 @@ struct ServeFaultsCommand: ParsableCommand {
             zeros from then on.
 
             The exit status is 0 when every client was served until it ended, or until it had all of \
-            its memory. Ctrl-C brings the clients what they lack and lets them go; a second one ends \
-            it at once.
+            its memory. Whoever hands over what is refused is no client: the next one is waited for. \
+            Ctrl-C brings the clients what they lack and lets them go; a second one ends it at once. \
+            A machine that has left its source and has no client yet is lost by the second one only.
             """)
 
     @Argument(help: "The unix socket at which the client hands its memory over.")
@@ -59,7 +60,7 @@ struct ServeFaultsCommand: ParsableCommand {
         output.console.note("serving \(source.content.description) at \(place)")
         let problem = server.run(on: listener)
         source.end(hasServed: server.outcomes.contains { $0.report != nil })
-        try serving.save(server.outcomes.first?.report?.trace)
+        try serving.save(server.outcomes.lazy.compactMap(\.report).first?.trace)
         let document = ServeDocument(
             socket: place, outcomes: server.outcomes, source: source, problem: problem,
             machine: figures)

@@ -68,7 +68,10 @@ struct ServingOptions: ParsableArguments {
 
     @Option(
         parsing: .unconditional,
-        help: "Ends when so many clients were served; 0: only when it is interrupted.")
+        help: """
+            Ends when so many clients were served; 0: only when it is interrupted. One whose hand-off is \
+            refused is none.
+            """)
     var clients = 1
 
     /// - Throws: `Refusal` for values that cannot be.

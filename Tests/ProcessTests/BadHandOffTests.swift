@@ -96,8 +96,8 @@ import Testing
             // It may have seen enough before all was sent.
             try? socket.send(Array(bad.message.utf8).span, parcel)
             socket.shutDownSending()
-            let ended = command.end(within: 10)
-            expectOneError(ended, saying: bad.says)
+            let ended = try endRefused(command)
+            expectOneError(ended, status: 130, saying: bad.says)
             let client = (ended.json["clients"] as? [[String: Any]])?.first
             #expect(client?["ending"] as? String == "refused", "\(ended)")
             #expect(place.leftovers(expecting: ["memory"]) == [])
@@ -117,7 +117,8 @@ import Testing
             // Refused for what it says, and not for its length.
             #expect(message.utf8.count < 65_536)
             try? socket.send(Array(message.utf8).span, parcel)
-            expectOneError(command.end(within: 10), saying: ["same part of the content"])
+            expectOneError(
+                try endRefused(command), status: 130, saying: ["same part of the content"])
         }
     }
 
@@ -164,24 +165,45 @@ import Testing
             let socket = try StreamSocket.connect(to: .unix(path: serving.socket))
             let part = Array("[{".utf8)
             try socket.send(part.span)
-            let ended = command.end(within: 20)
-            expectOneError(ended, saying: ["10000 ms", "2 bytes"])
+            let ended = try endRefused(command)
+            expectOneError(ended, status: 130, saying: ["10000 ms", "2 bytes"])
             socket.shutDown()
         }
     }
 
-    @Test("a stranger takes nobody's place where more clients may come")
-    func strangerBeside() throws {
+    @Test("a stranger takes nobody's place, and is in the report", arguments: [1, 2])
+    func strangerBeside(clients: Int) throws {
         try inPlace { place in
             let serving = try ServingPlace(place, fileBytes: 8 << 20)
-            let command = try serving.serve("--clients", "2")
+            let command = try serving.serve("--clients", "\(clients)")
             let stranger = try StreamSocket.connect(to: .unix(path: serving.socket))
             try stranger.send(Array("hello".utf8).span)
             _ = try #require(command.line(containing: "refused", within: 10))
-            let client = try serving.client(["anonymous:1048576:0"])
-            let left = client.end(within: 30)
+            for _ in 0..<clients {
+                let left = try serving.client(["anonymous:1048576:0"]).end(within: 30)
+                #expect(left.status == 0 && ClientVerdict(left)?.wrong == 0, "\(left)")
+            }
+            let ended = command.end(within: 10)
+            #expect(ended.status == 0, "\(ended)")
+            let figures = ended.json["clients"] as? [[String: Any]]
+            let endings = figures?.map { $0["ending"] as? String }
+            #expect(endings == ["refused"] + Array(repeating: "gone", count: clients), "\(ended)")
+            _ = consume stranger
+        }
+    }
+
+    @Test("strangers who keep the place have it no longer than a hand-off may take")
+    func strangerWaits() throws {
+        try inPlace { place in
+            let serving = try ServingPlace(place, fileBytes: 8 << 20)
+            let command = try serving.serve()
+            let stranger = try StreamSocket.connect(to: .unix(path: serving.socket))
+            try stranger.send([UInt8(ascii: "[")].span)
+            // In the socket's queue meanwhile.
+            let left = try serving.client(["anonymous:1048576:0"]).end(within: 40)
             #expect(left.status == 0 && ClientVerdict(left)?.wrong == 0, "\(left)")
-            expectOneError(command.end(within: 10), saying: ["client 1", "no JSON"])
+            #expect(command.end(within: 10).status == 0)
+            _ = consume stranger
         }
     }
 
@@ -196,7 +218,7 @@ import Testing
             let bytes = Array(" [ \(Self.region()) ] ".utf8)
             try socket.send(Array(bytes[..<1]).span, parcel)
             for byte in bytes[1...] { try? socket.send([byte].span) }
-            expectOneError(command.end(within: 10), saying: ["no userfaultfd"])
+            expectOneError(try endRefused(command), status: 130, saying: ["no userfaultfd"])
         }
     }
 
@@ -221,8 +243,18 @@ import Testing
         }
     }
 
-    private func expectOneError(_ ended: RunningCommand.Ended, saying parts: [String]) {
-        #expect(ended.status == 1, "\(ended)")
+    /// Ends one that waits for a client since it refused what came.
+    private func endRefused(_ command: RunningCommand) throws -> RunningCommand.Ended {
+        // A hand-off that does not go on is given up after ten seconds.
+        _ = try #require(command.line(containing: "hand-off was refused", within: 20))
+        command.signal(SIGTERM)
+        return command.end(within: 10)
+    }
+
+    private func expectOneError(
+        _ ended: RunningCommand.Ended, status: Int32 = 1, saying parts: [String]
+    ) {
+        #expect(ended.status == status, "\(ended)")
         let errors = ended.errorLines.filter { $0.hasPrefix("postcopy: ") }
         #expect(errors.count == 1, "\(ended)")
         for part in parts { #expect(errors.last?.contains(part) == true, "\(part) in \(ended)") }

@@ -105,6 +105,43 @@ import Testing
         }
     }
 
+    @Test("a machine that has moved waits for its client, whoever knocks or interrupts before")
+    func movedWithoutClient() throws {
+        try inPlace { place in
+            let (serving, command, sender) = try Self.arrival(in: place, "--fill")
+            let stranger = try StreamSocket.connect(to: .unix(path: serving.socket))
+            try stranger.send(Array("hello".utf8).span)
+            _ = try #require(command.line(containing: "refused", within: 10))
+            _ = try #require(command.line(containing: "has left its source", within: 20))
+            command.signal(SIGINT)
+            _ = try #require(command.line(containing: "to lose the machine", within: 10))
+            let client = try serving.client([Self.whole])
+            let left = client.end(within: 60)
+            #expect(left.status == 0 && ClientVerdict(left)?.wrong == 0, "\(left)")
+            let served = command.end(within: 30)
+            #expect(served.status == 0, "\(served)")
+            _ = sender.end(within: 30)
+            _ = consume stranger
+        }
+    }
+
+    @Test("a machine that has moved is lost when that was asked for twice")
+    func lostOnDemand() throws {
+        try inPlace { place in
+            let (_, command, sender) = try Self.arrival(in: place)
+            _ = try #require(command.line(containing: "has left its source", within: 20))
+            command.signal(SIGINT)
+            _ = try #require(command.line(containing: "to lose the machine", within: 10))
+            #expect(command.isOpen)
+            command.signal(SIGINT)
+            let served = command.end(within: 20)
+            #expect(served.status == 130, "\(served)")
+            #expect(served.errorLines.last?.contains("no client came") == true, "\(served)")
+            sender.signal(SIGKILL)
+            _ = sender.end(within: 10)
+        }
+    }
+
     @Test("a source that is gone for good is an error for whoever touches its pages")
     func sourceKilled() throws {
         try inPlace { place in
