@@ -86,6 +86,10 @@ private final class BreakerWork: Sendable {
             let now = Monotonic.now()
             let (cutFor, isOver) = orders.withLock { orders in
                 defer { orders.cutForNanoseconds = nil }
+                // Whoever sees a line reset sees the cut as well.
+                if orders.cutForNanoseconds != nil, !orders.isOver {
+                    orders.cuts.append(CutFigures(cutAtNs: now, healedAtNs: nil))
+                }
                 return (orders.cutForNanoseconds, orders.isOver)
             }
             if isOver { return }
@@ -93,7 +97,6 @@ private final class BreakerWork: Sendable {
                 for line in lines { line.reset() }
                 lines = []
                 healsAt = now + cutFor
-                orders.withLock { $0.cuts.append(CutFigures(cutAtNs: now, healedAtNs: nil)) }
             }
             if let end = healsAt, now >= end {
                 healsAt = nil
