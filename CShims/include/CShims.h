@@ -10,6 +10,7 @@
 #include "pc_memory.h"
 #include "pc_pagemap.h"
 #include "pc_perf.h"
+#include "pc_probe.h"
 #include "pc_ring.h"
 #include "pc_socket.h"
 #include "pc_thread.h"

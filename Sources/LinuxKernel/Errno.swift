@@ -48,6 +48,12 @@ public struct Errno: Error, Hashable, Sendable, CustomStringConvertible {
     public static let nameTooLong = Errno(rawValue: ENAMETOOLONG)
     /// `EINVAL`: the kernel takes no such value, or not for this.
     public static let invalidArgument = Errno(rawValue: EINVAL)
+    /// `EMFILE`: the process may open no more descriptors.
+    public static let tooManyFiles = Errno(rawValue: EMFILE)
+    /// `ENFILE`: the host may open no more files.
+    public static let fileTableFull = Errno(rawValue: ENFILE)
+    /// `ENODEV`: nothing drives the device.
+    public static let noSuchDevice = Errno(rawValue: ENODEV)
     /// The process is gone.
     public static let noSuchProcess = Errno(rawValue: ESRCH)
 

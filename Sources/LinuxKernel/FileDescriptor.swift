@@ -9,3 +9,11 @@ public struct FileDescriptor: ~Copyable, Sendable {
 
     deinit { _ = Glibc::close(raw) }
 }
+
+extension FileDescriptor {
+    /// What `EMFILE` means, and what helps.
+    package static let limitReason = "no more files may be open; raise the limit (ulimit -n)"
+
+    /// Raises it for the shell that it is typed into, and for what that starts.
+    package static let limitCommand = "sudo prlimit --pid $$ --nofile=1024:1024"
+}

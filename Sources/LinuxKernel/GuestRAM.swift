@@ -67,10 +67,8 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
         case .mapping(let block, let length, let error):
             return "RAM block '\(block)': mapping \(length) bytes: \(error)"
         case .tooFewHugePages(let block, let needed, let free, let page):
-            let kibibytes = page.bytes >> 10
-            return "RAM block '\(block)' needs \(needed) huge pages of \(kibibytes) KiB, "
-                + "\(free) are free: write a larger number to "
-                + "/sys/kernel/mm/hugepages/hugepages-\(kibibytes)kB/nr_hugepages"
+            return "RAM block '\(block)' needs \(needed) huge pages of \(page.bytes >> 10) KiB, "
+                + "\(free) are free: \(HugePages.remedy(pageBytes: page.bytes))"
         case .hugePageSizeUnknown(let block, let page):
             return "RAM block '\(block)': this host has no huge pages of \(page.bytes) bytes; "
                 + "see /sys/kernel/mm/hugepages"
@@ -79,10 +77,7 @@ public enum RAMError: Error, Equatable, Sendable, CustomStringConvertible {
                 + "host's other memory has pages of \(systemPage.bytes)"
         case .locking(let block, let length, let limit, let error):
             let remedy =
-                limit.map { limit in
-                    "RLIMIT_MEMLOCK allows \(limit): raise it (ulimit -l, LimitMEMLOCK= of a "
-                        + "service) or give CAP_IPC_LOCK"
-                } ?? "free some memory"
+                limit.map { HostMemory.lockRemedy(limitBytes: $0) } ?? "free some memory"
             return "RAM block '\(block)': locking \(length) bytes: \(error); \(remedy)"
         case .openingFile, .noRegularFile, .fileTooShort, .filePageSize, .readingFile,
             .contentTooShort:

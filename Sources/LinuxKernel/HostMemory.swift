@@ -19,10 +19,19 @@ public enum HostMemory {
     ).flatMap(PageSize.init(bytes:))
 
     /// The bytes that this process may lock without privilege (`RLIMIT_MEMLOCK`); `nil` for all.
-    static var lockLimitBytes: UInt64? {
+    static var lockLimitBytes: UInt64? { limit(Int32(__RLIMIT_MEMLOCK.rawValue)) }
+
+    /// What a resource of this process is limited to; `nil` for nothing.
+    static func limit(_ resource: Int32) -> UInt64? {
         var limit = rlimit()
-        guard unsafe getrlimit(Int32(__RLIMIT_MEMLOCK.rawValue), &limit) == 0 else { return nil }
+        guard unsafe getrlimit(resource, &limit) == 0 else { return nil }
         return limit.rlim_cur == .max ? nil : UInt64(limit.rlim_cur)
+    }
+
+    /// What a limit of locked memory means, and what helps.
+    package static func lockRemedy(limitBytes: UInt64) -> String {
+        "RLIMIT_MEMLOCK allows \(limitBytes): raise it (ulimit -l, LimitMEMLOCK= of a service) or "
+            + "give CAP_IPC_LOCK"
     }
 
     /// Bytes that can be had without swapping, or `nil` when /proc does not say.
@@ -32,10 +41,19 @@ public enum HostMemory {
 }
 
 /// The host's pool of huge pages.
-enum HugePages {
+package enum HugePages {
+    static func folder(of pageBytes: UInt64) -> String {
+        "/sys/kernel/mm/hugepages/hugepages-\(pageBytes >> 10)kB"
+    }
+
+    /// How a pool gets more pages.
+    package static func remedy(pageBytes: UInt64) -> String {
+        "write a larger number to \(folder(of: pageBytes))/nr_hugepages"
+    }
+
     /// Why `mmap` refused a hugetlb block, in words that help.
     static func refusal(of block: BlockGeometry, _ error: Errno) -> RAMError {
-        let folder = "/sys/kernel/mm/hugepages/hugepages-\(block.hostPage.bytes >> 10)kB"
+        let folder = folder(of: block.hostPage.bytes)
         guard let free = SystemText.number("\(folder)/free_hugepages") else {
             return .hugePageSizeUnknown(block: block.name, page: block.hostPage)
         }

@@ -6,17 +6,36 @@ public struct KVMRefusal: Error, Equatable, Sendable, CustomStringConvertible {
     /// What the kernel answered.
     public let error: Errno
 
-    public var description: String {
-        let remedy =
-            switch error {
-            case .noEntry:
-                "this host offers none; load the module kvm_intel or kvm_amd, or in a virtual "
-                    + "machine switch nested virtualization on"
-            case .accessDenied, .notPermitted:
-                "grant this user read and write on it, as the group kvm has"
-            default: "see dmesg"
-            }
-        return "/dev/kvm: \(error): \(remedy)"
+    public var description: String { "/dev/kvm: \(error): \(reason)" }
+
+    /// What the error means, and what helps.
+    package var reason: String {
+        switch error {
+        case .noEntry, .noSuchDevice, .noSuchAddress:
+            "this host offers none; load the module kvm_intel or kvm_amd, or in a virtual machine "
+                + "switch nested virtualization on"
+        case .accessDenied, .notPermitted:
+            "grant this user read and write on it, as the group kvm has"
+        case .noSuchControl: "it is no KVM device; remove it and load the module of KVM"
+        case .tooManyFiles, .fileTableFull: FileDescriptor.limitReason
+        case .noMemory: "the kernel has no memory for a machine; free some"
+        case .busy: "another hypervisor uses the processor's virtualization; unload it"
+        default: "see dmesg"
+        }
+    }
+
+    /// A command that takes the cause away, or shows more of it.
+    package var command: String {
+        let load = "sudo modprobe kvm_intel || sudo modprobe kvm_amd"
+        return switch error {
+        case .noEntry, .noSuchDevice, .noSuchAddress: load
+        case .accessDenied, .notPermitted: "sudo usermod -aG kvm $(id -un)"
+        case .noSuchControl: "sudo rm /dev/kvm && { \(load); }"
+        case .tooManyFiles, .fileTableFull: FileDescriptor.limitCommand
+        case .noMemory: "free -m"
+        case .busy: "lsmod"
+        default: "sudo dmesg"
+        }
     }
 }
 

@@ -23,6 +23,12 @@ public struct UserfaultfdRefusal: Error, Equatable, Sendable, CustomStringConver
         case devicePermission
         /// The kernel has userfaultfd, without the features named.
         case missingFeatures(String)
+        /// The process may open no more descriptors.
+        case descriptorLimit
+        /// The kernel has no memory left for it.
+        case memory
+        /// A security module, as SELinux is one, refuses the system call.
+        case securityModule
         /// None that is known.
         case other
     }
@@ -41,25 +47,6 @@ public struct UserfaultfdRefusal: Error, Equatable, Sendable, CustomStringConver
         return "\(place): \(reason)"
     }
 
-    private var reason: String {
-        switch cause {
-        case .kernelConfiguration:
-            "the kernel lacks it; boot one built with CONFIG_USERFAULTFD=y"
-        case .seccomp:
-            "a seccomp filter forbids the system call; allow userfaultfd in the container's profile, "
-                + "or give the container /dev/userfaultfd"
-        case .sysctlAndCapability:
-            "no privilege; run as root or with CAP_SYS_PTRACE, grant read and write on "
-                + "/dev/userfaultfd, or set sysctl vm.unprivileged_userfaultfd=1"
-        case .devicePermission:
-            "no permission on the device; grant this user read and write on /dev/userfaultfd"
-        case .missingFeatures(let names):
-            "the kernel lacks \(names); boot a newer one"
-        case .other:
-            "no known cause; see dmesg and the security modules in use"
-        }
-    }
-
     package static func missing(
         _ features: UserfaultfdFeatures, _ error: Errno
     ) -> UserfaultfdRefusal {
@@ -68,18 +55,18 @@ public struct UserfaultfdRefusal: Error, Equatable, Sendable, CustomStringConver
     }
 
     /// Asks the process for its state and says what that and the two errors mean.
-    /// - Parameter userModeOnly: the answer when only faults of user mode were asked for, or `nil`.
+    /// - Parameter userModeOnly: the refusal when only faults of user mode were asked for; `nil` when
+    ///   those were granted.
     static func classify(
         device: Errno, systemCall: Errno, userModeOnly: Errno?
     ) -> UserfaultfdRefusal {
-        let filtered = SystemText.field("Seccomp", of: "/proc/self/status") == 2
-        let capabilities = SystemText.field("CapEff", of: "/proc/self/status", radix: 16) ?? 0
-        let traceCapability: UInt64 = 1 << 19  // CAP_SYS_PTRACE
+        let confinement = Confinement.probe()
         let openToAll = SystemText.number("/proc/sys/vm/unprivileged_userfaultfd") == 1
         let cause = cause(
             device: device, systemCall: systemCall,
-            userModeOnly: isUserModeFree ? userModeOnly : nil, filtered: filtered,
-            privileged: openToAll || capabilities & traceCapability != 0)
+            userModeOnly: isUserModeFree ? userModeOnly : nil,
+            isUserModeGranted: userModeOnly == nil, filtered: confinement.isFiltered,
+            privileged: openToAll || confinement.has(.trace))
         return UserfaultfdRefusal(cause: cause, deviceError: device, systemCallError: systemCall)
     }
 
@@ -91,12 +78,16 @@ public struct UserfaultfdRefusal: Error, Equatable, Sendable, CustomStringConver
     }
 
     /// What the errors and the state of the process say together.
-    /// - Parameter userModeOnly: what a kernel answered that asks no privilege for faults of user
-    ///   mode; `nil` where it asks for one, or was not asked.
+    /// - Parameters:
+    ///   - userModeOnly: what a kernel answered that asks no privilege for faults of user mode; `nil`
+    ///     where it asks for one, or did not refuse.
+    ///   - isUserModeGranted: no filter hides the system call then.
     package static func cause(
-        device: Errno, systemCall: Errno, userModeOnly: Errno?, filtered: Bool, privileged: Bool
+        device: Errno, systemCall: Errno, userModeOnly: Errno?, isUserModeGranted: Bool = false,
+        filtered: Bool, privileged: Bool
     ) -> Cause {
         switch systemCall {
+        case .notPermitted where isUserModeGranted && !privileged: .sysctlAndCapability
         case .noSystemCall: filtered ? .seccomp : .kernelConfiguration
         // The kernel itself would not have refused that: no privilege helps.
         case .notPermitted where userModeOnly == .notPermitted: filtered ? .seccomp : .other
@@ -104,44 +95,12 @@ public struct UserfaultfdRefusal: Error, Equatable, Sendable, CustomStringConver
         case .notPermitted:
             device == .accessDenied || device == .notPermitted || !filtered
                 ? .sysctlAndCapability : .seccomp
+        case .tooManyFiles, .fileTableFull: .descriptorLimit
+        case .noMemory: .memory
+        case .accessDenied: filtered ? .seccomp : .securityModule
         default: device == .accessDenied ? .devicePermission : .other
         }
     }
-}
-
-/// What a user of userfaultfd needs of the kernel, which refuses a handshake that asks for more
-/// than it has.
-package struct UserfaultfdFeatures: Sendable {
-    let bits: UInt64
-    /// Each with the Linux version that brought it.
-    let names: String
-
-    private init(_ features: [(bit: pc_uffd_feature, name: String)]) {
-        bits = features.reduce(0) { $0 | UInt64($1.bit.rawValue) }
-        names = features.map(\.name).joined(separator: ", ")
-    }
-
-    /// What every destination needs: missing pages of all three backings, and whose fault it is.
-    package static let missingPages = UserfaultfdFeatures([
-        (PC_UFFD_FEATURE_MISSING_HUGETLBFS, "missing faults on hugetlb (4.11)"),
-        (PC_UFFD_FEATURE_MISSING_SHMEM, "missing faults on shared memory (4.11)"),
-        (PC_UFFD_FEATURE_THREAD_ID, "thread ids (4.14)"),
-    ])
-
-    /// Missing pages as above, and that pages are given up: whoever does that waits until it was read.
-    package static let missingAndRemovedPages = UserfaultfdFeatures([
-        (PC_UFFD_FEATURE_MISSING_HUGETLBFS, "missing faults on hugetlb (4.11)"),
-        (PC_UFFD_FEATURE_MISSING_SHMEM, "missing faults on shared memory (4.11)"),
-        (PC_UFFD_FEATURE_EVENT_REMOVE, "notice of removed pages (4.11)"),
-        (PC_UFFD_FEATURE_THREAD_ID, "thread ids (4.14)"),
-    ])
-
-    /// Writes to memory of every backing, touched before or not, that are noted and never wait.
-    package static let noticedWrites = UserfaultfdFeatures([
-        (PC_UFFD_FEATURE_WP_HUGETLBFS_SHMEM, "write protection of shared and huge memory (5.19)"),
-        (PC_UFFD_FEATURE_WP_UNPOPULATED, "write protection of untouched memory (6.4)"),
-        (PC_UFFD_FEATURE_WP_ASYNC, "asynchronous write protection (6.7, on aarch64 6.10)"),
-    ])
 }
 
 extension Userfaultfd {
@@ -159,15 +118,15 @@ extension Userfaultfd {
         if device >= 0 { return try shakeHands(device, .userAndKernel, features) }
         let full = pc_uffd_open_syscall(0)
         if full >= 0 { return try shakeHands(full, .userAndKernel, features) }
-        var userModeOnly: Errno?
-        if origin == .userOnly {
-            let limited = pc_uffd_open_syscall(1)
-            if limited >= 0 { return try shakeHands(limited, .userOnly, features) }
-            userModeOnly = Errno(rawValue: -limited)
+        let limited = pc_uffd_open_syscall(1)
+        if limited >= 0, origin == .userOnly {
+            return try shakeHands(limited, .userOnly, features)
         }
+        // Asked for in any case: the answer tells a filter from a missing privilege.
+        if limited >= 0 { _ = FileDescriptor(owning: limited) }
         throw .classify(
             device: Errno(rawValue: -device), systemCall: Errno(rawValue: -full),
-            userModeOnly: userModeOnly)
+            userModeOnly: limited < 0 ? Errno(rawValue: -limited) : nil)
     }
 
     private static func shakeHands(

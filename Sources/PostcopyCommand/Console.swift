@@ -37,6 +37,14 @@ final class Console: Sendable {
             .flatMap { (20...1000).contains($0) ? $0 : nil } ?? 80
     }
 
+    /// Whether what is printed may have colours: on a terminal, unless NO_COLOR says otherwise
+    /// (no-color.org).
+    static func hasColours(_ descriptor: Int32) -> Bool {
+        let environment = ProcessInfo.processInfo.environment
+        return isatty(descriptor) == 1 && environment["TERM"] != "dumb"
+            && (environment["NO_COLOR"] ?? "").isEmpty
+    }
+
     /// A line that stays.
     func note(_ text: String) {
         guard style != .quiet else { return }

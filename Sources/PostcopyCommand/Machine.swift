@@ -35,9 +35,13 @@ enum Machine {
         guard let word = line?.dropFirst(name.count).split(separator: " ").first,
             let limit = Int(word), limit < descriptorsMin
         else { return }
-        throw Refusal.environment(
-            "only \(limit) files may be open, and a migration needs up to \(descriptorsMin): raise "
-                + "the limit with 'ulimit -n \(descriptorsMin)' or more")
+        throw Refusal.environment(descriptorRemedy(limit: limit))
+    }
+
+    /// What a limit of open files below the least means, and what helps.
+    static func descriptorRemedy(limit: Int) -> String {
+        "only \(limit) files may be open, and a migration needs up to \(descriptorsMin): raise "
+            + "the limit with 'ulimit -n \(descriptorsMin)' or more"
     }
 
     /// The huge pages that can still be had, those beyond the pool included; `nil` when the host has none of that size.

@@ -1,0 +1,156 @@
+internal import CShims
+internal import PageModel
+
+/// What each way to a userfaultfd answers: `nil` where it gives one.
+package struct UserfaultfdProbe: Equatable, Sendable {
+    package let device: Errno?
+    /// Whether the kernel lists the device in /proc/misc.
+    package let isDeviceKnown: Bool
+    package let systemCall: Errno?
+    package let userModeOnly: Errno?
+    /// A filter would end the process for the system call, which was not made then.
+    package let isSystemCallFatal: Bool
+    /// Why neither device nor system call give one; `nil` where one does.
+    package let refusal: UserfaultfdRefusal?
+    /// The features of the kernel; `nil` where no way leads to one.
+    package let features: UInt64?
+
+    package init(
+        device: Errno?, isDeviceKnown: Bool = true, systemCall: Errno?, userModeOnly: Errno?,
+        isSystemCallFatal: Bool = false, refusal: UserfaultfdRefusal?, features: UInt64?
+    ) {
+        self.device = device
+        self.isDeviceKnown = isDeviceKnown
+        self.systemCall = systemCall
+        self.userModeOnly = userModeOnly
+        self.isSystemCallFatal = isSystemCallFatal
+        self.refusal = refusal
+        self.features = features
+    }
+
+    package static func probe() -> UserfaultfdProbe {
+        let isFatal = pc_probe_is_fatal(PC_PROBE_USERFAULTFD) == 1
+        var features: UInt64?
+        func refusal(_ raw: Int32) -> Errno? {
+            guard raw >= 0 else { return Errno(rawValue: -raw) }
+            let owner = FileDescriptor(owning: raw)
+            var offered: UInt64 = 0
+            if unsafe pc_uffd_handshake(owner.raw, 0, &offered) == 0 { features = offered }
+            return nil
+        }
+        let device = refusal(pc_uffd_open_device())
+        let systemCall = isFatal ? .noSystemCall : refusal(pc_uffd_open_syscall(0))
+        let userModeOnly = isFatal ? .noSystemCall : refusal(pc_uffd_open_syscall(1))
+        var both: UserfaultfdRefusal?
+        if let device, let systemCall {
+            both = .classify(device: device, systemCall: systemCall, userModeOnly: userModeOnly)
+        }
+        let devices = SystemText.read("/proc/misc") ?? ""
+        return UserfaultfdProbe(
+            device: device, isDeviceKnown: devices.contains(" userfaultfd\n"),
+            systemCall: systemCall, userModeOnly: userModeOnly, isSystemCallFatal: isFatal,
+            refusal: both, features: features)
+    }
+
+    /// Why the system call gives no faults of the kernel; `nil` where it does.
+    package func systemCallCause(_ confinement: Confinement) -> UserfaultfdRefusal.Cause? {
+        guard let systemCall else { return nil }
+        return cause(of: systemCall, confinement)
+    }
+
+    /// Why the system call does not even give faults of user mode; `nil` where it does.
+    package func userModeCause(_ confinement: Confinement) -> UserfaultfdRefusal.Cause? {
+        guard let userModeOnly else { return nil }
+        return cause(of: userModeOnly, confinement)
+    }
+
+    private func cause(of error: Errno, _ confinement: Confinement) -> UserfaultfdRefusal.Cause {
+        if isSystemCallFatal { return .seccomp }
+        return UserfaultfdRefusal.cause(
+            device: device ?? .noEntry, systemCall: error, userModeOnly: userModeOnly,
+            isUserModeGranted: userModeOnly == nil, filtered: confinement.isFiltered,
+            privileged: confinement.has(.trace))
+    }
+}
+
+/// Whether writes to memory can be tracked as a precopy does it.
+package enum TrackingProbe: Equatable, Sendable {
+    case works
+    case refused(String)
+    /// What was reported is not what was written.
+    case wrong(found: [Range<Int>])
+
+    /// Protects some pages, writes to one, and asks which were written.
+    package static func probe() -> TrackingProbe {
+        do {
+            let page = HostMemory.pageSize
+            let geometry = try BlockGeometry(
+                name: "doctor", lengthBytes: 8 * page.bytes, hostPage: page)
+            let ram = try GuestRAM(geometry, backing: .anonymous)
+            let tracker = WriteProtectTracker([ram])
+            try tracker.start()
+            defer { tracker.stop() }
+            let block = BlockIndex(rawValue: 0)
+            _ = try tracker.sync(block, into: DirtyBitmap(block: geometry, allDirty: false))
+            ram.storeWord(1, at: 3 * page.bytes)
+            let dirty = DirtyBitmap(block: geometry, allDirty: false)
+            _ = try tracker.sync(block, into: dirty)
+            var found: [Range<Int>] = []
+            while let run = dirty.takeRun(from: 0, countMax: .max) { found.append(run) }
+            let scale = Int(page.bytes / PageSize.target.bytes)
+            return found == [3 * scale..<4 * scale] ? .works : .wrong(found: found)
+        } catch {
+            return .refused("\(error)")
+        }
+    }
+}
+
+/// Whether the kernel tells when a thread of this process met a page fault.
+package struct FaultEventProbe: Equatable, Sendable {
+    package let error: Errno?
+    package let isFatal: Bool
+    /// `kernel.perf_event_paranoid`; `nil` when /proc does not say.
+    package let paranoia: Int?
+
+    package init(error: Errno?, isFatal: Bool = false, paranoia: Int?) {
+        self.error = error
+        self.isFatal = isFatal
+        self.paranoia = paranoia
+    }
+
+    package static func probe() -> FaultEventProbe {
+        let isFatal = pc_probe_is_fatal(PC_PROBE_EVENTS) == 1
+        let answer = isFatal ? -Errno.noSystemCall.rawValue : pc_probe_fault_event()
+        let text = SystemText.read("/proc/sys/kernel/perf_event_paranoid")
+        // An event that opens and counts nothing is one of no use.
+        let error = answer > 0 ? nil : answer == 0 ? Errno.noSuchDevice : Errno(rawValue: -answer)
+        return FaultEventProbe(
+            error: error, isFatal: isFatal,
+            paranoia: text.flatMap { Int($0.prefix { !$0.isNewline }) })
+    }
+}
+
+/// Whether an io_uring can be had.
+package struct RingProbe: Equatable, Sendable {
+    package let error: Errno?
+    package let isFatal: Bool
+    /// `kernel.io_uring_disabled`: 0 for nobody, 1 for those without privilege, 2 for all.
+    package let disabled: UInt64?
+
+    package init(error: Errno?, isFatal: Bool = false, disabled: UInt64?) {
+        self.error = error
+        self.isFatal = isFatal
+        self.disabled = disabled
+    }
+
+    package static func probe() -> RingProbe {
+        let isFatal = pc_probe_is_fatal(PC_PROBE_RING) == 1
+        var error: Errno? = isFatal ? .noSystemCall : nil
+        if !isFatal {
+            do throws(Errno) { _ = try Ring(entries: 4) } catch let refusal { error = refusal }
+        }
+        return RingProbe(
+            error: error, isFatal: isFatal,
+            disabled: SystemText.number("/proc/sys/kernel/io_uring_disabled"))
+    }
+}

@@ -1,0 +1,68 @@
+/// The checks as people read them.
+struct DoctorTable {
+    let document: DoctorDocument
+    let hasColours: Bool
+
+    /// Below this names and findings do not fit side by side.
+    private static let columnsMin = 60
+
+    /// Lines of at most `columns` characters, as far as a single word fits.
+    func text(columns: Int) -> String {
+        let width = max(1, columns)
+        let lines = document.checks.flatMap { self.lines($0, width) } + [""]
+        let end = Self.wrap(document.summary, into: width)
+        return (lines + end).map { "\($0)\n" }.joined()
+    }
+
+    private static let stateWidth = DoctorCheck.State.allCases.map(\.rawValue.count).max() ?? 0
+    private static let nameWidth = DoctorCheck.Name.allCases.map(\.rawValue.count).max() ?? 0
+
+    private func lines(_ check: DoctorCheck, _ columns: Int) -> [String] {
+        let state = TextColumns.left(check.state.rawValue, Self.stateWidth)
+        let isWide = columns >= Self.columnsMin
+        let indent = isWide ? Self.stateWidth + Self.nameWidth + 4 : 2
+        let head = TextColumns.trimmed(
+            coloured(state, check.state) + "  " + (isWide ? "" : check.name.rawValue))
+        let width = max(1, columns - indent)
+        var body = Self.wrap(check.finding, into: width)
+        if let lost = check.lost { body += Self.wrap("lost: \(lost)", into: width) }
+        if let remedy = check.remedy { body += Self.wrap("remedy: \(remedy)", into: width) }
+        // Whoever pastes a command takes its lines whole.
+        if let command = check.command { body += Self.wrap(command, into: width, end: " \\") }
+        let margin = String(repeating: " ", count: indent)
+        guard isWide else { return [head] + body.map { margin + $0 } }
+        let name = TextColumns.left(check.name.rawValue, Self.nameWidth)
+        return body.enumerated().map { index, line in
+            index == 0 ? "\(coloured(state, check.state))  \(name)  \(line)" : margin + line
+        }
+    }
+
+    private func coloured(_ text: String, _ state: DoctorCheck.State) -> String {
+        guard hasColours else { return text }
+        let colour =
+            switch state {
+            case .ok: 32
+            case .degraded: 33
+            case .missing: 31
+            }
+        return "\u{1B}[\(colour)m\(text)\u{1B}[0m"
+    }
+
+    /// Breaks at blanks; a longer word has a line for itself.
+    /// - Parameter end: of each line but the last.
+    static func wrap(_ text: String, into width: Int, end: String = "") -> [String] {
+        var lines: [String] = []
+        let words = text.split(separator: " ").map(String.init)
+        for (index, word) in words.enumerated() {
+            let reserve = index + 1 < words.count ? end.count : 0
+            if let last = lines.last, last.count + 1 + word.count + reserve <= width {
+                lines[lines.count - 1] = "\(last) \(word)"
+            } else {
+                lines.append(word)
+            }
+        }
+        return lines.enumerated().map { index, line in
+            index + 1 < lines.count ? line + end : line
+        }
+    }
+}
