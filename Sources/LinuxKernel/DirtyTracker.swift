@@ -3,9 +3,16 @@ public import PageModel
 /// Why writes to a guest's memory cannot be tracked, with the remedy.
 public struct TrackerRefusal: Error, Equatable, Sendable, CustomStringConvertible {
     public let description: String
+    /// To be pasted into a shell: it takes the cause away, or shows more of it.
+    package let command: String?
 
     /// A refusal in the words of who refuses, with the remedy.
-    public init(_ description: String) { self.description = description }
+    public init(_ description: String) { self.init(description, command: nil) }
+
+    package init(_ description: String, command: String?) {
+        self.description = description
+        self.command = command
+    }
 }
 
 /// Learns which pages the running guest writes, for a precopy.

@@ -4,7 +4,7 @@ internal import PageModel
 /// What each way to a userfaultfd answers: `nil` where it gives one.
 package struct UserfaultfdProbe: Equatable, Sendable {
     package let device: Errno?
-    /// Whether the kernel lists the device in /proc/misc.
+    /// Whether the kernel has the device, wherever a node names it.
     package let isDeviceKnown: Bool
     package let systemCall: Errno?
     package let userModeOnly: Errno?
@@ -45,9 +45,8 @@ package struct UserfaultfdProbe: Equatable, Sendable {
         if let device, let systemCall {
             both = .classify(device: device, systemCall: systemCall, userModeOnly: userModeOnly)
         }
-        let devices = SystemText.read("/proc/misc") ?? ""
         return UserfaultfdProbe(
-            device: device, isDeviceKnown: devices.contains(" userfaultfd\n"),
+            device: device, isDeviceKnown: DeviceNode.isKnown("userfaultfd"),
             systemCall: systemCall, userModeOnly: userModeOnly, isSystemCallFatal: isFatal,
             refusal: both, features: features)
     }
@@ -76,7 +75,7 @@ package struct UserfaultfdProbe: Equatable, Sendable {
 /// Whether writes to memory can be tracked as a precopy does it.
 package enum TrackingProbe: Equatable, Sendable {
     case works
-    case refused(String)
+    case refused(TrackerRefusal)
     /// What was reported is not what was written.
     case wrong(found: [Range<Int>])
 
@@ -99,8 +98,10 @@ package enum TrackingProbe: Equatable, Sendable {
             while let run = dirty.takeRun(from: 0, countMax: .max) { found.append(run) }
             let scale = Int(page.bytes / PageSize.target.bytes)
             return found == [3 * scale..<4 * scale] ? .works : .wrong(found: found)
+        } catch let refusal as TrackerRefusal {
+            return .refused(refusal)
         } catch {
-            return .refused("\(error)")
+            return .refused(TrackerRefusal("write-protect tracking: \(error)"))
         }
     }
 }

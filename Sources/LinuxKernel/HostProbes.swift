@@ -107,7 +107,7 @@ package enum KVMProbe: Equatable, Sendable {
             let device = FileDescriptor(owning: try Errno.check(pc_kvm_open()))
             return try Errno.check(pc_probe_kvm_version(device.raw))
         } catch {
-            throw KVMRefusal(error: error)
+            throw KVMRefusal(error)
         }
     }
 
@@ -142,7 +142,7 @@ package enum KVMProbe: Equatable, Sendable {
     }
 }
 
-/// Whether the sockets of a migration can be bound here.
+/// Whether two sides of a migration inside this host meet.
 package struct SocketProbe: Equatable, Sendable {
     package let tcp: ChannelError?
     package let unix: ChannelError?
@@ -158,9 +158,15 @@ package struct SocketProbe: Equatable, Sendable {
             unix: refusal(.unix(path: "\(folder)/postcopy-doctor-\(getpid()).sock")))
     }
 
+    /// Inside one host a connection is there at once, unless a filter drops it.
+    private static let connectNanosecondsMax: UInt64 = 1_000_000_000
+
     private static func refusal(_ address: ChannelAddress) -> ChannelError? {
         do throws(ChannelError) {
-            _ = try Listener(at: address, isPrivate: true)
+            let listener = try Listener(at: address, isPrivate: true)
+            // A loopback that is down can be listened on, and nobody comes there.
+            _ = try StreamSocket.connect(
+                to: listener.address, timeoutNanoseconds: connectNanosecondsMax)
             return nil
         } catch {
             return error

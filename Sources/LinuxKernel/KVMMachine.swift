@@ -5,12 +5,23 @@ public import PageModel
 public struct KVMRefusal: Error, Equatable, Sendable, CustomStringConvertible {
     /// What the kernel answered.
     public let error: Errno
+    /// Whether the kernel has KVM, wherever a node names it.
+    private let isKnown: Bool
+
+    package init(error: Errno, isKnown: Bool) {
+        self.error = error
+        self.isKnown = isKnown
+    }
+
+    init(_ error: Errno) { self.init(error: error, isKnown: DeviceNode.isKnown("kvm")) }
 
     public var description: String { "/dev/kvm: \(error): \(reason)" }
 
     /// What the error means, and what helps.
     package var reason: String {
         switch error {
+        case .noEntry where isKnown:
+            "the kernel has it and no node names it here; make one, or give the container /dev/kvm"
         case .noEntry, .noSuchDevice, .noSuchAddress:
             "this host offers none; load the module kvm_intel or kvm_amd, or in a virtual machine "
                 + "switch nested virtualization on"
@@ -28,6 +39,7 @@ public struct KVMRefusal: Error, Equatable, Sendable, CustomStringConvertible {
     package var command: String {
         let load = "sudo modprobe kvm_intel || sudo modprobe kvm_amd"
         return switch error {
+        case .noEntry where isKnown: DeviceNode.makeCommand("kvm", mode: "660")
         case .noEntry, .noSuchDevice, .noSuchAddress: load
         case .accessDenied, .notPermitted: "sudo usermod -aG kvm $(id -un)"
         case .noSuchControl: "sudo rm /dev/kvm && { \(load); }"
@@ -107,7 +119,7 @@ public struct KVMMachine: ~Copyable, Sendable {
             let machine = try Errno.check(pc_kvm_create_machine(device.raw))
             return KVMMachine(FileDescriptor(owning: machine), sharedBytes: UInt64(sharedBytes))
         } catch {
-            throw KVMRefusal(error: error)
+            throw KVMRefusal(error)
         }
     }
 

@@ -6,21 +6,26 @@ extension TrackerRefusal {
         "dirty tracking: there is no RAM block to track; name those that the guest writes")
 
     package static func opening(_ refusal: UserfaultfdRefusal) -> TrackerRefusal {
-        TrackerRefusal("write-protect tracking: \(refusal); \(otherwise)")
+        TrackerRefusal(
+            "write-protect tracking: \(refusal); \(otherwise)", command: refusal.cause.command)
     }
 
     /// Of opening or scanning the page map.
     package static func scanning(_ error: Errno) -> TrackerRefusal {
-        let reason =
+        let (reason, command) =
             switch error {
-            case .noSuchControl: "the kernel lacks PAGEMAP_SCAN; boot Linux 6.7 or newer"
-            case .noEntry: "there is no /proc; mount it"
+            case .noSuchControl:
+                ("the kernel lacks PAGEMAP_SCAN; boot Linux 6.7 or newer", "uname -r")
+            case .noEntry: ("there is no /proc; mount it", "sudo mount -t proc proc /proc")
             case .accessDenied, .notPermitted:
-                "no permission; make the process dumpable (PR_SET_DUMPABLE)"
-            default: "no known cause"
+                ("no permission; make the process dumpable (PR_SET_DUMPABLE)", "sudo dmesg")
+            case .tooManyFiles, .fileTableFull:
+                (FileDescriptor.limitReason, FileDescriptor.limitCommand)
+            default: ("no known cause", "sudo dmesg")
             }
         return TrackerRefusal(
-            "write-protect tracking: /proc/self/pagemap: \(error): \(reason), \(otherwise)")
+            "write-protect tracking: /proc/self/pagemap: \(error): \(reason), \(otherwise)",
+            command: command)
     }
 
     /// Of registering or protecting a RAM block.

@@ -62,7 +62,7 @@ package enum UserfaultfdDeviceRefusal: Hashable, Sendable, CaseIterable {
     case memory
     case other
 
-    /// - Parameter isKnown: whether the kernel lists the device in /proc/misc.
+    /// - Parameter isKnown: as `DeviceNode.isKnown` says.
     package static func classify(_ error: Errno, isKnown: Bool) -> Self {
         switch error {
         case .noEntry: isKnown ? .noNode : .noDriver
@@ -96,9 +96,7 @@ package enum UserfaultfdDeviceRefusal: Hashable, Sendable, CaseIterable {
     }
 
     package var command: String {
-        let make =
-            "sudo mknod -m 600 /dev/userfaultfd c 10 "
-            + "$(awk '$2 == \"userfaultfd\" { print $1 }' /proc/misc)"
+        let make = DeviceNode.makeCommand("userfaultfd", mode: "600")
         return switch self {
         case .noDriver: "uname -r"
         case .noNode: make
@@ -109,5 +107,17 @@ package enum UserfaultfdDeviceRefusal: Hashable, Sendable, CaseIterable {
         case .memory: "free -m"
         case .other: "sudo dmesg"
         }
+    }
+}
+
+/// Devices that the kernel numbers itself.
+enum DeviceNode {
+    /// Whether the kernel has the device, wherever a node names it.
+    static func isKnown(_ name: String) -> Bool {
+        (SystemText.read("/proc/misc") ?? "").contains(" \(name)\n")
+    }
+
+    static func makeCommand(_ name: String, mode: String) -> String {
+        "sudo mknod -m \(mode) /dev/\(name) c 10 $(grep -w \(name) /proc/misc | tr -dc 0-9)"
     }
 }

@@ -27,9 +27,9 @@ extension Diagnosis {
     /// A refused system call that is wanted and not needed.
     private func refused(
         _ name: DoctorCheck.Name, _ call: String, _ error: Errno, _ obstacle: Obstacle,
-        lost: String,
-        setting: String, configuration: String
+        isFatal: Bool, lost: String, setting: String, configuration: String
     ) -> DoctorCheck {
+        let finding = isFatal ? "a filter ends who calls \(call)" : "\(call): \(error)"
         let (remedy, command) =
             switch obstacle {
             case .setting: ("set sysctl \(setting)", "sudo sysctl -w \(setting)")
@@ -48,7 +48,7 @@ extension Diagnosis {
             case .other:
                 ("no known cause; see dmesg and the security modules in use", "sudo dmesg")
             }
-        return .degraded(name, "\(call): \(error)", lost: lost, remedy: remedy, command: command)
+        return .degraded(name, finding, lost: lost, remedy: remedy, command: command)
     }
 
     var ring: DoctorCheck {
@@ -62,7 +62,7 @@ extension Diagnosis {
         return refused(
             .ring, "io_uring_setup", error,
             obstacle(error, isFatal: probe.isFatal, isForbidden: isForbidden),
-            lost: "nothing today: no part of postcopy uses io_uring yet",
+            isFatal: probe.isFatal, lost: "nothing today: no part of postcopy uses io_uring yet",
             setting: "kernel.io_uring_disabled=0", configuration: "CONFIG_IO_URING")
     }
 
@@ -78,6 +78,7 @@ extension Diagnosis {
         return refused(
             .faultTimes, "perf_event_open", error,
             obstacle(error, isFatal: probe.isFatal, isForbidden: isForbidden),
+            isFatal: probe.isFatal,
             lost: "when a thread began to wait: a wait counts from when its fault is read",
             setting: "kernel.perf_event_paranoid=2", configuration: "CONFIG_PERF_EVENTS")
     }

@@ -66,8 +66,6 @@ extension Diagnosis {
 
     // MARK: Features
 
-    private static let features = "features of userfaultfd"
-
     var missingFaults: DoctorCheck {
         feature(
             .missingFaults, .missingPages, needed: true,
@@ -125,11 +123,9 @@ extension Diagnosis {
         case .works:
             return .ok(.dirtyTracking, "a write to a protected page was found by PAGEMAP_SCAN")
         case .refused(let refusal):
-            // The refusal names its remedy; where that is a userfaultfd, the command stands there.
-            let cause = probes.faults.userModeOnly == nil ? nil : probes.faults.refusal?.cause
             return .degraded(
-                .dirtyTracking, "no page could be tracked", lost: lost, remedy: refusal,
-                command: cause?.command ?? "uname -r")
+                .dirtyTracking, "no page could be tracked", lost: lost,
+                remedy: refusal.description, command: refusal.command ?? "sudo dmesg")
         case .wrong(let found):
             return .degraded(
                 .dirtyTracking, "page 3 was written, and found were \(found)", lost: lost,

@@ -68,9 +68,9 @@ struct Diagnosis {
         case .works: .ok(.kvmDirtyLog, "a slot's log was read and cleared, with manual protection")
         case .withoutLog(_, let refusal):
             .missing(
-                .kvmDirtyLog, refusal.description, needed: false,
-                lost: "a precopy of guests of KVM", remedy: "boot Linux 5.2 or newer",
-                command: "uname -r")
+                .kvmDirtyLog, "a slot's log was not had", needed: false,
+                lost: "a precopy of guests of KVM", remedy: refusal.description,
+                command: refusal.command ?? "uname -r")
         case .refused(let refusal):
             .missing(
                 .kvmDirtyLog, "without KVM there is none", needed: false,
@@ -81,7 +81,7 @@ struct Diagnosis {
 
     /// Either kind is enough for a migration.
     private func socket(_ name: DoctorCheck.Name, _ error: ChannelError?) -> DoctorCheck {
-        guard let error else { return .ok(name, "a listening one was bound") }
+        guard let error else { return .ok(name, "one was listened on, and connected to") }
         let isAlone = probes.sockets.tcp != nil && probes.sockets.unix != nil
         let isTCP = name == .tcp
         let remedy =

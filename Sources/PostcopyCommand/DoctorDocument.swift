@@ -61,7 +61,7 @@ struct DoctorCheck: Codable, Equatable {
     }
 
     static func degraded(
-        _ name: Name, _ finding: String, lost: String, remedy: String, command: String? = nil
+        _ name: Name, _ finding: String, lost: String, remedy: String, command: String
     ) -> DoctorCheck {
         DoctorCheck(
             name: name, state: .degraded, needed: false, finding: finding, lost: lost,
@@ -70,7 +70,7 @@ struct DoctorCheck: Codable, Equatable {
 
     static func missing(
         _ name: Name, _ finding: String, needed: Bool, lost: String, remedy: String,
-        command: String? = nil
+        command: String
     ) -> DoctorCheck {
         DoctorCheck(
             name: name, state: .missing, needed: needed, finding: finding, lost: lost,
@@ -127,9 +127,9 @@ struct DoctorDocument: JSONReport, Equatable {
         switch status {
         case .missing:
             let more = rest.isEmpty ? "" : "; \(rest)"
-            return "postcopy cannot work here without \(names(lacking))\(more)"
-        case .degraded: return "postcopy works here; \(rest)"
-        case .ok: return "postcopy works here, and nothing is missing"
+            return "this host lacks what postcopy needs: \(names(lacking))\(more)"
+        case .degraded: return "this host allows what postcopy needs; \(rest)"
+        case .ok: return "this host allows all that postcopy uses"
         }
     }
 }

@@ -77,13 +77,57 @@ struct UserfaultfdAccessTests {
         #expect(filtered == (isShut ? .sysctlAndCapability : .seccomp))
     }
 
-    @Test("any other answer of the system call leaves the device", arguments: deviceErrors)
-    func other(device: Errno) {
-        for systemCall in Self.systemCallErrors.dropFirst(2) {
+    @Test("who has the faults of user mode meets no filter", arguments: deviceErrors)
+    func userModeGranted(device: Errno) {
+        for filtered in [false, true] {
+            let answer = UserfaultfdRefusal.cause(
+                device: device, systemCall: .notPermitted, userModeOnly: nil,
+                isUserModeGranted: true, filtered: filtered, privileged: false)
+            #expect(answer == .sysctlAndCapability)
+        }
+    }
+
+    @Test("what the system call itself names is the cause", arguments: deviceErrors)
+    func named(device: Errno) {
+        let causes: [(Errno, Cause)] = [
+            (.tooManyFiles, .descriptorLimit), (.fileTableFull, .descriptorLimit),
+            (.noMemory, .memory),
+        ]
+        for (error, expected) in causes {
             for state in [(false, false), (false, true), (true, false), (true, true)] {
-                let answer = cause(device, systemCall, filtered: state.0, privileged: state.1)
-                #expect(answer == (device == .accessDenied ? .devicePermission : .other))
+                #expect(cause(device, error, filtered: state.0, privileged: state.1) == expected)
             }
         }
+        for privileged in [false, true] {
+            let open = cause(device, .accessDenied, filtered: false, privileged: privileged)
+            #expect(open == .securityModule)
+            let filtered = cause(device, .accessDenied, filtered: true, privileged: privileged)
+            #expect(filtered == .seccomp)
+        }
+    }
+
+    @Test("any other answer of the system call leaves the device", arguments: deviceErrors)
+    func other(device: Errno) {
+        for state in [(false, false), (false, true), (true, false), (true, true)] {
+            let answer = cause(device, .invalidArgument, filtered: state.0, privileged: state.1)
+            #expect(answer == (device == .accessDenied ? .devicePermission : .other))
+        }
+    }
+
+    @Test("a device that is not there is told from one that no node names")
+    func deviceRefusals() {
+        typealias Refusal = UserfaultfdDeviceRefusal
+        let expected: [(Errno, isKnown: Bool, Refusal)] = [
+            (.noEntry, true, .noNode), (.noEntry, false, .noDriver),
+            (.noSuchAddress, true, .otherDevice), (.noSuchDevice, false, .noDriver),
+            (.noSuchControl, true, .otherDevice), (.accessDenied, true, .noRights),
+            (.notPermitted, true, .forbidden), (.tooManyFiles, true, .descriptorLimit),
+            (.noMemory, true, .memory), (.brokenPipe, true, .other),
+        ]
+        for (error, isKnown, refusal) in expected {
+            #expect(Refusal.classify(error, isKnown: isKnown) == refusal)
+        }
+        #expect(Set(expected.map { $0.2 }) == Set(Refusal.allCases))
+        #expect(Set(Refusal.allCases.map(\.reason)).count == Refusal.allCases.count)
     }
 }
