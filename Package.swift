@@ -198,7 +198,7 @@ let package = Package(
             dependencies: [
                 "TestSupport", "PostcopyCommand", "FirecrackerClient", "Parking", "CShims",
                 "LinuxKernel", "PageModel", "StreamWire", "kvm",
-            ], swiftSettings: house),
+            ], exclude: ["refuse_calls.py"], swiftSettings: house),
         .testTarget(
             name: "InteropTests", dependencies: ["PostcopyCommand"], path: "Tests/Interop",
             exclude: [

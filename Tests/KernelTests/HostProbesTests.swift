@@ -4,24 +4,26 @@ import Testing
 
 @Suite("HostProbes")
 struct HostProbesTests {
-    @Test("trying leaves no descriptor, mapping or file behind, and finds the same twice")
+    @Test("trying leaves no descriptor, mapping or file behind, and finds the same again")
     func leavesNothing() async {
         await #expect(processExitsWith: .success) {
             let folder = HostUnderTest.temporaryPath("doctor")
             try #require(unsafe mkdir(folder, 0o700) == 0)
             defer { _ = unsafe rmdir(folder) }
-            // What the first one loads stays.
             let first = HostProbes.probe(folder: folder)
             let descriptors = HostUnderTest.descriptorCount
-            let pools = first.memory.pools.map(\.total)
-            let second = HostProbes.probe(folder: folder)
-            #expect(HostUnderTest.descriptorCount == descriptors)
+            let mappings = HostUnderTest.readText("/proc/self/maps").split(separator: "\n").count
+            var last = first
+            for _ in 0..<40 { last = HostProbes.probe(folder: folder) }
+            // Not exactly: the language's own runtime opens a few when it likes.
+            #expect(HostUnderTest.descriptorCount < descriptors + 20)
+            let maps = HostUnderTest.readText("/proc/self/maps")
+            #expect(maps.split(separator: "\n").count < mappings + 20)
             #expect(HostUnderTest.names(in: folder) == [])
-            #expect(second.memory.pools.map(\.total) == pools)
-            #expect(second.faults == first.faults)
-            #expect(second.machine == first.machine)
-            #expect(second.tracking == first.tracking)
-            #expect(second.sockets == SocketProbe(tcp: nil, unix: nil))
+            #expect(last.faults == first.faults)
+            #expect(last.machine == first.machine)
+            #expect(last.tracking == first.tracking)
+            #expect(last.sockets == SocketProbe(tcp: nil, unix: nil))
         }
     }
 
