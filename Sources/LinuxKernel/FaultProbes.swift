@@ -80,7 +80,11 @@ package enum TrackingProbe: Equatable, Sendable {
     case wrong(found: [Range<Int>])
 
     /// Protects some pages, writes to one, and asks which were written.
-    package static func probe() -> TrackingProbe {
+    package static func probe(_ faults: UserfaultfdProbe) -> TrackingProbe {
+        // The tracker would make the system call that ends this process.
+        if faults.isSystemCallFatal, let refusal = faults.refusal {
+            return .refused(.opening(refusal))
+        }
         do {
             let page = HostMemory.pageSize
             let geometry = try BlockGeometry(

@@ -42,7 +42,8 @@ public enum HostMemory {
 
 /// The host's pool of huge pages.
 package enum HugePages {
-    static func folder(of pageBytes: UInt64) -> String {
+    /// Where the kernel tells of the pool, and is told its size.
+    package static func folder(of pageBytes: UInt64) -> String {
         "/sys/kernel/mm/hugepages/hugepages-\(pageBytes >> 10)kB"
     }
 

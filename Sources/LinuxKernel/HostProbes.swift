@@ -33,8 +33,9 @@ package struct HostProbes: Equatable, Sendable {
     /// Takes some milliseconds.
     /// - Parameter folder: where a unix socket may be made for a moment.
     package static func probe(folder: String) -> HostProbes {
-        HostProbes(
-            system: .probe(), faults: .probe(), tracking: .probe(), ring: .probe(),
+        let faults = UserfaultfdProbe.probe()
+        return HostProbes(
+            system: .probe(), faults: faults, tracking: .probe(faults), ring: .probe(),
             memory: .probe(), machine: .probe(), faultEvents: .probe(),
             sockets: .probe(folder: folder), confinement: .probe())
     }

@@ -41,7 +41,7 @@ public struct KVMRefusal: Error, Equatable, Sendable, CustomStringConvertible {
         return switch error {
         case .noEntry where isKnown: DeviceNode.makeCommand("kvm", mode: "660")
         case .noEntry, .noSuchDevice, .noSuchAddress: load
-        case .accessDenied, .notPermitted: "sudo usermod -aG kvm $(id -un)"
+        case .accessDenied, .notPermitted: DeviceNode.grantCommand("kvm")
         case .noSuchControl: "sudo rm /dev/kvm && { \(load); }"
         case .tooManyFiles, .fileTableFull: FileDescriptor.limitCommand
         case .noMemory: "free -m"

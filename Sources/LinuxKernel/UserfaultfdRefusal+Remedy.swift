@@ -76,7 +76,7 @@ package enum UserfaultfdDeviceRefusal: Hashable, Sendable, CaseIterable {
         }
     }
 
-    static let grantCommand = "sudo setfacl -m u:$(id -un):rw /dev/userfaultfd"
+    static let grantCommand = DeviceNode.grantCommand("userfaultfd")
 
     package var reason: String {
         switch self {
@@ -115,6 +115,11 @@ enum DeviceNode {
     /// Whether the kernel has the device, wherever a node names it.
     static func isKnown(_ name: String) -> Bool {
         (SystemText.read("/proc/misc") ?? "").contains(" \(name)\n")
+    }
+
+    /// Works at once, whatever group the node has.
+    static func grantCommand(_ name: String) -> String {
+        "sudo setfacl -m u:$(id -u):rw /dev/\(name)"
     }
 
     static func makeCommand(_ name: String, mode: String) -> String {

@@ -8,6 +8,7 @@ extension Diagnosis {
         case filter
         case kernel
         case descriptorLimit
+        case lockLimit(bytes: UInt64)
         case memory
         case other
     }
@@ -19,7 +20,11 @@ extension Diagnosis {
             return isForbidden ? .setting : probes.confinement.isFiltered ? .filter : .other
         case .noSystemCall: return probes.confinement.isFiltered ? .filter : .kernel
         case .tooManyFiles, .fileTableFull: return .descriptorLimit
-        case .noMemory: return .memory
+        case .noMemory:
+            // Without the capability what the kernel keeps for a ring counts as locked.
+            guard !probes.confinement.has(.lockMemory), let limit = probes.memory.lockLimitBytes
+            else { return .memory }
+            return .lockLimit(bytes: limit)
         default: return .other
         }
     }
@@ -44,6 +49,8 @@ extension Diagnosis {
                     "grep \(configuration) /boot/config-$(uname -r)"
                 )
             case .descriptorLimit: (FileDescriptor.limitReason, FileDescriptor.limitCommand)
+            case .lockLimit(let bytes):
+                (HostMemory.lockRemedy(limitBytes: bytes), Self.lockCommand)
             case .memory: ("the kernel has no memory for it; free some", "free -m")
             case .other:
                 ("no known cause; see dmesg and the security modules in use", "sudo dmesg")

@@ -73,8 +73,10 @@ extension Diagnosis {
         return .degraded(
             .lockedMemory, finding, lost: "--lock-memory with more than \(Readable.bytes(limit))",
             remedy: HostMemory.lockRemedy(limitBytes: limit),
-            command: "sudo prlimit --pid $$ --memlock=unlimited:unlimited")
+            command: Self.lockCommand)
     }
+
+    static let lockCommand = "sudo prlimit --pid $$ --memlock=unlimited:unlimited"
 
     var overcommit: DoctorCheck {
         guard let mode = probes.memory.overcommit else {
@@ -105,7 +107,7 @@ extension Diagnosis {
         if pools.contains(where: { $0.error == nil }) { return .ok(.hugePages, finding) }
         // 128 pages of 2 MiB are the usual guest.
         let count = first.total + max(1, (256 << 20) / first.pageBytes)
-        let file = "/sys/kernel/mm/hugepages/hugepages-\(first.pageBytes >> 10)kB/nr_hugepages"
+        let file = "\(HugePages.folder(of: first.pageBytes))/nr_hugepages"
         return .degraded(
             .hugePages, finding, lost: lost,
             remedy: HugePages.remedy(pageBytes: first.pageBytes),

@@ -47,8 +47,9 @@ enum Machine {
     /// The huge pages that can still be had, those beyond the pool included; `nil` when the host has none of that size.
     static func freePages(_ page: PageSize) -> UInt64? {
         func number(_ name: String) -> UInt64? {
-            let folder = "/sys/kernel/mm/hugepages/hugepages-\(page.bytes >> 10)kB"
-            return UInt64(text("\(folder)/\(name)").trimmingCharacters(in: .newlines))
+            UInt64(
+                text("\(HugePages.folder(of: page.bytes))/\(name)")
+                    .trimmingCharacters(in: .newlines))
         }
         guard let free = number("free_hugepages") else { return nil }
         let (most, taken) = (number("nr_overcommit_hugepages"), number("surplus_hugepages"))

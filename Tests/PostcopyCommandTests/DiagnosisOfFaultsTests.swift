@@ -150,6 +150,19 @@ import Testing
         #expect((check(.seccomp, probes).state == .degraded) == isBlamed)
     }
 
+    @Test("a ring that finds no memory meets the limit of locked memory, if there is one")
+    func lockLimit() {
+        for (limit, confinement, word) in [
+            (UInt64(4096), Host.confined, "RLIMIT_MEMLOCK allows 4096"),
+            (4096, Host.free, "no memory"), (nil, Host.confined, "no memory"),
+        ] {
+            let probes = Host.probes(
+                ring: RingProbe(error: .noMemory, disabled: 0),
+                memory: Host.memory(lockLimitBytes: limit), confinement: confinement)
+            #expect(check(.ring, probes).remedy?.contains(word) == true)
+        }
+    }
+
     @Test("io_uring that is off for all is off for the privileged too", arguments: [0, 1, 2])
     func disabled(mode: UInt64) {
         let probes = Host.probes(ring: RingProbe(error: .notPermitted, disabled: mode))

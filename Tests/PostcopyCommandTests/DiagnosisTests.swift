@@ -127,7 +127,7 @@ import Testing
         kvm(.noEntry, isKnown: false, "modprobe kvm_intel", "nested"),
         kvm(.noEntry, isKnown: true, "no node", "mknod -m 660 /dev/kvm"),
         kvm(.noSuchDevice, isKnown: true, "modprobe"),
-        kvm(.accessDenied, isKnown: true, "group kvm", "usermod -aG kvm"),
+        kvm(.accessDenied, isKnown: true, "group kvm", "setfacl -m"),
         kvm(.notPermitted, isKnown: true, "read and write"),
         kvm(.noSuchControl, isKnown: true, "no KVM device", "rm /dev/kvm"),
         kvm(.tooManyFiles, isKnown: true, "ulimit -n", "--nofile"),
