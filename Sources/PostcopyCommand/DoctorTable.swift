@@ -18,11 +18,8 @@ struct DoctorTable {
     private static let nameWidth = DoctorCheck.Name.allCases.map(\.rawValue.count).max() ?? 0
 
     private func lines(_ check: DoctorCheck, _ columns: Int) -> [String] {
-        let state = TextColumns.left(check.state.rawValue, Self.stateWidth)
         let isWide = columns >= Self.columnsMin
         let indent = isWide ? Self.stateWidth + Self.nameWidth + 4 : 2
-        let head = TextColumns.trimmed(
-            coloured(state, check.state) + "  " + (isWide ? "" : check.name.rawValue))
         let width = max(1, columns - indent)
         var body = Self.wrap(check.finding, into: width)
         if let lost = check.lost { body += Self.wrap("lost: \(lost)", into: width) }
@@ -30,10 +27,16 @@ struct DoctorTable {
         // Whoever pastes a command takes its lines whole.
         if let command = check.command { body += Self.wrap(command, into: width, end: " \\") }
         let margin = String(repeating: " ", count: indent)
-        guard isWide else { return [head] + body.map { margin + $0 } }
-        let name = TextColumns.left(check.name.rawValue, Self.nameWidth)
+        let (state, name) = (check.state.rawValue, check.name.rawValue)
+        guard isWide else {
+            var head = Self.wrap("\(state) \(name)", into: columns)
+            head[0] = coloured(state, check.state) + head[0].dropFirst(state.count)
+            return head + body.map { margin + $0 }
+        }
+        let first = coloured(TextColumns.left(state, Self.stateWidth), check.state)
         return body.enumerated().map { index, line in
-            index == 0 ? "\(coloured(state, check.state))  \(name)  \(line)" : margin + line
+            index == 0
+                ? "\(first)  \(TextColumns.left(name, Self.nameWidth))  \(line)" : margin + line
         }
     }
 

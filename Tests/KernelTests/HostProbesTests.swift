@@ -14,11 +14,11 @@ struct HostProbesTests {
             let descriptors = HostUnderTest.descriptorCount
             let mappings = HostUnderTest.readText("/proc/self/maps").split(separator: "\n").count
             var last = first
-            for _ in 0..<40 { last = HostProbes.probe(folder: folder) }
+            for _ in 0..<20 { last = HostProbes.probe(folder: folder) }
             // Not exactly: the language's own runtime opens a few when it likes.
-            #expect(HostUnderTest.descriptorCount < descriptors + 20)
+            #expect(HostUnderTest.descriptorCount < descriptors + 15)
             let maps = HostUnderTest.readText("/proc/self/maps")
-            #expect(maps.split(separator: "\n").count < mappings + 20)
+            #expect(maps.split(separator: "\n").count < mappings + 15)
             #expect(HostUnderTest.names(in: folder) == [])
             #expect(last.faults == first.faults)
             #expect(last.machine == first.machine)

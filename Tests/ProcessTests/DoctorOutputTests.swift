@@ -62,7 +62,8 @@ import Testing
             let text = codes.reduce(output) { $0.replacing($1, with: "") }
             #expect(text.contains("user-namespace"))
             for line in text.split(separator: "\n") where line.count > 20 {
-                #expect(line.split(separator: " ").count <= 2, "\(line)")
+                let words = line.split(separator: " ").filter { $0 != "\\" }
+                #expect(words.count == 1, "\(line)")
             }
         }
     }

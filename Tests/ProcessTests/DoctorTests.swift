@@ -45,6 +45,12 @@ import Testing
                     #expect(line.judgement == whole.lines[name]?.judgement, "\(name): \(line)")
                 }
             }
+            // A shell understands what is to be pasted into it.
+            let commands = found.lines.values.map(\.command).filter { !$0.isEmpty }
+            let shell = try RunningCommand(
+                ["-n", "-c", commands.joined(separator: "\n")], in: place,
+                program: URL(fileURLWithPath: "/bin/sh"))
+            #expect(shell.end(within: 20).status == 0, "\(commands)")
             #expect(place.leftovers(expecting: ["postcopy"]) == [])
         }
     }
