@@ -16,7 +16,7 @@ extension Diagnosis {
         }
         guard probes.faults.userModeOnly == nil else {
             return .missing(
-                .userfaultfd, Self.place(refusal), needed: true,
+                .userfaultfd, Self.place(refusal), blocking: true,
                 lost: "every destination of a migration, and serve-faults",
                 remedy: refusal.reason, command: refusal.cause.command)
         }
@@ -68,19 +68,19 @@ extension Diagnosis {
 
     var missingFaults: DoctorCheck {
         feature(
-            .missingFaults, .missingPages, needed: true,
+            .missingFaults, .missingPages, blocking: true,
             lost: "every destination of a migration, and serve-faults")
     }
 
     var removedPages: DoctorCheck {
         feature(
-            .removedPages, .removedPages, needed: false,
+            .removedPages, .removedPages, blocking: false,
             lost: "serve-faults for clients that give memory back")
     }
 
     var lostPages: DoctorCheck {
         feature(
-            .lostPages, .lostPages, needed: false,
+            .lostPages, .lostPages, blocking: false,
             lost: "an end for threads that wait in pages which nobody can bring any more")
     }
 
@@ -98,19 +98,19 @@ extension Diagnosis {
     }
 
     private func feature(
-        _ name: DoctorCheck.Name, _ wanted: UserfaultfdFeatures, needed: Bool, lost: String
+        _ name: DoctorCheck.Name, _ wanted: UserfaultfdFeatures, blocking: Bool, lost: String
     ) -> DoctorCheck {
         // Who has no userfaultfd is told so once.
         guard let offered = probes.faults.features else {
             return .ok(name, "not known without a userfaultfd")
         }
         guard let lacking = wanted.lacking(in: offered) else {
-            return .ok(name, "\(wanted.names): there")
+            return .ok(name, "\(wanted.names): there, for \(lost)")
         }
         let cause = UserfaultfdRefusal.Cause.missingFeatures(lacking)
-        return needed
+        return blocking
             ? .missing(
-                name, "without \(lacking)", needed: true, lost: lost, remedy: cause.reason,
+                name, "without \(lacking)", blocking: true, lost: lost, remedy: cause.reason,
                 command: cause.command)
             : .degraded(
                 name, "without \(lacking)", lost: lost, remedy: cause.reason,

@@ -13,7 +13,7 @@ extension Diagnosis {
             return .ok(.openFiles, "\(limit) may be open, at most \(Machine.descriptorsMin) are")
         }
         return .missing(
-            .openFiles, "only \(limit) may be open", needed: true, lost: "every migration",
+            .openFiles, "only \(limit) may be open", blocking: true, lost: "every migration",
             remedy: Machine.descriptorRemedy(limit: Int(limit)),
             command: FileDescriptor.limitCommand)
     }

@@ -57,7 +57,7 @@ struct Diagnosis {
             .ok(.kvm, "a virtual machine was made; interface version \(version)")
         case .refused(let refusal):
             .missing(
-                .kvm, "/dev/kvm: \(refusal.error)", needed: false,
+                .kvm, "/dev/kvm: \(refusal.error)", blocking: false,
                 lost: "guests of KVM, and the dirty log that a precopy of them needs",
                 remedy: refusal.reason, command: refusal.command)
         }
@@ -68,12 +68,12 @@ struct Diagnosis {
         case .works: .ok(.kvmDirtyLog, "a slot's log was read and cleared, with manual protection")
         case .withoutLog(_, let refusal):
             .missing(
-                .kvmDirtyLog, "a slot's log was not had", needed: false,
+                .kvmDirtyLog, "a slot's log was not had", blocking: false,
                 lost: "a precopy of guests of KVM", remedy: refusal.description,
                 command: refusal.command ?? "uname -r")
         case .refused(let refusal):
             .missing(
-                .kvmDirtyLog, "without KVM there is none", needed: false,
+                .kvmDirtyLog, "without KVM there is none", blocking: false,
                 lost: "a precopy of guests of KVM", remedy: refusal.reason,
                 command: refusal.command)
         }
@@ -97,7 +97,8 @@ struct Diagnosis {
         let lost = isTCP ? "addresses tcp:HOST:PORT" : "addresses unix:PATH, and the control socket"
         return isAlone
             ? .missing(
-                name, error.description, needed: true, lost: lost, remedy: remedy, command: command)
+                name, error.description, blocking: true, lost: lost, remedy: remedy,
+                command: command)
             : .degraded(name, error.description, lost: lost, remedy: remedy, command: command)
     }
 }

@@ -47,8 +47,8 @@ struct DoctorCheck: Codable, Equatable {
 
     var name: Name
     var state: State
-    /// Whether postcopy can do nothing without it.
-    var needed: Bool
+    /// Whether postcopy cannot work here because of this line.
+    var blocking: Bool
     var finding: String
     /// What does not work.
     var lost: String?
@@ -57,23 +57,23 @@ struct DoctorCheck: Codable, Equatable {
     var command: String?
 
     static func ok(_ name: Name, _ finding: String) -> DoctorCheck {
-        DoctorCheck(name: name, state: .ok, needed: false, finding: finding)
+        DoctorCheck(name: name, state: .ok, blocking: false, finding: finding)
     }
 
     static func degraded(
         _ name: Name, _ finding: String, lost: String, remedy: String, command: String
     ) -> DoctorCheck {
         DoctorCheck(
-            name: name, state: .degraded, needed: false, finding: finding, lost: lost,
+            name: name, state: .degraded, blocking: false, finding: finding, lost: lost,
             remedy: remedy, command: command)
     }
 
     static func missing(
-        _ name: Name, _ finding: String, needed: Bool, lost: String, remedy: String,
+        _ name: Name, _ finding: String, blocking: Bool, lost: String, remedy: String,
         command: String
     ) -> DoctorCheck {
         DoctorCheck(
-            name: name, state: .missing, needed: needed, finding: finding, lost: lost,
+            name: name, state: .missing, blocking: blocking, finding: finding, lost: lost,
             remedy: remedy, command: command)
     }
 }
@@ -93,16 +93,16 @@ struct DoctorDocument: JSONReport, Equatable {
         self.checks = checks
         self.machine = machine
         status =
-            checks.contains { $0.needed && $0.state == .missing }
+            checks.contains(where: \.blocking)
             ? .missing : checks.contains { $0.state != .ok } ? .degraded : .ok
     }
 
     /// What postcopy cannot do without, and has not got.
-    var lacking: [DoctorCheck] { checks.filter { $0.needed && $0.state == .missing } }
+    var lacking: [DoctorCheck] { checks.filter(\.blocking) }
 
     /// What else is not as it could be.
     var lessened: [DoctorCheck] {
-        checks.filter { $0.state != .ok && !($0.needed && $0.state == .missing) }
+        checks.filter { $0.state != .ok && !$0.blocking }
     }
 
     /// Of the command.

@@ -39,8 +39,8 @@ import Testing
                     let whole = check(.userfaultfd, probes)
                     let isRefused = device != nil && systemCall != nil
                     #expect((whole.state == .ok) == !isRefused)
-                    #expect(whole.needed == (isRefused && userModeOnly != nil))
-                    #expect((whole.state == .missing) == whole.needed)
+                    #expect(whole.blocking == (isRefused && userModeOnly != nil))
+                    #expect((whole.state == .missing) == whole.blocking)
                     // As the product's own refusal has it.
                     #expect(whole.remedy == (isRefused ? cause.reason : nil))
                     #expect((check(.device, probes).state == .ok) == (device == nil))
