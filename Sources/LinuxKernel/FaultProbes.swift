@@ -14,10 +14,13 @@ package struct UserfaultfdProbe: Equatable, Sendable {
     package let refusal: UserfaultfdRefusal?
     /// The features of the kernel; `nil` where no way leads to one.
     package let features: UInt64?
+    /// What placing a missing page answers; `nil` where it was placed, or nothing to place it by is had.
+    package let placing: Errno?
 
     package init(
         device: Errno?, isDeviceKnown: Bool = true, systemCall: Errno?, userModeOnly: Errno?,
-        isSystemCallFatal: Bool = false, refusal: UserfaultfdRefusal?, features: UInt64?
+        isSystemCallFatal: Bool = false, refusal: UserfaultfdRefusal?, features: UInt64?,
+        placing: Errno? = nil
     ) {
         self.device = device
         self.isDeviceKnown = isDeviceKnown
@@ -26,16 +29,20 @@ package struct UserfaultfdProbe: Equatable, Sendable {
         self.isSystemCallFatal = isSystemCallFatal
         self.refusal = refusal
         self.features = features
+        self.placing = placing
     }
 
     package static func probe() -> UserfaultfdProbe {
         let isFatal = pc_probe_is_fatal(PC_PROBE_USERFAULTFD) == 1
         var features: UInt64?
+        var placing: Errno?
         func refusal(_ raw: Int32) -> Errno? {
             guard raw >= 0 else { return Errno(rawValue: -raw) }
             let owner = FileDescriptor(owning: raw)
             var offered: UInt64 = 0
-            if unsafe pc_uffd_handshake(owner.raw, 0, &offered) == 0 { features = offered }
+            guard unsafe pc_uffd_handshake(owner.raw, 0, &offered) == 0 else { return nil }
+            features = offered
+            do throws(Errno) { try placePage(by: owner) } catch { placing = error }
             return nil
         }
         let device = refusal(pc_uffd_open_device())
@@ -48,7 +55,19 @@ package struct UserfaultfdProbe: Equatable, Sendable {
         return UserfaultfdProbe(
             device: device, isDeviceKnown: DeviceNode.isKnown("userfaultfd"),
             systemCall: systemCall, userModeOnly: userModeOnly, isSystemCallFatal: isFatal,
-            refusal: both, features: features)
+            refusal: both, features: features, placing: placing)
+    }
+
+    /// Has a page of fresh memory miss, and places it.
+    private static func placePage(by uffd: borrowing FileDescriptor) throws(Errno) {
+        let length = HostMemory.pageSize.bytes
+        let page = UInt64(try Errno.check(pc_map(-1, length, length)))
+        defer { _ = pc_unmap(page, length) }
+        var calls: UInt64 = 0
+        try Errno.check(
+            unsafe pc_uffd_register(
+                uffd.raw, page, length, UInt64(PC_UFFD_MODE_MISSING.rawValue), &calls))
+        try Errno.check(pc_uffd_zeropage(uffd.raw, page, length))
     }
 
     /// Why the system call gives no faults of the kernel; `nil` where it does.

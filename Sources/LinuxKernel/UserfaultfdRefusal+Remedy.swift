@@ -4,6 +4,15 @@ extension UserfaultfdRefusal {
 }
 
 extension UserfaultfdRefusal.Cause {
+    /// Why a userfaultfd that was had does not place a page.
+    package init(placing error: Errno) {
+        switch error {
+        case .noMemory: self = .memory
+        case .accessDenied, .notPermitted: self = .securityModule
+        default: self = .other
+        }
+    }
+
     /// The cause and its remedy.
     package var reason: String {
         switch self {

@@ -67,9 +67,14 @@ extension Diagnosis {
     // MARK: Features
 
     var missingFaults: DoctorCheck {
-        feature(
-            .missingFaults, .missingPages, blocking: true,
-            lost: "every destination of a migration, and serve-faults")
+        let lost = "every destination of a migration, and serve-faults"
+        guard let error = probes.faults.placing else {
+            return feature(.missingFaults, .missingPages, blocking: true, lost: lost)
+        }
+        let cause = UserfaultfdRefusal.Cause(placing: error)
+        return .missing(
+            .missingFaults, "a missing page was not placed: \(error)", blocking: true, lost: lost,
+            remedy: cause.reason, command: cause.command)
     }
 
     var removedPages: DoctorCheck {

@@ -104,6 +104,24 @@ import Testing
         #expect(check(.unusedFeatures, probes).state == .ok)
     }
 
+    @Test("a page that is not placed keeps postcopy from working")
+    func placing() {
+        let words: [(Errno, String)] = [
+            (.noMemory, "no memory"), (.notPermitted, "security module"),
+            (.accessDenied, "security module"), (.invalidArgument, "dmesg"),
+        ]
+        for (error, word) in words {
+            let faults = UserfaultfdProbe(
+                device: nil, systemCall: nil, userModeOnly: nil, refusal: nil,
+                features: Host.everyFeature, placing: error)
+            let line = check(.missingFaults, Host.probes(faults: faults))
+            #expect(line.blocking && line.state == .missing)
+            #expect(line.finding.contains("\(error)"))
+            #expect(line.remedy?.contains(word) == true, "\(line)")
+            DiagnosisTests.expectWhole(line)
+        }
+    }
+
     // MARK: Calls that are wanted and not needed
 
     struct Refused: Sendable {
