@@ -9,6 +9,11 @@ extension DiskFile {
         self.init(FileDescriptor(owning: raw))
     }
 
+    /// Gives a file the name of another on the same disk, which then is no more.
+    public static func move(_ draft: String, onto path: String) throws(Errno) {
+        guard unsafe Glibc::rename(draft, path) == 0 else { throw .last }
+    }
+
     /// Puts a file of these bytes where `path` is, in one step: whoever opens it finds the old one whole or
     /// the new one. Only this user may read it.
     public static func replace(_ path: String, with bytes: Span<UInt8>) throws(Errno) {
@@ -19,7 +24,7 @@ extension DiskFile {
         do throws(Errno) {
             try file.write(bytes, at: 0)
             try file.sync()
-            guard unsafe Glibc::rename(draft, path) == 0 else { throw .last }
+            try move(draft, onto: path)
         } catch {
             _ = unsafe Glibc::unlink(draft)
             throw error

@@ -175,6 +175,17 @@ struct ReportOptions: ParsableArguments {
     var quiet = false
 }
 
+/// What becomes of what was recorded of faults.
+struct RecordingOptions: ParsableArguments {
+    @Option(help: "Writes the faults to FILE for ui.perfetto.dev; '-' is standard output.")
+    var trace: String?
+
+    @Option(help: "Writes all that was recorded of them to FILE, for 'postcopy blocktime'.")
+    var faultLog: String?
+
+    var isAsked: Bool { trace != nil || faultLog != nil }
+}
+
 /// Options whose value is one of a few words.
 enum Choices {
     static func text<Choice: RawRepresentable & CaseIterable>(_: Choice.Type) -> String

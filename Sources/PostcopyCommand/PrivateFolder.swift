@@ -1,13 +1,16 @@
 internal import Foundation
+internal import Glibc
 
-/// A folder of our own for a unix socket, which nobody else may enter.
+/// A folder of our own for a unix socket or a file, which nobody else may enter.
 struct PrivateFolder {
     static let prefix = "postcopy-"
     private static let socketName = "channel"
+    private static let faultLogName = "faults"
 
     private let path: String
 
     var socketPath: String { "\(path)/\(Self.socketName)" }
+    var faultLogPath: String { "\(path)/\(Self.faultLogName)" }
 
     /// - Throws: `Refusal` when the temporary folder takes none.
     init(leftovers: Leftovers) throws {
@@ -21,7 +24,7 @@ struct PrivateFolder {
                 attributes: [.posixPermissions: 0o700])
         } catch {
             throw Refusal.environment(
-                "no folder for the socket in \(base): \(PlainReason.of(error, at: place)); "
+                "no folder of our own in \(base): \(PlainReason.of(error, at: place)); "
                     + "set TMPDIR to a folder that you may write to")
         }
         self.path = path
@@ -36,11 +39,21 @@ struct PrivateFolder {
         leftovers.add { remove(path) }
     }
 
-    /// Removes the folder with its socket, and only when nobody put anything else there.
+    /// Removes the folder of such a fault log unless the process that started this one, and reads the
+    /// log, is still there.
+    static func adopt(faultLog: String, leftovers: Leftovers) {
+        let folder = URL(fileURLWithPath: faultLog).deletingLastPathComponent()
+        guard folder.lastPathComponent.hasPrefix(prefix) else { return }
+        let (path, parent) = (folder.path, getppid())
+        leftovers.add { if getppid() != parent { remove(path) } }
+    }
+
+    /// Removes the folder with what is ours, and only when nobody put anything else there.
     private static func remove(_ path: String) {
         let files = FileManager.default
         guard let names = try? files.contentsOfDirectory(atPath: path),
-            names.allSatisfy({ $0 == socketName })
+            // A log that was being written has a longer name.
+            names.allSatisfy({ $0 == socketName || $0.hasPrefix(faultLogName) })
         else { return }
         try? files.removeItem(atPath: path)
     }

@@ -25,6 +25,7 @@ struct ReceiveCommand: ParsableCommand {
     @OptionGroup var arrival: ArrivalOptions
     @OptionGroup(title: "A machine of QEMU") var park: ParkOptions
     @OptionGroup(title: "Report") var report: ReportOptions
+    @OptionGroup(title: "Faults") var recording: RecordingOptions
 
     @Flag(help: .hidden)
     var child = false
@@ -39,7 +40,7 @@ struct ReceiveCommand: ParsableCommand {
         let plan = try MemoryPlan(memory)
         var options = try side.link.migrationOptions(preempt: true, heals: arrival.heal)
         try side.recovery.apply(to: &options)
-        let output = try ReportOutput(report, isChild: child)
+        let output = try ReportOutput(report, recording: recording, isChild: child)
         try plan.checkRoom(sides: 1)
         let leftovers = Leftovers()
         defer { leftovers.remove() }
@@ -57,15 +58,16 @@ struct ReceiveCommand: ParsableCommand {
             channels: ChannelFigures(
                 uri: "\(outcome.address)", transport: uri.transport, preempt: nil),
             machine: machine)
-        guard outcome.isStuck else { return try output.finish(document) }
+        let faultLog = outcome.report.faultLog
+        guard outcome.isStuck else { return try output.finish(document, faultLog: faultLog) }
         leftovers.remove()
-        withExtendedLifetime(outcome) { Self.endStuck(output, document) }
+        withExtendedLifetime(outcome) { Self.endStuck(output, document, faultLog) }
     }
 
     private func receiveMachine() throws {
         var options = try side.link.migrationOptions(preempt: true)
         try side.recovery.apply(to: &options)
-        let output = try ReportOutput(report)
+        let output = try ReportOutput(report, recording: recording)
         let figures = Machine.figures()
         let leftovers = Leftovers()
         defer { leftovers.remove() }
@@ -80,7 +82,7 @@ struct ReceiveCommand: ParsableCommand {
                 uri: "\(outcome.address)", transport: uri.transport, preempt: nil),
             machine: figures)
         document.guest = GuestFigures(outcome.machine, park: outcome.parkedAt)
-        try output.finish(document)
+        try output.finish(document, faultLog: outcome.report.faultLog)
     }
 
     private func control(_ output: ReportOutput, _ leftovers: Leftovers) throws -> ControlPoint {
@@ -90,9 +92,11 @@ struct ReceiveCommand: ParsableCommand {
     }
 
     /// Threads in missing pages cannot be joined, only ended with their process.
-    private static func endStuck(_ output: ReportOutput, _ document: ReportDocument) -> Never {
+    private static func endStuck(
+        _ output: ReportOutput, _ document: ReportDocument, _ faultLog: FaultLog?
+    ) -> Never {
         do {
-            try output.finish(document)
+            try output.finish(document, faultLog: faultLog)
         } catch let refusal as Refusal {
             ProblemLine.write(refusal.description)
         } catch {
@@ -106,5 +110,6 @@ struct ReceiveCommand: ParsableCommand {
         signal(SIGINT, SIG_IGN)
         Interruption.followStandardInput()
         if case .unix(let path) = uri { PrivateFolder.adopt(socket: path, leftovers: leftovers) }
+        if let log = recording.faultLog { PrivateFolder.adopt(faultLog: log, leftovers: leftovers) }
     }
 }

@@ -89,6 +89,8 @@ extension ReportDocument {
             channels: channels,
             workload: workload, workloadStalls: ending?.stallFigures, machine: machine,
             destination: side)
+        if let blocktime { add(blocktime) }
+        if report.guestRunsHere { flight = report.faultLog.flatMap { FlightFigures($0) } }
     }
 
     /// Adds to the source's report what the destination of the same host knows better.
@@ -97,6 +99,7 @@ extension ReportDocument {
         postcopyBlocktimeNs = other.postcopyBlocktimeNs
         postcopyVcpuBlocktimeNs = other.postcopyVcpuBlocktimeNs
         postcopyLatencyNs = other.postcopyLatencyNs
+        takeDistribution(of: other)
         missing = other.missing
         vcpusInLostMemory = other.vcpusInLostMemory
         ram.urgentPages = other.ram.urgentPages

@@ -2,7 +2,7 @@ internal import Postcopy
 internal import Foundation
 internal import Synchronization
 
-/// Where the JSON report goes. Tried before anything starts, so that a path that cannot be written
+/// Where a report goes. Tried before anything starts, so that a path that cannot be written
 /// shows at once; a file appears only when it is complete.
 enum ReportFile {
     case none
@@ -13,34 +13,70 @@ enum ReportFile {
 
     var isStandardOutput: Bool { if case .standardOutput = self { true } else { false } }
 
+    /// - Parameter option: what names the path on the command line.
     /// - Throws: `Refusal` when `path` cannot be written.
-    init(path: String?) throws {
+    init(path: String?, option: String = "--json") throws {
         switch path {
         case nil: self = .none
         case "-": self = .standardOutput
-        case let path?: self = try Self.tried(path)
+        case let path?: self = try Self.tried(path, option)
         }
     }
 
     /// - Throws: `Refusal` when the disk or the reader does not take it.
     func write(_ document: some JSONReport) throws {
+        if case .none = self { return }
+        try write(document.encoded(), what: "the JSON report")
+    }
+
+    /// - Parameter what: what the bytes are, for the refusal.
+    /// - Throws: `Refusal` when the disk or the reader does not take it.
+    func write(_ data: Data, what: String) throws {
+        try write(what: what) { try $0(data) }
+    }
+
+    /// Writes what comes in pieces, as long as it may be.
+    /// - Throws: `Refusal` when the disk or the reader does not take it.
+    func write(what: String, _ body: (_ sink: (Data) throws -> Void) throws -> Void) throws {
         do {
             switch self {
             case .none: break
-            case .standardOutput:
-                try FileHandle.standardOutput.write(contentsOf: document.encoded())
-            case .special(let handle): try handle.write(contentsOf: document.encoded())
-            // Atomic: written to a temporary file beside the target, which then takes its name.
-            case .file(let place): try document.encoded().write(to: place, options: .atomic)
+            case .standardOutput: try body { try FileHandle.standardOutput.write(contentsOf: $0) }
+            case .special(let handle): try body { try handle.write(contentsOf: $0) }
+            case .file(let place): try Self.replace(place, body)
             }
+        } catch let error as Errno {
+            throw Refusal.environment("\(what) was not written: \(error)")
         } catch {
-            throw Refusal.environment("the JSON report was not written: \(PlainReason.of(error))")
+            throw Refusal.environment("\(what) was not written: \(PlainReason.of(error))")
         }
     }
 
-    private static func tried(_ path: String) throws -> ReportFile {
+    /// Writes a temporary file beside the target, which then takes its name.
+    private static func replace(
+        _ place: URL, _ body: (_ sink: (Data) throws -> Void) throws -> Void
+    ) throws {
+        let files = FileManager.default
+        let before = try? files.attributesOfItem(atPath: place.path)
+        let part = place.appendingPathExtension("\(UInt32.random(in: 0 ... .max)).part")
+        do {
+            try Data().write(to: part, options: .withoutOverwriting)
+            let handle = try FileHandle(forWritingTo: part)
+            try body { try handle.write(contentsOf: $0) }
+            try handle.close()
+            if let mode = before?[.posixPermissions] {
+                try files.setAttributes([.posixPermissions: mode], ofItemAtPath: part.path)
+            }
+            try DiskFile.move(part.path, onto: place.path)
+        } catch {
+            try? files.removeItem(at: part)
+            throw error
+        }
+    }
+
+    private static func tried(_ path: String, _ option: String) throws -> ReportFile {
         func refusal(_ reason: String) -> Refusal {
-            .environment("--json \(path) cannot be written: \(reason); give another path")
+            .environment("\(option) \(path) cannot be written: \(reason); give another path")
         }
         guard !path.isEmpty, !path.hasSuffix("/") else { throw refusal("it names no file") }
         // A report goes where a link points, and does not replace the link.

@@ -7,21 +7,25 @@ internal import Glibc
 struct ReportOutput {
     let console: Console
     private let file: ReportFile
+    private let recording: RecordingFiles
     private let hasTable: Bool
 
     /// - Parameter isChild: another process prints the table, with both sides in it.
-    /// - Throws: `Refusal` when the JSON cannot be written where it should.
-    init(_ options: ReportOptions, isChild: Bool = false) throws {
+    /// - Throws: `Refusal` when a file cannot be written where it should.
+    init(
+        _ options: ReportOptions, recording: RecordingOptions? = nil, isChild: Bool = false
+    ) throws {
         file = try ReportFile(path: options.json)
+        self.recording = try RecordingFiles(recording, beside: file, isChild: isChild)
         console = Console(quiet: options.quiet)
         hasTable = !options.quiet && !isChild
     }
 
-    /// Writes the report in both forms.
+    /// Writes the report in both forms, and what was recorded of faults.
     /// - Throws: the exit status unless the migration did all that it should.
-    func finish(_ document: ReportDocument) throws {
+    func finish(_ document: ReportDocument, faultLog: FaultLog? = nil) throws {
         try finish(
-            document,
+            document, faultLog: faultLog,
             table: document.hasBegun ? { SummaryTable(document).text(columns: $0) } : nil,
             failure: document.isSuccess ? nil : document.failureLine)
     }
@@ -37,16 +41,19 @@ struct ReportOutput {
 
     /// - Parameter table: by the width that it has; `nil` where there is nothing to list.
     private func finish(
-        _ document: some JSONReport, table: ((Int) -> String)?, failure: String?
+        _ document: some JSONReport, faultLog: FaultLog? = nil, table: ((Int) -> String)?,
+        failure: String?
     ) throws {
         console.clear()
         if hasTable, let table {
-            // Where only JSON may go, the table goes beside the progress.
-            let stream = file.isStandardOutput ? StandardStream.error : .output
-            let descriptor = file.isStandardOutput ? STDERR_FILENO : STDOUT_FILENO
+            // Where only a file may go, the table goes beside the progress.
+            let isTaken = file.isStandardOutput || recording.isStandardOutput
+            let stream = isTaken ? StandardStream.error : .output
+            let descriptor = isTaken ? STDERR_FILENO : STDOUT_FILENO
             stream.write(table(Console.columns(of: descriptor)))
         }
         try file.write(document)
+        try recording.write(faultLog, console)
         guard let failure else { return }
         ProblemLine.write(failure)
         throw ExitCode(

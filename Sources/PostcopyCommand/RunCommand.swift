@@ -22,6 +22,7 @@ struct RunCommand: ParsableCommand {
     @OptionGroup var side: SideOptions
     @OptionGroup var arrival: ArrivalOptions
     @OptionGroup(title: "Report") var report: ReportOptions
+    @OptionGroup(title: "Faults") var recording: RecordingOptions
 
     @Option(
         help: "How the two talk: \(Choices.text(Transport.self)). (default: tcp)",
@@ -40,7 +41,7 @@ struct RunCommand: ParsableCommand {
         try switchover(cuts).apply(to: &options, warmUp: timing.warmUp)
         limits.apply(to: &options)
         try side.recovery.apply(to: &options)
-        let output = try ReportOutput(report)
+        let output = try ReportOutput(report, recording: recording)
         try plan.checkRoom(sides: 2)
         let leftovers = Leftovers()
         defer { leftovers.remove() }
@@ -49,7 +50,9 @@ struct RunCommand: ParsableCommand {
             side.control, .init(command: Self.name, side: .source), console: output.console,
             leftovers: leftovers)
         let ram = try plan.makeRAM()
-        let destination = try DestinationProcess(arguments: arguments(plan, control, leftovers))
+        let handOver = try FaultLogHandOver(leftovers: leftovers, isAsked: recording.isAsked)
+        let destination = try DestinationProcess(
+            arguments: arguments(plan, control, leftovers) + handOver.arguments)
         leftovers.add { destination.kill() }
         let address = try destination.address()
         output.console.note("destination is process \(destination.processID) at \(address)")
@@ -71,8 +74,10 @@ struct RunCommand: ParsableCommand {
         if let figures = other.document { document.add(destination: figures) }
         document.note(other.problem)
         if let breaker = peer.breaker { document.add(breaker, asked: cuts?.times) }
+        let faultLog = handOver.joined(with: sourceReport.faultLog)
+        if let figures = faultLog.flatMap({ FlightFigures($0) }) { document.flight = figures }
         leftovers.remove()
-        try output.finish(document)
+        try output.finish(document, faultLog: faultLog)
     }
 
     /// A link can only be cut for all to see while pages are owed.

@@ -30,6 +30,7 @@ struct SendCommand: ParsableCommand {
     @OptionGroup(title: "Limits") var limits: LimitOptions
     @OptionGroup var side: SideOptions
     @OptionGroup(title: "Report") var report: ReportOptions
+    @OptionGroup(title: "Faults") var recording: RecordingOptions
 
     @Option(
         help: "Where else the destination may be reached when the link breaks; may be repeated.",
@@ -57,7 +58,7 @@ struct SendCommand: ParsableCommand {
         try switchover.apply(to: &options, warmUp: timing.warmUp)
         limits.apply(to: &options)
         try side.recovery.apply(to: &options, addresses: address)
-        let output = try ReportOutput(report)
+        let output = try ReportOutput(report, recording: recording)
         try plan.checkRoom(sides: 1)
         let leftovers = Leftovers()
         defer { leftovers.remove() }
@@ -75,7 +76,7 @@ struct SendCommand: ParsableCommand {
                 memory: MemoryFigures(plan), workload: WorkloadFigures(specification, plan),
                 channels: ChannelFigures(
                     uri: "\(uri)", transport: uri.transport, preempt: !urgent.noPreempt),
-                machine: machine))
+                machine: machine), faultLog: sourceReport.faultLog)
     }
 
     private func send(parked path: String) throws {
@@ -83,7 +84,7 @@ struct SendCommand: ParsableCommand {
             throw Refusal.usage(
                 "--from-park takes the memory that the machine has: leave out --memory")
         }
-        let output = try ReportOutput(report)
+        let output = try ReportOutput(report, recording: recording)
         let park: ParkDirectory
         let machine: ParkedMachine
         do throws(ParkError) {
@@ -121,7 +122,7 @@ struct SendCommand: ParsableCommand {
                 uri: "\(uri)", transport: uri.transport, preempt: !urgent.noPreempt),
             machine: figures)
         document.guest = GuestFigures(machine, park: path)
-        try output.finish(document)
+        try output.finish(document, faultLog: result.faultLog)
     }
 }
 

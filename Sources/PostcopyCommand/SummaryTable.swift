@@ -87,6 +87,8 @@ struct SummaryTable {
         add("requests", [document.ram.postcopyRequests.map { "\($0)" }])
         add("vCPU blocktime", blocktimePieces)
         add("fault latency", latencyPieces)
+        add("waits were", document.flight?.timing.pieces ?? [])
+        add("time went", document.flight?.causePieces ?? [])
         add("long accesses", stallPieces)
         add("link breaks", document.breakPieces)
         add("link cuts", document.cutPieces)

@@ -1,0 +1,85 @@
+internal import Foundation
+internal import Postcopy
+
+/// The runs that files hold: reports and fault logs, told apart by what they begin with.
+struct BlocktimeFiles {
+    /// A million waits take some 20 MiB; a file of this length is none of ours.
+    private static let bytesMax: UInt64 = 2 << 30
+
+    private enum Content {
+        case report(ReportDocument)
+        case log(FaultLog)
+    }
+
+    /// - Throws: `Refusal` for the first file that is none, in one line that names it.
+    static func runs(_ paths: [String]) throws -> [BlocktimeRun] {
+        var logs: [(name: String, log: FaultLog)] = []
+        var places: [(name: String, report: ReportDocument?)] = []
+        for (path, name) in zip(paths, names(of: paths)) {
+            switch try content(of: path) {
+            case .report(let report): places.append((name, report))
+            case .log(let log):
+                logs.append((path, log))
+                if log.destination != nil { places.append((name, nil)) }
+            }
+        }
+        var joined = try joined(logs).makeIterator()
+        return try places.compactMap { name, report in
+            if let report { return try BlocktimeRun(report, name: name) }
+            return joined.next().map { BlocktimeRun($0, name: name) }
+        }
+    }
+
+    /// The logs with a destination; the only one of a source belongs to the only one without.
+    private static func joined(_ logs: [(name: String, log: FaultLog)]) throws -> [FaultLog] {
+        let sources = logs.filter { $0.log.destination == nil }
+        var runs = logs.map(\.log).filter { $0.destination != nil }
+        guard let source = sources.first else { return runs }
+        let lonely = runs.indices.filter { runs[$0].source == nil }
+        guard sources.count == 1, lonely.count == 1, let place = lonely.first else {
+            throw Refusal.environment(
+                "\(source.name) holds the source's side alone, where nobody waits: give it with the "
+                    + "one fault log of its destination")
+        }
+        runs[place] = runs[place].joined(with: source.log)
+        return runs
+    }
+
+    private static func content(of path: String) throws -> Content {
+        let data = try bytes(of: path)
+        guard FaultLogCodec.begins(data) else {
+            return .report(try ReportReader.document(data, name: path))
+        }
+        do throws(FaultLogError) {
+            return .log(try FaultLogCodec.decode([UInt8](data)))
+        } catch {
+            throw Refusal.environment("\(path): \(error)")
+        }
+    }
+
+    private static func bytes(of path: String) throws -> Data {
+        func refusal(_ reason: String) -> Refusal {
+            .environment("\(path) cannot be read: \(reason)")
+        }
+        guard !path.isEmpty else { throw Refusal.usage("a file's name is empty: give a file") }
+        let place = URL(fileURLWithPath: path).resolvingSymlinksInPath()
+        let attributes = try? FileManager.default.attributesOfItem(atPath: place.path)
+        if attributes?[.type] as? FileAttributeType == .typeDirectory {
+            throw refusal("it is a folder; give a report or a fault log in it")
+        }
+        if let length = attributes?[.size] as? UInt64, length > bytesMax {
+            throw refusal("it is over \(Readable.bytes(bytesMax)), and no file of this program")
+        }
+        do {
+            return try FileHandle(forReadingFrom: place).readToEnd() ?? Data()
+        } catch {
+            throw refusal(PlainReason.of(error))
+        }
+    }
+
+    /// Each file's name without its folders and its ending, where that tells them apart.
+    private static func names(of paths: [String]) -> [String] {
+        let short = paths.map { URL(fileURLWithPath: $0).deletingPathExtension().lastPathComponent }
+        return Set(short).count == short.count ? short : paths
+    }
+}

@@ -1,0 +1,122 @@
+internal import Postcopy
+internal import StreamWire
+
+extension FlightFigures {
+    /// `nil` for the word of a source alone, at which nobody waits.
+    init?(_ log: FaultLog) {
+        guard log.destination != nil else { return nil }
+        self.init(FaultAnalysis(log), of: log)
+    }
+
+    init(_ analysis: FaultAnalysis, of log: FaultLog) {
+        self.init(
+            timing: TimingFigures(analysis.timing), clock: analysis.clock.map { ClockFigures($0) },
+            totalNs: analysis.causes.total,
+            attribution: analysis.causes.sorted.map { cause, nanoseconds in
+                CauseFigures(
+                    cause: cause.rawValue, ns: nanoseconds,
+                    waits: analysis.waitsByCause[cause] ?? 0)
+            },
+            worst: analysis.worst.map { WaitFigures($0, in: log) },
+            map: analysis.map.map { MapFigures($0) }, recordedWaits: analysis.waits.count,
+            lostWaits: log.destination?.lostWaits ?? 0)
+    }
+}
+
+extension TimingFigures {
+    init(_ timing: FaultTiming) {
+        let bound = timing.boundNanoseconds
+        self.init(
+            kernelTimed: timing.kernelTimed, handlerTimed: timing.handlerTimed,
+            readDelayMeanNs: timing.readDelayNanosecondsMean,
+            readDelayMaxNs: timing.readDelayNanosecondsMax, boundNs: bound ?? 0,
+            boundedBy: bound == nil ? "unknown" : timing.handlerTimed == 0 ? "kernel" : "read-delay"
+        )
+    }
+
+    /// How the beginnings of waits were timed, for people.
+    var pieces: [String] {
+        guard handlerTimed > 0 else {
+            return [
+                "begun by the kernel's clock",
+                "read \(Readable.time(readDelayMeanNs)) later",
+                "at most \(Readable.time(readDelayMaxNs))",
+            ]
+        }
+        let read =
+            kernelTimed == 0
+            ? "begun when they were read" : "\(handlerTimed) begun when they were read"
+        let bound =
+            boundedBy == "unknown"
+            ? "how late that was is not known"
+            : "which leaves out at most \(Readable.time(boundNs))"
+        return (kernelTimed == 0 ? [] : ["\(kernelTimed) begun by the kernel's clock"])
+            + [read, bound]
+    }
+}
+
+extension ClockFigures {
+    init(_ clock: ClockOffset) {
+        self.init(
+            isShared: clock.isShared, offsetNs: clock.nanoseconds, errorNs: clock.errorNanoseconds)
+    }
+}
+
+extension WaitFigures {
+    init(_ worst: FaultAnalysis.ExplainedWait, in log: FaultLog) {
+        let wait = worst.wait
+        let index = Int(wait.block)
+        let page = log.blocks.indices.contains(index) ? log.blocks[index].hostPageBytes : 0
+        let (offset, isOver) = wait.page.multipliedReportingOverflow(by: page)
+        self.init(
+            thread: wait.thread, name: log.destination?.threadNames[wait.thread],
+            vcpu: log.destination?.vcpuNumbers[wait.thread], block: log.blockName(wait.block),
+            offset: isOver ? .max : offset, atNs: wait.began, ns: wait.lengthNanoseconds,
+            parts: worst.parts.sorted.map {
+                CauseFigures(cause: $0.cause.rawValue, ns: $0.nanoseconds)
+            },
+            reason: worst.reason)
+    }
+
+    /// Who waited, fit for a terminal.
+    var party: String {
+        if let vcpu { return "vcpu\(vcpu)" }
+        return name.map { PeerText.plain($0) } ?? "thread \(thread)"
+    }
+}
+
+extension CauseFigures {
+    /// The cause in words that follow its share.
+    var text: String { DelayCause(rawValue: cause)?.text ?? PeerText.plain(cause) }
+}
+
+extension MapFigures {
+    init(_ map: FaultMap) {
+        func cells(_ counts: [UInt64]) -> [[UInt64]] {
+            counts.enumerated().filter { $0.element > 0 }.map { [UInt64($0.offset), $0.element] }
+        }
+        self.init(
+            columns: FaultMap.columns, rows: FaultMap.rows, fromNs: map.from, toNs: map.to,
+            bytes: map.bytes, faults: cells(map.faults), urgent: cells(map.urgent),
+            background: cells(map.background))
+    }
+}
+
+/// Parts of a whole as people read them.
+enum Percent {
+    /// "62 %", "9.5 %", "under 0.1 %".
+    static func text(_ part: UInt64, of whole: UInt64) -> String {
+        let perMille = Double(part) / Double(max(1, whole)) * 1_000
+        if part > 0, perMille < 0.5 { return "under 0.1 %" }
+        let rounded = UInt64(perMille.rounded())
+        return rounded < 100 ? "\(rounded / 10).\(rounded % 10) %" : "\((rounded + 5) / 10) %"
+    }
+}
+
+extension FlightFigures {
+    /// The largest causes with their share of the whole, for people.
+    var causePieces: [String] {
+        attribution.prefix(4).filter { $0.ns > 0 }
+            .map { "\(Percent.text($0.ns, of: totalNs)) \($0.text)" }
+    }
+}

@@ -1,0 +1,121 @@
+internal import Foundation
+internal import Glibc
+internal import Postcopy
+
+/// Reads what a migration's `--json` wrote, and says of anything else what it is.
+enum ReportReader {
+    /// A report of a thousand vCPUs with everything recorded stays below a megabyte; a text of this
+    /// length is no report, and reading it would take some gigabytes.
+    static let bytesMax = 64 << 20
+
+    /// The report in a file, or on standard input with '-'.
+    /// - Throws: `Refusal` in one line that names the file, what is wrong and the remedy.
+    static func read(path: String) throws -> ReportDocument {
+        try document(try bytes(path: path), name: name(of: path))
+    }
+
+    /// What a file is called in refusals and titles.
+    static func name(of path: String) -> String { path == "-" ? "standard input" : path }
+
+    /// - Parameter name: what the bytes are called in refusals.
+    static func document(_ data: Data, name: String) throws(Refusal) -> ReportDocument {
+        func refusal(_ reason: String) -> Refusal { .environment("\(name) \(reason)") }
+        guard let first = data.first(where: { !isSpace($0) }) else {
+            throw refusal("is empty: give a report that 'postcopy run --json FILE' wrote")
+        }
+        guard first == UInt8(ascii: "{") else {
+            throw refusal("is no JSON report: give one that 'postcopy run --json FILE' wrote")
+        }
+        guard data.last(where: { !isSpace($0) }) == UInt8(ascii: "}") else {
+            throw refusal(
+                "ends in the middle, after \(data.count) bytes: it was cut; take the whole report")
+        }
+        do {
+            let head = try Head(decoding: data)
+            if let schema = head.schema, schema > ReportDocument.currentSchema {
+                throw refusal(
+                    "has schema \(schema), which is newer than this program reads "
+                        + "(\(ReportDocument.currentSchema)): take the postcopy that wrote it")
+            }
+            guard let schema = head.schema, schema >= 1, head.command != nil, head.ram != nil else {
+                throw refusal(
+                    "is JSON, and no report of a migration: give one that 'postcopy run', 'send', "
+                        + "'receive' or 'relay' wrote with --json")
+            }
+            return try ReportDocument(decoding: data)
+        } catch let refusal as Refusal {
+            throw refusal
+        } catch let error as DecodingError {
+            throw refusal("cannot be read: \(reason(error))")
+        } catch {
+            throw refusal("cannot be read: \(PlainReason.of(error))")
+        }
+    }
+
+    /// What tells a report from other JSON, whatever its schema is.
+    private struct Head: JSONReport {
+        /// Whatever stands there, as long as something does.
+        struct Something: Codable {}
+
+        let schema: Int?
+        let command: String?
+        let ram: Something?
+    }
+
+    private static func isSpace(_ byte: UInt8) -> Bool {
+        [UInt8(ascii: " "), UInt8(ascii: "\n"), UInt8(ascii: "\r"), UInt8(ascii: "\t")]
+            .contains(byte)
+    }
+
+    private static func reason(_ error: DecodingError) -> String {
+        func place(_ path: [any CodingKey]) -> String {
+            let names = path.map { key in
+                key.intValue.map { "[\($0)]" } ?? "'\(KebabCase.kebab(key.stringValue))'"
+            }
+            return names.isEmpty ? "" : " at \(names.joined(separator: " "))"
+        }
+        switch error {
+        case .keyNotFound(let key, let context):
+            return "it lacks \(place(context.codingPath + [key]).dropFirst(4))"
+        case .typeMismatch(_, let context), .valueNotFound(_, let context):
+            return "there is a value of another kind\(place(context.codingPath))"
+        case .dataCorrupted(let context):
+            let cause = (context.underlyingError as NSError?)?.userInfo[NSDebugDescriptionErrorKey]
+            let text = cause as? String ?? context.debugDescription
+            return
+                "\(text.hasSuffix(".") ? String(text.dropLast()) : text)\(place(context.codingPath))"
+        @unknown default: return "\(error)"
+        }
+    }
+
+    private static func bytes(path: String) throws -> Data {
+        func refusal(_ reason: String) -> Refusal {
+            .environment("\(name(of: path)) cannot be read: \(reason)")
+        }
+        guard !path.isEmpty else { throw Refusal.usage("the report's name is empty: give a file") }
+        guard path != "-" || isatty(STDIN_FILENO) == 0 else {
+            throw Refusal.usage("standard input is a terminal: pipe a report into it")
+        }
+        do {
+            let place = URL(fileURLWithPath: path)
+            let attributes = try? FileManager.default.attributesOfItem(
+                atPath: place.resolvingSymlinksInPath().path)
+            guard path == "-" || attributes?[.type] as? FileAttributeType != .typeDirectory else {
+                throw refusal("it is a folder; give a report in it")
+            }
+            let handle = try path == "-" ? .standardInput : FileHandle(forReadingFrom: place)
+            var data = Data()
+            while let piece = try handle.read(upToCount: 1 << 20), !piece.isEmpty {
+                data += piece
+                guard data.count <= bytesMax else {
+                    throw refusal("it is over \(Readable.bytes(UInt64(bytesMax))), and no report")
+                }
+            }
+            return data
+        } catch let refusal as Refusal {
+            throw refusal
+        } catch {
+            throw refusal(PlainReason.of(error))
+        }
+    }
+}
