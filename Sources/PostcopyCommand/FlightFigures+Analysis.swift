@@ -38,20 +38,15 @@ extension TimingFigures {
     var pieces: [String] {
         guard handlerTimed > 0 else {
             return [
-                "begun by the kernel's clock",
-                "read \(Readable.time(readDelayMeanNs)) later",
-                "at most \(Readable.time(readDelayMaxNs))",
+                "by the kernel", "read \(Readable.time(readDelayMeanNs)) later on average",
+                "\(Readable.time(readDelayMaxNs)) at most",
             ]
         }
-        let read =
-            kernelTimed == 0
-            ? "begun when they were read" : "\(handlerTimed) begun when they were read"
         let bound =
             boundedBy == "unknown"
-            ? "how late that was is not known"
-            : "which leaves out at most \(Readable.time(boundNs))"
-        return (kernelTimed == 0 ? [] : ["\(kernelTimed) begun by the kernel's clock"])
-            + [read, bound]
+            ? "what that leaves out is not known" : "at most \(Readable.time(boundNs)) left out"
+        guard kernelTimed > 0 else { return ["when they were read", bound] }
+        return ["\(kernelTimed) by the kernel", "\(handlerTimed) when they were read", bound]
     }
 }
 

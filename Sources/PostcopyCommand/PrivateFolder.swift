@@ -10,7 +10,8 @@ struct PrivateFolder {
     private let path: String
 
     var socketPath: String { "\(path)/\(Self.socketName)" }
-    var faultLogPath: String { "\(path)/\(Self.faultLogName)" }
+    /// It ends in the number of this process, which reads the log.
+    var faultLogPath: String { "\(path)/\(Self.faultLogName).\(getpid())" }
 
     /// - Throws: `Refusal` when the temporary folder takes none.
     init(leftovers: Leftovers) throws {
@@ -44,7 +45,8 @@ struct PrivateFolder {
     static func adopt(faultLog: String, leftovers: Leftovers) {
         let folder = URL(fileURLWithPath: faultLog).deletingLastPathComponent()
         guard folder.lastPathComponent.hasPrefix(prefix) else { return }
-        let (path, parent) = (folder.path, getppid())
+        let path = folder.path
+        let parent = faultLog.split(separator: ".").last.flatMap { Int32($0) }
         leftovers.add { if getppid() != parent { remove(path) } }
     }
 

@@ -87,7 +87,7 @@ struct SummaryTable {
         add("requests", [document.ram.postcopyRequests.map { "\($0)" }])
         add("vCPU blocktime", blocktimePieces)
         add("fault latency", latencyPieces)
-        add("waits were", document.flight?.timing.pieces ?? [])
+        add("faults timed", document.flight?.timing.pieces ?? [])
         add("time went", document.flight?.causePieces ?? [])
         add("long accesses", stallPieces)
         add("link breaks", document.breakPieces)

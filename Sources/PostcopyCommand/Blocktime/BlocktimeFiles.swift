@@ -3,8 +3,10 @@ internal import Postcopy
 
 /// The runs that files hold: reports and fault logs, told apart by what they begin with.
 struct BlocktimeFiles {
-    /// A million waits take some 20 MiB; a file of this length is none of ours.
-    private static let bytesMax: UInt64 = 2 << 30
+    /// A million waits with what the source did take some 34 MiB; no log of this length was recorded.
+    private static let logBytesMax = 2 << 30
+    /// Enough that a system call costs less than what it brings.
+    private static let pieceBytes = 1 << 20
 
     private enum Content {
         case report(ReportDocument)
@@ -13,32 +15,32 @@ struct BlocktimeFiles {
 
     /// - Throws: `Refusal` for the first file that is none, in one line that names it.
     static func runs(_ paths: [String]) throws -> [BlocktimeRun] {
-        var logs: [(name: String, log: FaultLog)] = []
-        var places: [(name: String, report: ReportDocument?)] = []
+        var logs: [(path: String, log: FaultLog)] = []
+        var places: [(path: String, name: String, report: ReportDocument?)] = []
         for (path, name) in zip(paths, names(of: paths)) {
             switch try content(of: path) {
-            case .report(let report): places.append((name, report))
+            case .report(let report): places.append((path, name, report))
             case .log(let log):
                 logs.append((path, log))
-                if log.destination != nil { places.append((name, nil)) }
+                if log.destination != nil { places.append((path, name, nil)) }
             }
         }
         var joined = try joined(logs).makeIterator()
-        return try places.compactMap { name, report in
-            if let report { return try BlocktimeRun(report, name: name) }
+        return try places.compactMap { path, name, report in
+            if let report { return try BlocktimeRun(report, name: name, path: path) }
             return joined.next().map { BlocktimeRun($0, name: name) }
         }
     }
 
     /// The logs with a destination; the only one of a source belongs to the only one without.
-    private static func joined(_ logs: [(name: String, log: FaultLog)]) throws -> [FaultLog] {
+    private static func joined(_ logs: [(path: String, log: FaultLog)]) throws -> [FaultLog] {
         let sources = logs.filter { $0.log.destination == nil }
         var runs = logs.map(\.log).filter { $0.destination != nil }
         guard let source = sources.first else { return runs }
         let lonely = runs.indices.filter { runs[$0].source == nil }
         guard sources.count == 1, lonely.count == 1, let place = lonely.first else {
             throw Refusal.environment(
-                "\(source.name) holds the source's side alone, where nobody waits: give it with the "
+                "\(source.path) holds the source's side alone, where nobody waits: give it with the "
                     + "one fault log of its destination")
         }
         runs[place] = runs[place].joined(with: source.log)
@@ -48,6 +50,12 @@ struct BlocktimeFiles {
     private static func content(of path: String) throws -> Content {
         let data = try bytes(of: path)
         guard FaultLogCodec.begins(data) else {
+            let first = data.first { !UnicodeScalar($0).properties.isWhitespace }
+            guard first == nil || first == UInt8(ascii: "{") else {
+                throw Refusal.environment(
+                    "\(path) is neither a report nor a fault log: give what --json or --fault-log "
+                        + "wrote")
+            }
             return .report(try ReportReader.document(data, name: path))
         }
         do throws(FaultLogError) {
@@ -67,11 +75,19 @@ struct BlocktimeFiles {
         if attributes?[.type] as? FileAttributeType == .typeDirectory {
             throw refusal("it is a folder; give a report or a fault log in it")
         }
-        if let length = attributes?[.size] as? UInt64, length > bytesMax {
-            throw refusal("it is over \(Readable.bytes(bytesMax)), and no file of this program")
-        }
         do {
-            return try FileHandle(forReadingFrom: place).readToEnd() ?? Data()
+            let handle = try FileHandle(forReadingFrom: place)
+            var data = Data()
+            while let piece = try handle.read(upToCount: pieceBytes), !piece.isEmpty {
+                data += piece
+                let most = FaultLogCodec.begins(data) ? logBytesMax : ReportReader.bytesMax
+                guard data.count <= most else {
+                    throw refusal("it is over \(Readable.bytes(UInt64(most))), and none of ours")
+                }
+            }
+            return data
+        } catch let refusal as Refusal {
+            throw refusal
         } catch {
             throw refusal(PlainReason.of(error))
         }

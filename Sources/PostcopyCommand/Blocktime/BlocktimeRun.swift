@@ -79,13 +79,14 @@ extension BlocktimeRun {
             clock: flight.clock, lostWaits: flight.lostWaits)
     }
 
+    /// - Parameter path: what refusals call the file.
     /// - Throws: `Refusal` when nobody could wait in it.
-    init(_ report: ReportDocument, name: String) throws(Refusal) {
+    init(_ report: ReportDocument, name: String, path: String) throws(Refusal) {
         guard let totals = report.postcopyVcpuBlocktimeNs, let latency = report.postcopyLatencyNs,
-            report.switchover?.ending != "precopy"
+            latency.count > 0 || report.switchover?.ending != "precopy"
         else {
             throw .environment(
-                "\(name) has no blocktime: \(Self.absence(report)); give the report of a postcopy, "
+                "\(path) has no blocktime: \(Self.absence(report)); give the report of a postcopy, "
                     + "from 'run' or 'receive'")
         }
         let vcpus = totals.enumerated().map { index, total in

@@ -63,7 +63,7 @@ extension BlocktimeText {
     private func timing(_ run: BlocktimeRun) -> [String] {
         var sentences: [String] = []
         if let timing = run.timing {
-            sentences.append("Waits were " + timing.pieces.joined(separator: ", ") + ".")
+            sentences.append("Faults were timed " + timing.pieces.joined(separator: ", ") + ".")
         }
         if let clock = run.clock, !clock.isShared {
             let word = clock.offsetNs < 0 ? "behind" : "ahead of"
@@ -91,7 +91,7 @@ extension BlocktimeText {
         }
         guard !rows.isEmpty else { return [] }
         let all = [["all", Percent.text(whole, of: whole), Readable.time(whole), ""]]
-        return FittedTable(header: ["", "share", "time", "mostly so"], rows: rows + all)
+        return FittedTable(header: ["", "share", "time", "largest in"], rows: rows + all)
             .lines(columns: columns)
     }
 
