@@ -67,10 +67,11 @@ extension PerfettoTrace {
             try writer.name("phases", of: track, "thread_name")
         }
         for thread in Set(destination.waits.map(\.thread)).sorted() {
-            let name = destination.name(of: thread)
+            let vcpu = numbers[thread].map { number in
+                "vcpu\(number)" + (destination.threadNames[thread].map { " (\($0))" } ?? "")
+            }
             try writer.name(
-                numbers[thread].map { "vcpu\($0) (\(name))" } ?? name, of: track(of: thread),
-                "thread_name")
+                vcpu ?? destination.name(of: thread), of: track(of: thread), "thread_name")
         }
         guard log.source != nil else { return }
         for lane in 1...Self.serviceTracks {

@@ -224,6 +224,30 @@ struct BlocktimeFileTests {
         }
     }
 
+    @Test("a destination hands its log over by a file that goes with its folder")
+    func handOver() throws {
+        let leftovers = Leftovers()
+        let handOver = try FaultLogHandOver(leftovers: leftovers, isAsked: true)
+        let path = try #require(handOver.arguments.last)
+        let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let both = recordedLog(seed: 7)
+        var (here, there) = (both, both)
+        here.source = nil
+        there.destination = nil
+        #expect(handOver.joined(with: there) == there, "nothing was handed over")
+        let bytes = FaultLogCodec.encode(here)
+        try Data(bytes.dropLast()).write(to: URL(fileURLWithPath: path))
+        #expect(handOver.joined(with: there) == there, "it was cut")
+        try Data(bytes).write(to: URL(fileURLWithPath: path))
+        #expect(handOver.joined(with: there) == both)
+        #expect(handOver.joined(with: nil) == here)
+        // What the destination was writing when it died has a longer name.
+        try Data().write(to: URL(fileURLWithPath: path + ".1.part"))
+        leftovers.remove()
+        #expect(!FileManager.default.fileExists(atPath: folder))
+    }
+
     private static func refusal(_ paths: [String]) -> String? {
         do {
             _ = try BlocktimeFiles.runs(paths)

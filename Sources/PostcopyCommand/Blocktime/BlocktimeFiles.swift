@@ -93,9 +93,11 @@ struct BlocktimeFiles {
         }
     }
 
-    /// Each file's name without its folders and its ending, where that tells them apart.
+    /// Each file's name, as short as tells them apart.
     private static func names(of paths: [String]) -> [String] {
-        let short = paths.map { URL(fileURLWithPath: $0).deletingPathExtension().lastPathComponent }
-        return Set(short).count == short.count ? short : paths
+        let places = paths.map { URL(fileURLWithPath: $0) }
+        let files = places.map(\.lastPathComponent)
+        let shorter = places.map { $0.deletingPathExtension().lastPathComponent }
+        return [shorter, files].first { Set($0).count == paths.count } ?? paths
     }
 }
