@@ -15,9 +15,9 @@ struct PostcopyTool: ParsableCommand {
             """,
         subcommands: [
             RunCommand.self, ReceiveCommand.self, SendCommand.self, RelayCommand.self,
-            InspectCommand.self, BlocktimeCommand.self, ServeFaultsCommand.self,
-            StatusCommand.self, PauseCommand.self, RecoverCommand.self, AbandonCommand.self,
-            LimitCommand.self, DoctorCommand.self,
+            InspectCommand.self, BlocktimeCommand.self, ReportCommand.self,
+            ServeFaultsCommand.self, StatusCommand.self, PauseCommand.self, RecoverCommand.self,
+            AbandonCommand.self, LimitCommand.self, DoctorCommand.self,
         ])
 
     static func main() {

@@ -82,8 +82,7 @@ enum ReportReader {
         case .dataCorrupted(let context):
             let cause = (context.underlyingError as NSError?)?.userInfo[NSDebugDescriptionErrorKey]
             let text = cause as? String ?? context.debugDescription
-            return
-                "\(text.hasSuffix(".") ? String(text.dropLast()) : text)\(place(context.codingPath))"
+            return "\(text.hasSuffix(".") ? String(text.dropLast()) : text)\(place(context.codingPath))"
         @unknown default: return "\(error)"
         }
     }

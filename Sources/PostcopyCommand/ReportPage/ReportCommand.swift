@@ -1,0 +1,55 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Glibc
+internal import Postcopy
+
+/// `postcopy report`: a report as a page to look at.
+struct ReportCommand: ParsableCommand {
+    static let name = "report"
+    static let configuration = CommandConfiguration(
+        commandName: name,
+        abstract: "Draws a migration's JSON report as one page of HTML.",
+        discussion: """
+            The page is complete in itself: it loads nothing, runs no script, and opens in any browser, \
+            on a telephone, in light and dark and on paper.
+            """)
+
+    @Argument(help: "A report that --json wrote; '-' for standard input.")
+    var report: String
+
+    @Option(
+        name: [.short, .long], help: "Writes the page to FILE, or to standard output with '-'.")
+    var output: String
+
+    func run() throws {
+        // Nothing is left behind: these signals end the process as they would without this program.
+        for number in [SIGINT, SIGTERM, SIGPIPE] { signal(number, SIG_DFL) }
+        try draw()
+    }
+
+    /// - Throws: `Refusal` when there is no such report, or the page cannot be written.
+    func draw() throws {
+        try checkPlaces()
+        let place = try ReportFile(path: output, option: "--output")
+        let document = try ReportReader.read(path: report)
+        let name =
+            report == "-" ? ReportReader.name(of: report) : URL(fileURLWithPath: report).lastPathComponent
+        let page = ReportPage(document: document, name: name)
+        try place.write(Data(page.html.utf8), what: "the page")
+    }
+
+    /// A page in the report's place would be all that is left of it.
+    private func checkPlaces() throws {
+        guard report != "-", output != "-" else { return }
+        func identity(_ path: String) -> [Int]? {
+            let file = URL(fileURLWithPath: path).resolvingSymlinksInPath()
+            guard let found = try? FileManager.default.attributesOfItem(atPath: file.path),
+                let system = found[.systemNumber] as? Int,
+                let number = found[.systemFileNumber] as? Int
+            else { return nil }
+            return [system, number]
+        }
+        guard let read = identity(report), read == identity(output) else { return }
+        throw Refusal.usage("--output \(output) is the report itself: give another file")
+    }
+}
