@@ -3,7 +3,7 @@
 
 PACKAGES := liburing-dev zlib1g-dev pkg-config
 C_PACKAGES := gcc binutils
-TEST_PACKAGES := qemu-system-x86 binutils python3-venv iproute2 g++
+TEST_PACKAGES := qemu-system-x86 binutils python3-venv iproute2 g++ chromium
 
 # Folders that do not exist yet are left out, so that linting is strict about those that do.
 SWIFT_SOURCES := $(wildcard Sources Tests examples Package.swift)
@@ -95,3 +95,4 @@ deps:
 test-deps: deps
 	@.ci/install-packages $(TEST_PACKAGES)
 	@.ci/install-python .build/interop Tests/Interop/requirements.txt
+	@.ci/install-python .build/pages Tests/Pages/requirements.txt

@@ -80,7 +80,7 @@ let package = Package(
         .executableTarget(
             name: "PostcopyCommand",
             dependencies: [
-                "Postcopy", "TestWorkload", "Parking", "StreamWire",
+                "Postcopy", "TestWorkload", "Parking", "StreamWire", "PlainJSON",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: house),
         .executableTarget(
@@ -200,7 +200,8 @@ let package = Package(
                 "LinuxKernel", "PageModel", "StreamWire", "kvm",
             ], exclude: ["refuse_calls.py"], swiftSettings: house),
         .testTarget(
-            name: "InteropTests", dependencies: ["PostcopyCommand"], path: "Tests/Interop",
+            name: "InteropTests", dependencies: ["TestSupport", "PostcopyCommand"],
+            path: "Tests/Interop",
             exclude: [
                 "README.md", "capture_vectors.py", "guest.s", "interop", "requirements.txt",
                 "run.py",

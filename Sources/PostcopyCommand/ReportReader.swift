@@ -1,5 +1,6 @@
 internal import Foundation
 internal import Glibc
+internal import PlainJSON
 internal import Postcopy
 
 /// Reads what a migration's `--json` wrote, and says of anything else what it is.
@@ -26,10 +27,6 @@ enum ReportReader {
         guard first == UInt8(ascii: "{") else {
             throw refusal("is no JSON report: give one that 'postcopy run --json FILE' wrote")
         }
-        guard data.last(where: { !isSpace($0) }) == UInt8(ascii: "}") else {
-            throw refusal(
-                "ends in the middle, after \(data.count) bytes: it was cut; take the whole report")
-        }
         do {
             let head = try Head(decoding: data)
             if let schema = head.schema, schema > ReportDocument.currentSchema {
@@ -45,6 +42,9 @@ enum ReportReader {
             return try ReportDocument(decoding: data)
         } catch let refusal as Refusal {
             throw refusal
+        } catch let DecodingError.dataCorrupted(context) {
+            throw refusal(
+                fault(data) ?? "holds a value that no report has\(place(context.codingPath))")
         } catch let error as DecodingError {
             throw refusal("cannot be read: \(reason(error))")
         } catch {
@@ -67,24 +67,34 @@ enum ReportReader {
             .contains(byte)
     }
 
-    private static func reason(_ error: DecodingError) -> String {
-        func place(_ path: [any CodingKey]) -> String {
-            let names = path.map { key in
-                key.intValue.map { "[\($0)]" } ?? "'\(KebabCase.kebab(key.stringValue))'"
-            }
-            return names.isEmpty ? "" : " at \(names.joined(separator: " "))"
+    /// Where the text ceases to be JSON, which `JSONDecoder` does not say; `nil` when it does not.
+    private static func fault(_ data: Data) -> String? {
+        do throws(JSONFault) {
+            _ = try JSONValue(parsing: Array(data))
+            return nil
+        } catch {
+            return error.isTruncated
+                ? "ends in the middle, after \(data.count) bytes: it was cut; take the whole report"
+                : "is no JSON at \(error): take the report as it was written"
         }
+    }
+
+    private static func reason(_ error: DecodingError) -> String {
         switch error {
         case .keyNotFound(let key, let context):
-            return "it lacks \(place(context.codingPath + [key]).dropFirst(4))"
-        case .typeMismatch(_, let context), .valueNotFound(_, let context):
+            return "it lacks\(place(context.codingPath + [key]))"
+        case .typeMismatch(_, let context), .valueNotFound(_, let context),
+            .dataCorrupted(let context):
             return "there is a value of another kind\(place(context.codingPath))"
-        case .dataCorrupted(let context):
-            let cause = (context.underlyingError as NSError?)?.userInfo[NSDebugDescriptionErrorKey]
-            let text = cause as? String ?? context.debugDescription
-            return "\(text.hasSuffix(".") ? String(text.dropLast()) : text)\(place(context.codingPath))"
         @unknown default: return "\(error)"
         }
+    }
+
+    /// " 'machine' 'cpus'", as the report has these names.
+    private static func place(_ path: [any CodingKey]) -> String {
+        path.map { key in
+            key.intValue.map { " [\($0)]" } ?? " '\(KebabCase.kebab(key.stringValue))'"
+        }.joined()
     }
 
     private static func bytes(path: String) throws -> Data {

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// Migrations between a real QEMU and the command, each with a guest that checks its own memory.
@@ -22,38 +23,16 @@ import Testing
         .enabled(if: canRun, "needs root, QEMU, and the Python packages that make test installs"),
         .timeLimit(.minutes(16)))
     func suite() async throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")
         let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
             .deletingLastPathComponent().appendingPathComponent("postcopy")
-        process.arguments = [
-            "--kill-after=20", "\(Self.secondsMax)", Self.python.path,
-            Self.folder.appendingPathComponent("run.py").path, "all", "--postcopy", program.path,
-        ]
-        let output = Pipe()
-        process.standardOutput = output
-        process.standardError = output
-        process.standardInput = FileHandle.nullDevice
-        try process.run()
-        let (handle, runs) = (output.fileHandleForReading, HandedOver(process))
-        // On a thread of its own: there are as many others as cores, and other tests need them.
-        let (text, status) = await withCheckedContinuation { ended in
-            Thread.detachNewThread {
-                let text = String(decoding: handle.readDataToEndOfFile(), as: UTF8.self)
-                runs.process.waitUntilExit()
-                ended.resume(returning: (text, runs.process.terminationStatus))
-            }
-        }
+        let (status, text) = try await ForeignProgram.run(
+            Self.python,
+            [
+                Self.folder.appendingPathComponent("run.py").path, "all", "--postcopy",
+                program.path,
+            ], secondsMax: Self.secondsMax)
         #expect(status == 0, "\(text)")
         #expect(text.contains("passed, 0 failed"), "\(text)")
         print(text)
     }
-}
-
-/// A process that one thread started and another waits for.
-private final class HandedOver: @unchecked Sendable {
-    // SAFETY: the first does not touch it any more.
-    let process: Process
-
-    init(_ process: Process) { self.process = process }
 }

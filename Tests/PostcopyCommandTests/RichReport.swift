@@ -1,3 +1,4 @@
+import Postcopy
 import TestSupport
 
 @testable import PostcopyCommand
@@ -91,11 +92,13 @@ struct RichReport {
         report.phases = report.source?.phases ?? []
     }
 
-    private func side(_ changes: [(status: String, at: UInt64)], from start: UInt64) -> SideFigures {
+    private func side(_ changes: [(status: String, at: UInt64)], from start: UInt64) -> SideFigures
+    {
         let ends = changes.dropFirst().map(\.at) + [Self.endNs]
         let phases = zip(changes, ends).map { change, end in
             PhaseFigures(
-                status: change.status, atNs: change.at - start, durationNs: end - min(end, change.at))
+                status: change.status, atNs: change.at - start,
+                durationNs: end - min(end, change.at))
         }
         let breaks = downs().map { down in
             BreakFigures(
@@ -139,7 +142,8 @@ struct RichReport {
         }
         report.postcopyVcpuLatencyNs = (0..<vcpus).map { _ in latency }
         report.postcopyOtherLatencyNs = [
-            NamedLatencyFigures(name: "worker \(Self.markup)", totalNs: 40_000_000, latency: latency),
+            NamedLatencyFigures(
+                name: "worker \(Self.markup)", totalNs: 40_000_000, latency: latency),
             NamedLatencyFigures(name: "", totalNs: 900_000, latency: latency),
         ]
     }
@@ -201,7 +205,9 @@ struct RichReport {
         var background: [[UInt64]] = []
         for column in 0..<columns {
             // The stream goes through memory once; faults come where the guest's hot set lies.
-            background.append([cell(column, column * rows / columns), UInt64(3_000 + random.below(900))])
+            background.append([
+                cell(column, column * rows / columns), UInt64(3_000 + random.below(900)),
+            ])
             for _ in 0..<max(1, 12 - column / 10) {
                 faults.append([cell(column, 20 + random.below(24)), UInt64(1 + random.below(60))])
             }

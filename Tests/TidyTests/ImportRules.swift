@@ -64,8 +64,8 @@ let modules = [
     Module(
         name: "PostcopyCommand",
         imports: [
-            "Postcopy", "TestWorkload", "Parking", "StreamWire", "ArgumentParser", "Foundation",
-            "Synchronization", "Glibc",
+            "Postcopy", "TestWorkload", "Parking", "StreamWire", "PlainJSON", "ArgumentParser",
+            "Foundation", "Synchronization", "Glibc",
         ],
         reason: "a terminal's view of Postcopy; the one place where Foundation costs nobody"),
 ]

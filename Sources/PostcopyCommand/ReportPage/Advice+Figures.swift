@@ -2,8 +2,6 @@ internal import Postcopy
 
 /// Rules that need no recorded waits.
 extension AdviceRules {
-    /// QEMU's own default for how long a guest may stop.
-    private static let usualDowntimeNs = 300e6
     /// A round of precopy is worth it for more waits than these.
     private static let requestsMin: UInt64 = 1_000
 
@@ -20,7 +18,9 @@ extension AdviceRules {
         let restNs =
             Double(switchover.owedBytes) / Double(switchover.bandwidthBytesPerSecond) * 1e9
             + Double(switchover.finalSyncNs)
-        guard restNs <= Self.usualDowntimeNs || restNs <= blockedNs else { return nil }
+        // Whoever stops the guest stops every vCPU.
+        let vcpus = Double(document.postcopyVcpuBlocktimeNs?.count ?? 1)
+        guard restNs * vcpus <= blockedNs else { return nil }
         return Advice(
             title: "Let the precopy finish",
             text: "What was owed would have been sent in \(Readable.time(restNs)) with the guest "
@@ -38,7 +38,8 @@ extension AdviceRules {
         else { return nil }
         return Advice(
             title: "Send memory before the guest moves",
-            text: "All memory followed the guest. A round of precopy (leave --no-precopy out) sends "
+            text:
+                "All memory followed the guest. A round of precopy (leave --no-precopy out) sends "
                 + "what does not change while the guest still runs at the source.",
             basis: "no round of precopy; \(requests) requests, and vCPUs blocked for "
                 + "\(Readable.time(blockedNs)) in all")
@@ -51,7 +52,8 @@ extension AdviceRules {
         else { return nil }
         return Advice(
             title: "Fetch the pages that come next as well",
-            text: "The guest walks through memory in order, so each fault tells which pages will be "
+            text:
+                "The guest walks through memory in order, so each fault tells which pages will be "
                 + "missing next: prefetching behind a request would have saved most of them.",
             basis: "pattern sequential; \(requests) requests")
     }
@@ -62,7 +64,8 @@ extension AdviceRules {
         else { return nil }
         return Advice(
             title: "Take a host that is less busy",
-            text: "More threads wanted to run than there were CPUs before the migration began; every "
+            text:
+                "More threads wanted to run than there were CPUs before the migration began; every "
                 + "figure on this page holds some waiting for a CPU.",
             basis: "load \(Coordinate.text(load)) on "
                 + Readable.count(UInt64(document.machine.cpus), "CPU", "CPUs"))
@@ -72,7 +75,8 @@ extension AdviceRules {
         document.destination?.lockProblem.map { problem in
             Advice(
                 title: "Allow the destination to lock memory",
-                text: "The guest's memory was to be locked and is not, so that it may be swapped out.",
+                text:
+                    "The guest's memory was to be locked and is not, so that it may be swapped out.",
                 basis: problem)
         }
     }

@@ -93,7 +93,8 @@ struct AdviceRules {
         guard let basis = much("huge-page-in-flight") else { return nil }
         return Advice(
             title: "Use smaller pages while the guest moves",
-            text: "A missing huge page is there only once the last of its pieces is. Memory in pages "
+            text:
+                "A missing huge page is there only once the last of its pieces is. Memory in pages "
                 + "of 4 KiB (--page-size 4K, with --heal to rebuild huge ones afterwards) waits for one "
                 + "piece only.",
             basis: "\(basis); pages of \(Readable.bytes(document.ram.pageSize))")
@@ -123,10 +124,13 @@ struct AdviceRules {
     }
 
     private var distance: Advice? {
-        guard let basis = much("request-travel", "page-travel", "link-and-source") else { return nil }
+        guard let basis = much("request-travel", "page-travel", "link-and-source") else {
+            return nil
+        }
         return Advice(
             title: "Shorten the way, or need it less often",
-            text: "Most of a wait was the way there and back. A link with a shorter round trip helps each "
+            text:
+                "Most of a wait was the way there and back. A link with a shorter round trip helps each "
                 + "wait; a round of precopy more makes waits fewer.",
             basis: basis)
     }

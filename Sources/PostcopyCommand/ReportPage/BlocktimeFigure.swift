@@ -56,7 +56,8 @@ struct BlocktimeFigure {
         let vcpus = rows.prefix(vcpuCount)
         let total = vcpus.reduce(UInt64(0)) { $0.adding($1.ns) }
         let longest = vcpus.max { $0.ns < $1.ns }
-        var text = "\(Readable.count(UInt64(vcpuCount), "vCPU", "vCPUs")) blocked for "
+        var text =
+            "\(Readable.count(UInt64(vcpuCount), "vCPU", "vCPUs")) blocked for "
             + "\(Readable.time(total)) in all"
         if let longest, vcpuCount > 1 {
             text += "; longest \(longest.name), \(Readable.time(longest.ns))"
@@ -89,36 +90,5 @@ struct BlocktimeFigure {
                 name: row.name, value: Double(row.ns), text: Readable.time(row.ns), kind: row.kind)
         }
         BarRow.draw(bars, &canvas)
-    }
-}
-
-/// One bar that begins at a common line, with its name before it and its value behind it.
-struct BarRow {
-    let name: String
-    let value: Double
-    let text: String
-    let kind: String
-
-    /// The longest one fills the width; the axis is linear and begins at 0.
-    static func draw(_ rows: [BarRow], _ canvas: inout Canvas) {
-        let nameWidth = min(
-            canvas.width.rawValue * 0.34, rows.map { canvas.textWidth($0.name) }.max() ?? 0)
-        let valueWidth = rows.map { canvas.textWidth($0.text) }.max() ?? 0
-        let left = nameWidth + 10
-        let scale = Scale(
-            .linear, 0...max(1, rows.map(\.value).max() ?? 1), from: left,
-            to: canvas.right - valueWidth - 8)
-        let (height, gap) = (canvas.isNarrow ? 14.0 : 16.0, 8.0)
-        let top = canvas.height
-        for row in rows {
-            let bar = canvas.height...canvas.height + height
-            let baseline = bar.upperBound - (height - canvas.fontSize * 0.72) / 2
-            canvas.text(canvas.fitting(row.name, nameWidth), left - 8, baseline, .end)
-            let end = scale.position(row.value)
-            canvas.rect(left...end, bar, kind: row.kind, title: "\(row.name): \(row.text)")
-            canvas.text(row.text, max(left + 1, end) + 6, baseline, kind: "value")
-            canvas.height = bar.upperBound + gap
-        }
-        canvas.line((left, top), (left, canvas.height - gap), kind: "axis")
     }
 }

@@ -52,7 +52,7 @@ struct Canvas {
 
     /// A part of the drawing with its name above it; answers from where to where it reaches.
     mutating func beginPanel(_ name: String, height panelHeight: Double) -> ClosedRange<Double> {
-        let top = height + (height == 0 ? 0 : 12) + fontSize + 6
+        let top = height + (height == 0 ? 0 : 16) + fontSize + 6
         text(name, left, top - 6, kind: "panel-name")
         height = top + panelHeight
         return top...height
@@ -64,7 +64,8 @@ struct Canvas {
     ) {
         add(
             Markup(
-                "text", ["class": "\(kind)", "x": "\(x)", "y": "\(y)", "text-anchor": "\(anchor.rawValue)"]
+                "text",
+                ["class": "\(kind)", "x": "\(x)", "y": "\(y)", "text-anchor": "\(anchor.rawValue)"]
             ) { text })
     }
 
@@ -115,7 +116,9 @@ struct Canvas {
     mutating func verticalAxis(_ scale: Scale, _ ticks: [Tick]) {
         for tick in ticks {
             let y = scale.position(tick.value)
-            line((left, y), (right, y), kind: tick.value == scale.domain.lowerBound ? "axis" : "grid")
+            line(
+                (left, y), (right, y), kind: tick.value == scale.domain.lowerBound ? "axis" : "grid"
+            )
             text(tick.text, left - 6, y + fontSize * 0.35, .end)
         }
     }

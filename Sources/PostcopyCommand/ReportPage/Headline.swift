@@ -36,11 +36,10 @@ struct Headline {
             ("Status", document.status),
             ("Total time", document.totalTimeNs.map(Readable.time)),
             ("Downtime", document.downtimeNs.map(Readable.time)),
-            ("Blocktime, vCPUs in all", blocked.map { Readable.time($0) }),
-            ("Blocktime, all at once", document.postcopyBlocktimeNs.map(Readable.time)),
-            ("Half of the waits below", document.postcopyLatencyNs.map { Readable.time($0.p50) }),
-            ("Longest wait", document.postcopyLatencyNs.map { Readable.time($0.max) }),
             ("Sent", document.ram.transferred.map(Readable.bytes)),
+            ("vCPUs blocked, in all", blocked.map { Readable.time($0) }),
+            ("vCPUs blocked at once", document.postcopyBlocktimeNs.map(Readable.time)),
+            ("Longest wait", document.postcopyLatencyNs.map { Readable.time($0.max) }),
             ("Verified", verified),
         ]
         return rows.compactMap { name, value in value.map { KeyFigure(name: name, value: $0) } }
@@ -52,6 +51,6 @@ struct Headline {
             return document.isVerifiedElsewhere ? "at the destination" : "no"
         }
         let pages = Readable.count(UInt64(clamping: verify.pages), "page", "pages")
-        return verify.isClean ? "\(pages), all right" : "\(verify.mismatches) of \(pages) wrong"
+        return verify.isClean ? "\(pages)" : "\(verify.mismatches) of \(pages) wrong"
     }
 }

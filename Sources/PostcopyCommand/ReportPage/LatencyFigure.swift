@@ -74,7 +74,8 @@ struct LatencyFigure {
                 bins.isEmpty ? "The report holds no histogram of the waits." : nil,
                 buckets.isEmpty ? "It holds none of QEMU's buckets either." : nil,
             ].compactMap(\.self).joined(separator: " ")
-        let known = "\(Readable.count(latency.count, "wait", "waits")), mean "
+        let known =
+            "\(Readable.count(latency.count, "wait", "waits")), mean "
             + "\(Readable.time(latency.mean)): \(marks.joined(separator: ", "))."
         return bins.isEmpty ? "\(known) \(absent)" : known
     }
@@ -91,7 +92,10 @@ struct LatencyFigure {
         let marks = percentiles.map { [$0.name, Readable.time($0.ns), ""] }
         func rows(_ name: String, _ bins: [Bin]) -> [[String]] {
             bins.map { bin in
-                [name, "\(Readable.time(bin.fromNs)) to \(Readable.time(bin.toNs))", "\(bin.count)"]
+                [
+                    name, "\(Readable.time(bin.fromNs)) to \(Readable.time(bin.toNs))",
+                    "\(bin.count)",
+                ]
             }
         }
         return DataTable(
@@ -109,7 +113,9 @@ struct LatencyFigure {
         let scale = Scale(.logarithmic, least...most, from: canvas.left, to: canvas.right)
         let top = drawPercentileLabels(&canvas, scale)
         if !bins.isEmpty { drawBars("Waits", bins, kind: "bar-own", &canvas, scale) }
-        if !buckets.isEmpty { drawBars("QEMU's buckets", buckets, kind: "bar-qemu", &canvas, scale) }
+        if !buckets.isEmpty {
+            drawBars("QEMU's buckets", buckets, kind: "bar-qemu", &canvas, scale)
+        }
         // Without bars the marks stand on an axis of their own.
         if bins.isEmpty && buckets.isEmpty { canvas.height += 12 }
         let bottom = canvas.height
@@ -148,7 +154,8 @@ struct LatencyFigure {
     private func drawBars(
         _ name: String, _ bins: [Bin], kind: String, _ canvas: inout Canvas, _ lengths: Scale
     ) {
-        let panel = canvas.beginPanel("\(name) (logarithmic)", height: canvas.isNarrow ? 96 : 132)
+        let panel = canvas.beginPanel(
+            "\(name), by a logarithmic axis", height: canvas.isNarrow ? 96 : 132)
         let most = Double(bins.map(\.count).max() ?? 1)
         // From below 1, so that a single wait is seen.
         let counts = Scale(

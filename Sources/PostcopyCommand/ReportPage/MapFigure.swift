@@ -58,7 +58,8 @@ struct MapFigure {
         var counts: [Int: UInt64] = [:]
         for cell in cells {
             let place =
-                cell.row * to.rows / from.rows * to.columns + cell.column * to.columns / from.columns
+                cell.row * to.rows / from.rows * to.columns + cell.column * to.columns
+                / from.columns
             counts[place] = (counts[place] ?? 0).adding(cell.count)
         }
         return counts.sorted { $0.key < $1.key }.map { place, count in

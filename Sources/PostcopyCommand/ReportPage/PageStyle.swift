@@ -13,7 +13,7 @@ enum PageStyle {
         @media screen and (prefers-color-scheme: dark) {
           :root {
             --paper: #14171b; --sheet: #1d2126; --ink: #eceff2; --quiet: #b3bcc6; --rule: #3a424b;
-            --grid: #2a3037; --link: #8cc8f2; --blue: #3d9bd6; --grey: #98a1ab; --tint: 0.4;
+            --grid: #2a3037; --link: #8cc8f2; --blue: #3d9bd6; --grey: #98a1ab; --tint: 0.34;
           }
         }
         * { box-sizing: border-box; }
@@ -28,21 +28,22 @@ enum PageStyle {
         .skip { position: absolute; left: -100rem; }
         .skip:focus { left: 1rem; top: 0.5rem; background: var(--paper); padding: 0.5rem; }
         .kind { color: var(--quiet); margin: 0; }
-        h1 { font-size: clamp(1.4rem, 1.05rem + 1.6vw, 2rem); line-height: 1.25; margin: 0.25rem 0 1.5rem;
-          font-weight: 650; max-width: 46rem; text-wrap: pretty; }
+        h1 { font-size: clamp(1.3rem, 1.1rem + 1vw, 1.75rem); line-height: 1.25; margin: 0.25rem 0 1.5rem;
+          font-weight: 650; text-wrap: pretty; }
         h2 { font-size: 1.35rem; line-height: 1.3; margin: 3.5rem 0 1rem; padding-top: 1.25rem;
           border-top: 1px solid var(--rule); font-weight: 650; }
         h3 { font-size: 1.05rem; line-height: 1.35; margin: 2rem 0 0.25rem; font-weight: 650; }
-        p { margin: 0.25rem 0 0.75rem; max-width: 46rem; }
+        p { margin: 0.25rem 0 0.75rem; max-width: 46rem; text-wrap: pretty; }
+        code { font-size: 0.92em; white-space: nowrap; }
         dl, dd, figure { margin: 0; }
         figure { margin: 0 0 2.75rem; }
         .summary, .absent p, .basis, footer { color: var(--quiet); }
-        .key-figures { display: grid; gap: 1px; background: var(--rule); border: 1px solid var(--rule);
-          border-radius: 8px; overflow: hidden;
-          grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
-        .key-figures div { background: var(--sheet); padding: 0.7rem 0.9rem; }
+        .key-figures { display: grid; border: 1px solid var(--rule); border-radius: 8px;
+          overflow: hidden; background: var(--sheet);
+          grid-template-columns: repeat(auto-fit, minmax(max(9rem, 24%), 1fr)); }
+        .key-figures div { padding: 0.7rem 0.9rem; box-shadow: 0 0 0 0.5px var(--rule); }
         .key-figures dt { color: var(--quiet); font-size: 0.84rem; line-height: 1.35; }
-        .key-figures dd { font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabular-nums;
+        .key-figures dd { font-size: 1.1rem; font-weight: 600; font-variant-numeric: tabular-nums;
           line-height: 1.35; }
         nav { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; margin-top: 1.25rem; }
         nav a { padding: 0.25rem 0; }
@@ -57,7 +58,8 @@ enum PageStyle {
           font-variant-numeric: tabular-nums; }
         .chart.narrow text { font-size: 11.5px; }
         .chart .label { fill: var(--quiet); }
-        .chart .panel-name { font-weight: 600; }
+        .chart .panel-name { font-weight: 600; paint-order: stroke; stroke: var(--paper);
+          stroke-width: 5px; stroke-linejoin: round; }
         .axis { stroke: var(--grey); stroke-width: 1; fill: none; }
         .grid { stroke: var(--grid); stroke-width: 1; fill: none; }
         .percentile { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 2 3; fill: none; }
@@ -130,6 +132,10 @@ enum PageStyle {
         .setting { display: grid; grid-template-columns: minmax(7rem, 11rem) 1fr; gap: 0.2rem 1rem;
           font-size: 0.94rem; }
         .setting dt { color: var(--quiet); }
+        @media (max-width: 30rem) {
+          .setting { grid-template-columns: 1fr; gap: 0; }
+          .setting dd { margin-bottom: 0.5rem; }
+        }
         footer { margin-top: 4rem; font-size: 0.88rem; border-top: 1px solid var(--rule);
           padding-top: 1rem; }
 

@@ -138,8 +138,8 @@ struct PhasesFigure {
                 title: "\(lane.name): \(segment.status) for \(lasted)")
             let room = x.upperBound - x.lowerBound - 12
             if canvas.textWidth(segment.status) <= room {
-                canvas.text(
-                    segment.status, x.lowerBound + 6, bar.lowerBound + 12 + canvas.fontSize * 0.36)
+                let baseline = bar.lowerBound + 12 + canvas.fontSize * 0.36
+                canvas.text(segment.status, x.lowerBound + 6, baseline, kind: "value")
             }
         }
     }

@@ -33,7 +33,8 @@ struct ReportCommand: ParsableCommand {
         let place = try ReportFile(path: output, option: "--output")
         let document = try ReportReader.read(path: report)
         let name =
-            report == "-" ? ReportReader.name(of: report) : URL(fileURLWithPath: report).lastPathComponent
+            report == "-"
+            ? ReportReader.name(of: report) : URL(fileURLWithPath: report).lastPathComponent
         let page = ReportPage(document: document, name: name)
         try place.write(Data(page.html.utf8), what: "the page")
     }

@@ -1,3 +1,4 @@
+internal import Foundation
 internal import Postcopy
 
 /// A report as one page of HTML that needs nothing else: no network, no script, no font.
@@ -8,15 +9,16 @@ struct ReportPage {
 
     /// The whole page.
     var html: String {
-        "<!doctype html>\n" + Markup("html", ["lang": "en"]) {
-            Markup("head") { head }
-            Markup("body") {
-                Markup("a", ["class": "skip", "href": "#main"]) { "Skip to the report" }
-                header
-                Markup("main", ["id": "main", "tabindex": "-1"]) { sections }
-                footer
-            }
-        }.html + "\n"
+        "<!doctype html>\n"
+            + Markup("html", ["lang": "en"]) {
+                Markup("head") { head }
+                Markup("body") {
+                    Markup("a", ["class": "skip", "href": "#main"]) { "Skip to the report" }
+                    header
+                    Markup("main", ["id": "main", "tabindex": "-1"]) { sections }
+                    footer
+                }
+            }.html + "\n"
     }
 
     @MarkupBuilder private var head: Markup {
@@ -27,9 +29,9 @@ struct ReportPage {
             [
                 "http-equiv": "Content-Security-Policy",
                 "content": """
-                    default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; \
-                    form-action 'none'
-                    """,
+                default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; \
+                form-action 'none'
+                """,
             ])
         Markup(
             empty: "meta",
@@ -93,14 +95,16 @@ struct ReportPage {
                 BlocktimeFigure(document)?.figure, "Blocktime of each vCPU",
                 "The report holds no blocktime: that is what the destination counts.")
             figure(
-                MapFigure(document, TimeLine(document))?.figure, "Where and when pages were missing",
+                MapFigure(document, TimeLine(document))?.figure,
+                "Where and when pages were missing",
                 "The report holds no map of faults and pages: its waits were not recorded.")
         }
         section(.causes) {
             figure(
                 document.flight.flatMap { AttributionFigure($0) }?.figure,
                 "What the waiting consisted of",
-                "The report says nothing of causes: its waits were not recorded, or there were none.")
+                "The report says nothing of causes: its waits were not recorded, or there were none."
+            )
             WorstWaits(document).markup
         }
         section(.advice) { adviceList }
@@ -144,12 +148,28 @@ struct ReportPage {
                 for piece in advice {
                     Markup("li") {
                         Markup("h3") { piece.title }
-                        Markup("p") { piece.text }
+                        Markup("p") { Self.prose(piece.text) }
                         Markup("p", ["class": "basis"]) { "Because: \(piece.basis)." }
                     }
                 }
             }
         }
+    }
+
+    /// A sentence in which options of the command are set off, and not broken at their hyphens.
+    private static func prose(_ text: String) -> Markup {
+        let words = text.split(separator: " ").map { word -> Markup in
+            guard let start = word.range(of: "--")?.lowerBound else {
+                return Markup(text: "\(word) ")
+            }
+            let end = word[start...].lastIndex { $0.isLetter || $0.isNumber } ?? start
+            return Markup("span") {
+                String(word[..<start])
+                Markup("code") { String(word[start...end]) }
+                String(word[word.index(after: end)...]) + " "
+            }
+        }
+        return Markup(words)
     }
 
     private var footer: Markup {

@@ -29,8 +29,8 @@ struct SampleSeries {
                 value(sample).map { Point(at: sample.atNs.since(time.origin), value: $0) }
             }
         }
-        sent = points { $0.sentBytes.map(Double.init) }
-        received = points { $0.receivedBytes.map(Double.init) }
+        sent = points { $0.sentBytes.map { Double($0) } }
+        received = points { $0.receivedBytes.map { Double($0) } }
         waiting = points { $0.waitingVcpus.map { Double(max(0, $0)) } }
     }
 
@@ -39,7 +39,9 @@ struct SampleSeries {
         return [
             most(sent).map { "\(Readable.bytes($0)) sent" },
             most(received).map { "\(Readable.bytes($0)) received" },
-            most(waiting).map { "at most \(Readable.count(UInt64(nearest: $0), "vCPU", "vCPUs")) waiting" },
+            most(waiting).map {
+                "at most \(Readable.count(UInt64(nearest: $0), "vCPU", "vCPUs")) waiting"
+            },
         ].compactMap(\.self)
     }
 
@@ -65,7 +67,8 @@ struct SampleSeries {
             drawLines(
                 name: "Bytes", lines(canvas) { $0 }, unit: AxisUnit.bytes, &canvas, time)
             drawLines(
-                name: "Bytes per second", lines(canvas, rates), unit: AxisUnit.bytes, &canvas,
+                name: canvas.isNarrow ? "Bytes/s" : "Bytes per second", lines(canvas, rates),
+                unit: AxisUnit.bytes, &canvas,
                 time)
         }
         if !waiting.isEmpty { drawWaiting(&canvas, time) }

@@ -47,7 +47,8 @@ struct Scale {
         guard count > 0, domain.upperBound > domain.lowerBound else { return [domain.lowerBound] }
         switch kind {
         case .linear:
-            let step = Self.step(atLeast: (domain.upperBound - domain.lowerBound) / unit / Double(count))
+            let step = Self.step(
+                atLeast: (domain.upperBound - domain.lowerBound) / unit / Double(count))
             let first = (domain.lowerBound / unit / step).rounded(.up)
             let last = (domain.upperBound / unit / step).rounded(.down)
             guard first <= last else { return [] }
@@ -109,7 +110,9 @@ struct AxisUnit: Equatable {
             return abs(scaled - scaled.rounded()) < 1e-6
         }
         let text = String(format: "%.\(digits ?? 3)f", number)
-        return name.isEmpty ? text : name.count == 1 && name != "s" && name != "B"
-            ? "\(text)\(name)" : "\(text) \(name)"
+        return name.isEmpty
+            ? text
+            : name.count == 1 && name != "s" && name != "B"
+                ? "\(text)\(name)" : "\(text) \(name)"
     }
 }

@@ -46,7 +46,8 @@ struct Setting {
         }
         let timing = flight.timing
         let timed = timing.kernelTimed.adding(timing.handlerTimed)
-        let bound = "the total of all waits lies at most \(Readable.time(timing.boundNs)) below the truth"
+        let bound =
+            "the total of all waits lies at most \(Readable.time(timing.boundNs)) below the truth"
         return Self.rows([
             (
                 "Beginnings",
@@ -84,8 +85,11 @@ struct Setting {
         let workload = document.workload
         let guest = document.guest
         return Self.rows([
-            ("Memory", "\(Readable.bytes(document.ram.total)) in pages of "
-                + Readable.bytes(document.ram.pageSize)),
+            (
+                "Memory",
+                "\(Readable.bytes(document.ram.total)) in pages of "
+                    + Readable.bytes(document.ram.pageSize)
+            ),
             ("Backing", workload?.backing),
             ("vCPUs", workload.map { "\($0.vcpus)" }),
             ("Pattern", workload.map { "\($0.pattern), \(Percent.text($0.writeFraction)) writes" }),
@@ -94,11 +98,16 @@ struct Setting {
             ("Filled with", workload?.fill),
             ("Seed", workload.map { "\($0.seed)" }),
             ("Machine", guest?.machineType),
-            ("Blocks", guest.map { guest in
-                let named = guest.blocks.prefix(8).map { "\($0.name) \(Readable.bytes($0.bytes))" }
-                let rest = guest.blocks.count - named.count
-                return named.joined(separator: ", ") + (rest > 0 ? ", and \(rest) more" : "")
-            }),
+            (
+                "Blocks",
+                guest.map { guest in
+                    let named = guest.blocks.prefix(8).map {
+                        "\($0.name) \(Readable.bytes($0.bytes))"
+                    }
+                    let rest = guest.blocks.count - named.count
+                    return named.joined(separator: ", ") + (rest > 0 ? ", and \(rest) more" : "")
+                }
+            ),
             ("Parked in", guest?.park),
             ("Long accesses", stalls),
         ])
@@ -120,8 +129,25 @@ struct Setting {
             ("Placed by request", document.ram.urgentPages.map { "\($0) target pages" }),
             ("Placed in order", document.ram.backgroundPages.map { "\($0) target pages" }),
         ])
-            + Self.rows(document.breakPieces.map { ("Break", $0) })
-            + Self.rows(document.cutPieces.map { ("Cut", $0) })
+            + breaks(document.source, "source") + breaks(document.destination, "destination")
+            + Self.rows([("Cuts", joined(document.cutPieces))])
+    }
+
+    /// As many as a summary tells; the timeline has all that were kept.
+    private static let breaksMax = 4
+
+    private func breaks(_ side: SideFigures?, _ name: String) -> [Row] {
+        let breaks = side?.breaks ?? []
+        let told = breaks.prefix(Self.breaksMax).map {
+            Row(name: "Break", text: "\(name): \($0.text)")
+        }
+        let rest = breaks.count - told.count
+        return told + (rest > 0 ? [Row(name: "Breaks", text: "\(name): \(rest) more")] : [])
+    }
+
+    private func joined(_ pieces: [String?]) -> String? {
+        let known = pieces.compactMap(\.self)
+        return known.isEmpty ? nil : known.joined(separator: ", ")
     }
 
     private var switchover: [Row] {
@@ -129,9 +155,12 @@ struct Setting {
         return Self.rows([
             ("Switch", switchover?.reason),
             ("Owed then", switchover.map { Readable.bytes($0.owedBytes) }),
-            ("Bandwidth", switchover.map {
-                Readable.rate(Double($0.bandwidthBytesPerSecond))
-            }),
+            (
+                "Bandwidth",
+                switchover.map {
+                    Readable.rate(Double($0.bandwidthBytesPerSecond))
+                }
+            ),
             ("Dirtied", switchover.map { Readable.rate(Double($0.dirtyBytesPerSecond)) }),
             ("Rounds", document.ram.dirtySyncCount.map { "\($0)" }),
             ("Throttled", document.cpuThrottlePercentage.map { "up to \($0) %" }),

@@ -5,8 +5,8 @@ struct WorstWaits {
     private let waits: [WaitFigures]
     private let time: TimeLine
 
-    /// A screen or two.
-    private static let waitsMax = 20
+    /// A screen.
+    private static let waitsMax = 10
     /// A wait consists of a handful of parts; what says more is cut.
     private static let partsMax = 16
 
