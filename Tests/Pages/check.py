@@ -12,6 +12,8 @@ LAWS = pathlib.Path(__file__).with_name("in_page.js").read_text()
 # A small telephone's width, and a desk's.
 WIDTHS = (360, 1280)
 SCHEMES = ("light", "dark")
+# A4 between a printer's margins.
+PAPER_WIDTH = 718
 # What a page that opens at once may take on a machine that has much else to do.
 OPEN_MS_MAX = 5000
 # Drawings stay this small whatever a report holds.
@@ -94,14 +96,15 @@ class View:
 
 def printed(browser, path, screenshots):
     """The page as PDF, from a dark screen; paper stays white."""
-    page = browser.new_page(color_scheme="dark")
+    page = browser.new_page(color_scheme="dark", viewport={"width": PAPER_WIDTH, "height": 1000})
     page.goto(path.as_uri(), timeout=OPEN_MS_MAX)
     pdf = page.pdf(path=screenshots / f"{path.stem}.pdf", format="A4")
     page.emulate_media(media="print", color_scheme="dark")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     wide = page.evaluate("getComputedStyle(document.querySelector('svg.wide')).display")
+    overflow = page.evaluate(LAWS + "pageLaws.overflow()")
     page.close()
-    problems = [] if pdf.startswith(b"%PDF-") else ["it prints no PDF"]
+    problems = overflow if pdf.startswith(b"%PDF-") else ["it prints no PDF", *overflow]
     if paper != "rgb(255, 255, 255)":
         problems.append(f"paper is {paper}")
     if wide == "none":

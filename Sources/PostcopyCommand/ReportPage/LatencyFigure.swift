@@ -119,10 +119,9 @@ struct LatencyFigure {
         // Without bars the marks stand on an axis of their own.
         if bins.isEmpty && buckets.isEmpty { canvas.height += 12 }
         let bottom = canvas.height
-        for mark in percentiles {
-            let x = scale.position(Double(mark.ns))
-            canvas.line((x, top), (x, bottom), kind: "percentile")
-        }
+        // From each label a little way down; in the panels they go on.
+        let isBare = bins.isEmpty && buckets.isEmpty
+        drawPercentiles(&canvas, scale, from: top, to: isBare ? bottom : top + 6)
         canvas.behind { canvas in
             let ticks = scale.ticks(canvas.isNarrow ? 4 : 12).map { value in
                 Canvas.Tick(value: value, text: AxisUnit.time(upTo: value * 1.01).text(value))
@@ -151,6 +150,15 @@ struct LatencyFigure {
         return canvas.height
     }
 
+    private func drawPercentiles(
+        _ canvas: inout Canvas, _ scale: Scale, from top: Double, to bottom: Double
+    ) {
+        for mark in percentiles {
+            let x = scale.position(Double(mark.ns))
+            canvas.line((x, top), (x, bottom), kind: "percentile")
+        }
+    }
+
     private func drawBars(
         _ name: String, _ bins: [Bin], kind: String, _ canvas: inout Canvas, _ lengths: Scale
     ) {
@@ -174,5 +182,6 @@ struct LatencyFigure {
                 counts.position(Double(bin.count))...panel.upperBound, kind: kind,
                 title: "\(range): \(Readable.count(bin.count, "wait", "waits"))")
         }
+        drawPercentiles(&canvas, lengths, from: panel.lowerBound, to: panel.upperBound)
     }
 }

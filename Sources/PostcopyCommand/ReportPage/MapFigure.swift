@@ -79,9 +79,9 @@ struct MapFigure {
     }
 
     private var summary: String {
-        let counts = layers.map { "\($0.name.lowercased()): \(total($0))" }
+        let counts = layers.map { "\(total($0)) \($0.name.lowercased())" }
         return "From left to right the time, from top to bottom \(Readable.bytes(map.bytes)) of "
-            + "memory, all blocks laid end to end. \(counts.joined(separator: "; "))."
+            + "memory, all blocks laid end to end. There were \(counts.joined(separator: ", "))."
     }
 
     /// By eighths of memory: who cannot see the map learns where the work was.

@@ -2,9 +2,9 @@
 ///
 /// Names of elements and attributes are literals of this program, never words of a report.
 struct Markup {
-    private(set) var html = ""
+    let html: String
 
-    init() {}
+    init() { html = "" }
 
     init(text: String) { html = Self.escaped(text) }
 
@@ -25,8 +25,6 @@ struct Markup {
     init(empty name: StaticString, _ attributes: Attributes = [:]) {
         html = "<\(name)\(attributes.html)/>"
     }
-
-    static func += (left: inout Markup, right: Markup) { left.html += right.html }
 
     /// `text` as it may stand between tags and in quoted values.
     static func escaped(_ text: String) -> String {

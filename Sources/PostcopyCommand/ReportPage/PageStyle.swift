@@ -141,7 +141,8 @@ enum PageStyle {
 
         @media (prefers-reduced-motion: no-preference) { html { scroll-behavior: smooth; } }
         @media print {
-          body { max-width: none; padding: 0; font-size: 10pt; }
+          html { font-size: 9.5pt; }
+          body { max-width: none; padding: 0; }
           nav, .skip, figure details { display: none; }
           .chart.wide { display: block; }
           .chart.narrow { display: none; }
@@ -149,6 +150,8 @@ enum PageStyle {
           figure, .advice li { break-inside: avoid; }
           h2, h3 { break-after: avoid; }
           .scroll { overflow: visible; max-height: none; }
+          .worst .word, .worst .parts { min-width: 0; }
+          tr { break-inside: avoid; }
         }
 
         """

@@ -39,8 +39,10 @@ struct PhasesFigure {
             series == nil
             ? " The report holds no samples, so bytes and waiting vCPUs over time are not shown."
             : ""
+        let isCut = time.lanes.contains { $0.segments.count > Self.segmentsMax }
+        let cut = isCut ? " The shortest phases are not drawn." : ""
         return "Over \(Readable.time(time.spanNs)). \(parts.joined(separator: "; "))."
-            + missing
+            + missing + cut
     }
 
     private var legend: [Figure.LegendEntry] {

@@ -45,25 +45,14 @@ struct Setting {
             ]
         }
         let timing = flight.timing
-        let timed = timing.kernelTimed.adding(timing.handlerTimed)
-        let bound =
-            "the total of all waits lies at most \(Readable.time(timing.boundNs)) below the truth"
         return Self.rows([
-            (
-                "Beginnings",
-                "\(timing.kernelTimed) of \(timed) timed by the kernel, the others when they were read"
-            ),
+            ("Beginnings", Self.beginnings(timing)),
             (
                 "Reading",
                 "\(Readable.time(timing.readDelayMeanNs)) after the fault on average, "
                     + "\(Readable.time(timing.readDelayMaxNs)) at most"
             ),
-            (
-                "Bound",
-                timing.boundedBy == "unknown"
-                    ? "nothing bounds how far the total of all waits may lie below the truth"
-                    : "\(bound), by what the \(timing.boundedBy) says"
-            ),
+            ("Bound", Self.bound(timing)),
             (
                 "Recorded",
                 Readable.count(flight.recordedWaits, "wait", "waits")
@@ -72,6 +61,28 @@ struct Setting {
             ),
             ("Clocks", flight.clock.map(Self.text)),
         ])
+    }
+
+    private static func beginnings(_ timing: TimingFigures) -> String {
+        let timed = timing.kernelTimed.adding(timing.handlerTimed)
+        if timing.handlerTimed == 0 { return "timed by the kernel, all \(timed)" }
+        if timing.kernelTimed == 0 { return "taken for when they were read, all \(timed)" }
+        return
+            "\(timing.kernelTimed) of \(timed) timed by the kernel, the others taken for when they "
+            + "were read"
+    }
+
+    private static func bound(_ timing: TimingFigures) -> String {
+        let below =
+            "the total of all waits lies at most \(Readable.time(timing.boundNs)) below the truth"
+        switch timing.boundedBy {
+        case "unknown":
+            return "nothing bounds how far the total of all waits may lie below the truth"
+        case "kernel": return "\(below), by the kernel's own times"
+        case "probe": return "\(below), by the workload's own probe"
+        case "read-delay": return "\(below), by how long faults took to be read"
+        default: return "\(below), by \(timing.boundedBy)"
+        }
     }
 
     private static func text(_ clock: ClockFigures) -> String {
