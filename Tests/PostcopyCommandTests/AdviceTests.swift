@@ -88,6 +88,20 @@ import Testing
         #expect(Self.titles(report).isEmpty)
     }
 
+    @Test("without causes the link is to blame where the vCPUs were blocked for about as long")
+    func brokenLink() {
+        var report = Self.quiet()
+        report.destination?.breaks?[0].pausedAtNs = 1_000_000_000
+        report.destination?.breaks?[0].resumedAtNs = 3_600_000_000
+        #expect(Self.titles(report) == ["Keep the link up, or get it back sooner"])
+        report.postcopyVcpuBlocktimeNs = [5_300_000_000]
+        #expect(Self.titles(report).isEmpty)
+        report.postcopyVcpuBlocktimeNs = [1_000_000]
+        #expect(Self.titles(report).isEmpty)
+        report.postcopyVcpuBlocktimeNs = nil
+        #expect(Self.titles(report).isEmpty)
+    }
+
     @Test("the other rules rest on the figures that they name")
     func others() {
         var report = Self.quiet()

@@ -10,6 +10,19 @@ extension AdviceRules {
         (document.postcopyVcpuBlocktimeNs ?? []).reduce(0) { $0 + Double($1) }
     }
 
+    /// Without recorded causes: whoever was blocked for about as long as the link was down was so for
+    /// that reason.
+    var unrecordedLinkDown: Advice? {
+        let down = downNs.reduce(0) { $0 + Double($1) }
+        guard document.flight == nil, down >= Self.waitedNsMin,
+            let longest = document.postcopyVcpuBlocktimeNs?.max(), down * 2 >= Double(longest),
+            Double(longest) >= down / 2
+        else { return nil }
+        return .keepTheLinkUp(
+            basis: "the link was down for \(Readable.time(down)) in all; the vCPU that was blocked "
+                + "longest was so for \(Readable.time(longest))")
+    }
+
     var precopyFits: Advice? {
         guard let switchover = document.switchover, switchover.ending == "postcopy",
             switchover.bandwidthBytesPerSecond > 0, switchover.owedBytes > 0,
@@ -79,5 +92,16 @@ extension AdviceRules {
                     "The guest's memory was to be locked and is not, so that it may be swapped out.",
                 basis: problem)
         }
+    }
+}
+
+extension Advice {
+    static func keepTheLinkUp(basis: String) -> Advice {
+        Advice(
+            title: "Keep the link up, or get it back sooner",
+            text: "Waiting for the link took more than serving pages did. A link over two ways, a "
+                + "shorter --link-limit, which notices a dead link sooner, and --recover automatic, "
+                + "which does not wait for anybody, shorten it.",
+            basis: basis)
     }
 }

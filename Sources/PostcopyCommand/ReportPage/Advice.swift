@@ -36,7 +36,8 @@ struct AdviceRules {
             : [
                 linkDown, behindBackground, rateLimit, hugePages, handler, sourceBusy, distance,
             ]
-        return (byCause + [precopyFits, noPrecopy, inOrder, busyHost, notLocked])
+        return
+            (byCause + [unrecordedLinkDown, precopyFits, noPrecopy, inOrder, busyHost, notLocked])
             .compactMap(\.self)
     }
 
@@ -52,16 +53,15 @@ struct AdviceRules {
     }
 
     private var linkDown: Advice? {
-        guard let basis = much("link-down") else { return nil }
-        let downs = [document.source, document.destination].flatMap { $0?.breaks ?? [] }
-            .compactMap(\.downNs)
-        let longest = downs.max().map { "; the longest break took \(Readable.time($0))" } ?? ""
-        return Advice(
-            title: "Keep the link up, or get it back sooner",
-            text: "Waiting for the link took more than serving pages did. A link over two ways, a "
-                + "shorter --link-limit, which notices a dead link sooner, and --recover automatic, which "
-                + "does not wait for anybody, shorten it.",
-            basis: basis + longest)
+        much("link-down").map { basis in
+            let longest = downNs.max().map { "; the longest break took \(Readable.time($0))" }
+            return .keepTheLinkUp(basis: basis + (longest ?? ""))
+        }
+    }
+
+    /// How long each break of the link lasted, as the side that waited for pages saw it.
+    var downNs: [UInt64] {
+        (document.destination?.breaks ?? document.source?.breaks ?? []).compactMap(\.downNs)
     }
 
     private var behindBackground: Advice? {

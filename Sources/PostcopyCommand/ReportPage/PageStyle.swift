@@ -37,7 +37,7 @@ enum PageStyle {
         code { font-size: 0.92em; white-space: nowrap; }
         dl, dd, figure { margin: 0; }
         figure { margin: 0 0 2.75rem; }
-        .summary, .absent p, .basis, footer { color: var(--quiet); }
+        .summary, p.absent, .absent p, .basis, footer { color: var(--quiet); }
         .key-figures { display: grid; border: 1px solid var(--rule); border-radius: 8px;
           overflow: hidden; background: var(--sheet);
           grid-template-columns: repeat(auto-fit, minmax(max(9rem, 24%), 1fr)); }
