@@ -97,17 +97,6 @@ extension MapFigures {
     }
 }
 
-/// Parts of a whole as people read them.
-enum Percent {
-    /// "62 %", "9.5 %", "under 0.1 %".
-    static func text(_ part: UInt64, of whole: UInt64) -> String {
-        let perMille = Double(part) / Double(max(1, whole)) * 1_000
-        if part > 0, perMille < 0.5 { return "under 0.1 %" }
-        let rounded = UInt64(perMille.rounded())
-        return rounded < 100 ? "\(rounded / 10).\(rounded % 10) %" : "\((rounded + 5) / 10) %"
-    }
-}
-
 extension FlightFigures {
     /// The largest causes with their share of the whole, for people.
     var causePieces: [String] {

@@ -48,7 +48,7 @@ struct AdviceRules {
         let took = names.reduce(0) { $0 + Double(causes[$1] ?? 0) }
         guard took / totalNs >= Self.shareMin else { return nil }
         let words = names.filter { (causes[$0] ?? 0) > 0 }.map { CauseLabel($0).name }
-        return "\(words.joined(separator: " and ")): \(Percent.text(took / totalNs)) of all "
+        return "\(words.joined(separator: " and ")): \(Percent.text(share: took / totalNs)) of all "
             + "waiting (\(Readable.time(took)) of \(Readable.time(totalNs)))"
     }
 

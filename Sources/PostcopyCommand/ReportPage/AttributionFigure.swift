@@ -27,7 +27,7 @@ struct AttributionFigure {
     }
 
     private func share(_ cause: CauseFigures) -> String {
-        Percent.text(Double(cause.ns) / totalNs)
+        Percent.text(share: Double(cause.ns) / totalNs)
     }
 
     private var summary: String {
@@ -69,15 +69,5 @@ struct AttributionFigure {
                 kind: label.place.rawValue)
         }
         BarRow.draw(rows, &canvas)
-    }
-}
-
-/// Shares as people read them.
-enum Percent {
-    static func text(_ share: Double) -> String {
-        guard share.isFinite else { return "" }
-        let percent = share * 100
-        if percent > 0 && percent < 0.1 { return "under 0.1 %" }
-        return "\(Coordinate.text(percent < 10 ? percent : percent.rounded())) %"
     }
 }

@@ -103,7 +103,7 @@ struct Setting {
             ),
             ("Backing", workload?.backing),
             ("vCPUs", workload.map { "\($0.vcpus)" }),
-            ("Pattern", workload.map { "\($0.pattern), \(Percent.text($0.writeFraction)) writes" }),
+            ("Pattern", workload.map { "\($0.pattern), \(Percent.text(share: $0.writeFraction)) writes" }),
             ("Hot set", workload.map { Readable.bytes($0.hotSet) }),
             ("Rate", workload.map { $0.rate == 0 ? "no limit" : "\($0.rate)/s for each vCPU" }),
             ("Filled with", workload?.fill),
