@@ -21,6 +21,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
     ],
     targets: [
@@ -61,6 +62,7 @@ let package = Package(
             dependencies: [
                 "PostcopyRuntime", "FaultHandling", "FlightRecorder", "LinuxKernel",
                 "MigrationCore", "PageModel",
+                .product(name: "CoreMetrics", package: "swift-metrics"),
             ],
             swiftSettings: house),
         .target(
@@ -82,6 +84,7 @@ let package = Package(
             dependencies: [
                 "Postcopy", "TestWorkload", "Parking", "StreamWire", "PlainJSON",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
             ], swiftSettings: house),
         .executableTarget(
             name: "embed", dependencies: ["Postcopy"], path: "examples/embed", swiftSettings: house),
@@ -173,10 +176,14 @@ let package = Package(
             name: "RuntimeTests",
             dependencies: [
                 "TestSupport", "TestWorkload", "VhostUser", "SharedClientProgram", "kvm",
-                "HeldFaults", "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel", "PageModel",
+                "HeldFaults", "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel",
+                "PageModel",
             ], swiftSettings: house),
         .testTarget(
-            name: "PostcopyTests", dependencies: ["TestSupport", "Postcopy"], swiftSettings: house),
+            name: "PostcopyTests",
+            dependencies: [
+                "TestSupport", "Postcopy", .product(name: "CoreMetrics", package: "swift-metrics"),
+            ], swiftSettings: house),
         .testTarget(
             name: "VhostUserTests",
             dependencies: [
@@ -189,6 +196,7 @@ let package = Package(
                 "PostcopyCommand", "Postcopy", "PostcopyRuntime", "TestWorkload", "PageModel",
                 "LinuxKernel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
             ], swiftSettings: house),
         .executableTarget(
             name: "FirecrackerClient", dependencies: ["TestSupport", "CShims", "LinuxKernel"],
@@ -198,7 +206,7 @@ let package = Package(
             dependencies: [
                 "TestSupport", "PostcopyCommand", "FirecrackerClient", "Parking", "CShims",
                 "LinuxKernel", "PageModel", "StreamWire", "kvm",
-            ], exclude: ["refuse_calls.py"], swiftSettings: house),
+            ], exclude: ["scripts"], swiftSettings: house),
         .testTarget(
             name: "InteropTests", dependencies: ["TestSupport", "PostcopyCommand"],
             path: "Tests/Interop",

@@ -8,18 +8,38 @@ protocol RunReport: Sendable {
     var status: MigrationStatus { get }
     /// Whether memory stays registered: a guest here waits for pages that are not given up.
     var keepsMemory: Bool { get }
+    static var side: MigrationMetrics.Side { get }
+    func tell(_ metrics: MigrationMetrics)
+}
+
+/// Figures that a metrics backend is told.
+protocol MeasuredProgress {
+    func tell(_ metrics: MigrationMetrics)
+}
+
+extension SourceProgress: MeasuredProgress {
+    func tell(_ metrics: MigrationMetrics) { metrics.tell(self) }
+}
+
+extension DestinationProgress: MeasuredProgress {
+    func tell(_ metrics: MigrationMetrics) { metrics.tell(self) }
 }
 
 extension SourceReport: RunReport {
+    static var side: MigrationMetrics.Side { .source }
+    func tell(_ metrics: MigrationMetrics) { metrics.tell(self) }
     var keepsMemory: Bool { false }
 }
 
 extension DestinationReport: RunReport {
+    static var side: MigrationMetrics.Side { .destination }
+    func tell(_ metrics: MigrationMetrics) { metrics.tell(self) }
     var keepsMemory: Bool { status != .completed && guestRunsHere && !isAbandoned }
 }
 
 /// One run of a session: it begins once, is observed, and leaves its report for all who wait.
-final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable {
+final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable
+where Session.Progress: MeasuredProgress {
     let session: Session
     private let state = Mutex(State())
     private let ended: EventFlag
@@ -95,7 +115,10 @@ final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable 
             return state.observers
         }
         for observer in early { observer.attach(session) }
+        let metrics = MigrationMetrics.ofProcess(side: Report.side, memory: session.memory)
+        if let metrics { measure(metrics) }
         let report = work(session)
+        if let metrics { report.tell(metrics) }
         // A guest that is still to stop for this migration must not be let run again in the next.
         if !report.keepsMemory { session.whenGuestIsLeft { [self] in giveMemoryBack() } }
         let (waiters, observers) = state.withLock { state in
@@ -205,6 +228,17 @@ final class MigrationRun<Session: ObservedSession, Report: RunReport>: Sendable 
         if hasBegun { observer.attach(session) }
         if let report { observer.end(of: session, in: report.status) }
         return observer
+    }
+
+    /// Has a metrics backend told how the run goes, ten times a second. Without a thread for that it
+    /// hears of the end alone.
+    private func measure(_ metrics: MigrationMetrics) {
+        _ = try? observe(everyNanoseconds: 100_000_000) { news in
+            switch news {
+            case .status(let progress), .figures(let progress): progress.tell(metrics)
+            case .end: break
+            }
+        }
     }
 
     /// The same as a sequence that is read by one task.

@@ -41,7 +41,7 @@ let modules = [
         name: "Postcopy",
         imports: [
             "PostcopyRuntime", "FaultHandling", "FlightRecorder", "MigrationCore", "LinuxKernel",
-            "PageModel", "Synchronization",
+            "PageModel", "Synchronization", "CoreMetrics",
         ],
         reason: "the embedder's API, which must not drag Foundation into a VMM"),
     Module(
@@ -65,7 +65,7 @@ let modules = [
         name: "PostcopyCommand",
         imports: [
             "Postcopy", "TestWorkload", "Parking", "StreamWire", "PlainJSON", "ArgumentParser",
-            "Foundation", "Synchronization", "Glibc",
+            "Foundation", "Synchronization", "Glibc", "CoreMetrics",
         ],
         reason: "a terminal's view of Postcopy; the one place where Foundation costs nobody"),
 ]
