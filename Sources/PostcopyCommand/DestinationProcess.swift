@@ -6,7 +6,7 @@ internal import Synchronization
 /// The destination of `run`: this program once more, as `receive`, in a process of its own.
 ///
 /// It holds the reading end of a pipe whose writing end is ours: when this process goes, however, it
-/// reads the end and stops. Its report comes over standard output, its lines over standard error.
+/// reads the end and stops. Its report comes over standard output, where it stands ahead of that, its lines over standard error.
 final class DestinationProcess: Sendable {
     /// How a process ended.
     struct Ending {
@@ -31,6 +31,7 @@ final class DestinationProcess: Sendable {
         var lineCount = 0
         var isErrorClosed = false
         var report: Data?
+        var progress: DestinationProgress?
     }
 
     let processID: Int32
@@ -48,7 +49,8 @@ final class DestinationProcess: Sendable {
     private static let linesKept = 1000
 
     /// Starts `receive` with these arguments.
-    init(arguments: [String]) throws {
+    /// - Parameter metrics: told where it stands.
+    init(arguments: [String], metrics: MigrationMetrics? = nil) throws {
         let process = Process()
         let (input, output, errors) = (Pipe(), Pipe(), Pipe())
         let (heard, ended) = (try EventFlag(), try EventFlag())
@@ -70,7 +72,7 @@ final class DestinationProcess: Sendable {
         self.input = input.fileHandleForWriting
         self.process = Mutex(process)
         let (report, words) = (output.fileHandleForReading, errors.fileHandleForReading)
-        Thread.detachNewThread { [self] in collectReport(report) }
+        Thread.detachNewThread { [self] in collectReport(report, metrics) }
         Thread.detachNewThread { [self] in collectLines(words) }
     }
 
@@ -104,6 +106,9 @@ final class DestinationProcess: Sendable {
             heard.clear()
         }
     }
+
+    /// Where it stands, as it said last; `nil` before a source has come.
+    var progress: DestinationProgress? { state.withLock { $0.progress } }
 
     /// Its newest line that is no error.
     var lastLine: String? {
@@ -184,9 +189,18 @@ final class DestinationProcess: Sendable {
             && state.withLock { $0.isErrorClosed && $0.report != nil }
     }
 
-    private func collectReport(_ handle: FileHandle) {
-        let data = (try? handle.readToEnd()) ?? nil
-        state.withLock { $0.report = data ?? Data() }
+    private func collectReport(_ handle: FileHandle, _ metrics: MigrationMetrics?) {
+        var output = ChildOutput()
+        while true {
+            let data = handle.availableData
+            guard !data.isEmpty else { break }
+            guard let line = output.take(data) else { continue }
+            let progress = line.progress
+            state.withLock { $0.progress = progress }
+            metrics?.tell(progress)
+            metrics?.tell(blocktimeNanoseconds: line.vcpuBlocktimeNs ?? [])
+        }
+        state.withLock { [output] in $0.report = output.report }
         heard.raise()
     }
 

@@ -9,6 +9,7 @@ struct DestinationSide {
     let console: Console
     let leftovers: Leftovers
     let control: ControlPoint
+    let samples: SampleRecorder
     /// The source ends this process's standard input when it goes: then nobody comes back.
     let isChild: Bool
 
@@ -44,6 +45,8 @@ struct DestinationSide {
         control.desk.put(ControlledDestination(migration: migration, at: address))
         console.note("\(Self.announcement)\(address)")
         let report = try takeOver(migration, OneUse(listener))
+        samples.end(report, pageBytes: plan.page.bytes)
+        if isChild { tellEnd(report) }
         console.clear()
         let host = WorkloadHost(guest: guest, console: console, leftovers: leftovers)
         let ending: WorkloadEnding
@@ -59,10 +62,21 @@ struct DestinationSide {
             report: report, ending: ending, address: address, guest: guest, migration: migration)
     }
 
+    /// Whoever reads along has the last figures before the workload runs on and is verified.
+    private func tellEnd(_ report: DestinationReport) {
+        var last = ProgressLine(
+            report.progress, vcpuBlocktimeNs: report.blocktime?.vcpuNanoseconds)
+        last.status = report.status.rawValue
+        last.send()
+    }
+
     private func takeOver(
         _ migration: MigrationDestination, _ place: OneUse<Listener>
     ) throws -> DestinationReport {
         var rate = RateMeter()
+        var waits = RecentWaitsMeter()
+        let observation = try? samples.observe(migration, pageBytes: plan.page.bytes)
+        defer { observation?.cancel() }
         var stop = StopRequest(console: console, leftovers: leftovers, subject: "the guest")
         var pauses = PauseWatch(mode: options.recovery.mode, name: control.name)
         return try Attendance.run("pc-destination") {
@@ -81,8 +95,13 @@ struct DestinationSide {
             for line in pauses.lines(standing, at: Monotonic.now()) { console.insist(line) }
             if isChild, Interruption.wasAsked, standing.isPaused { migration.abandon() }
             guard progress.status != .none, progress.status != .setup else { return }
-            rate.note(progress.receivedBytes, at: Monotonic.now())
-            console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
+            if isChild { ProgressLine(progress).send() }
+            let now = Monotonic.now()
+            rate.note(progress.receivedBytes, at: now)
+            console.show(
+                Progress(
+                    progress, bytesPerSecond: rate.bytesPerSecond,
+                    waits: waits.recent(progress.latency, at: now)))
         }.get()
     }
 }

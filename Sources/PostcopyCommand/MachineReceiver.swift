@@ -8,6 +8,9 @@ struct MachineReceiver {
     let console: Console
     let leftovers: Leftovers
     let control: ControlPoint
+    let samples: SampleRecorder
+    /// Whether somebody reads metrics.
+    let hasMetrics: Bool
 
     struct Outcome {
         let report: DestinationReport
@@ -54,7 +57,8 @@ struct MachineReceiver {
             throw Refusal.environment("\(error)")
         }
         control.desk.put(ControlledDestination(migration: destination, at: arrival.address))
-        let report = try attend(destination, OneUse(stream))
+        let report = try attend(
+            destination, OneUse(stream), pageBytes: machine.memory.meanPageBytes)
         console.clear()
         return Outcome(
             report: report, machine: machine, address: arrival.address,
@@ -87,16 +91,22 @@ struct MachineReceiver {
     }
 
     private func attend(
-        _ destination: ParkingDestination, _ stream: OneUse<IncomingStream>
+        _ destination: ParkingDestination, _ stream: OneUse<IncomingStream>, pageBytes: UInt64
     ) throws(Errno) -> DestinationReport {
+        let metrics =
+            hasMetrics ? MigrationMetrics(side: .destination, pageBytes: pageBytes) : nil
         var rate = RateMeter()
+        var waits = RecentWaitsMeter()
         var stop = StopRequest(console: console, leftovers: leftovers, subject: "the machine")
         var pauses = PauseWatch(
             mode: options.recovery.mode, name: control.name, isSourceQEMU: true)
-        return try Attendance.run("pc-destination") {
+        let report = try Attendance.run("pc-destination") {
             destination.run(on: stream.take())
         } attend: {
             let progress = destination.progress
+            let now = Monotonic.now()
+            samples.note(SampleFigures(progress, pageBytes: pageBytes, atNs: now))
+            metrics?.tell(progress)
             stop.heed {
                 destination.cancel()
                 // A guest that never ran here is given up by that.
@@ -105,13 +115,19 @@ struct MachineReceiver {
                     console.note(control.adviceOnStopHere(status, "machine"))
                 }
             }
-            for line in pauses.lines(Standing(progress), at: Monotonic.now()) {
+            for line in pauses.lines(Standing(progress), at: now) {
                 console.insist(line)
             }
             // From then on the parking speaks.
             guard progress.status != .completed, progress.status != .none else { return }
-            rate.note(progress.receivedBytes, at: Monotonic.now())
-            console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
+            rate.note(progress.receivedBytes, at: now)
+            console.show(
+                Progress(
+                    progress, bytesPerSecond: rate.bytesPerSecond,
+                    waits: waits.recent(progress.latency, at: now)))
         }
+        samples.end(report, pageBytes: pageBytes)
+        metrics?.tell(report)
+        return report
     }
 }

@@ -7,6 +7,7 @@ struct MachineSender {
     let console: Console
     let leftovers: Leftovers
     let control: ControlPoint
+    let samples: SampleRecorder
 
     func send(_ machine: ParkedMachine, to address: ChannelAddress) throws -> SourceReport {
         let migration: MigrationSource
@@ -19,6 +20,8 @@ struct MachineSender {
         var stop = StopRequest(
             console: console, leftovers: leftovers, subject: "the migration")
         var pauses = PauseWatch(mode: options.recovery.mode, name: control.name)
+        let observation = try? samples.observe(migration)
+        defer { observation?.cancel() }
         let report = try Attendance.run("pc-source") {
             Result { () throws(StartRefusal) in try migration.run(to: address) }
         } attend: {
@@ -35,6 +38,7 @@ struct MachineSender {
             rate.note(progress.sentBytes.total, at: Monotonic.now())
             console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
         }.get()
+        samples.end(report)
         console.clear()
         return report
     }

@@ -54,6 +54,7 @@ enum ProblemLine {
     static let prefix = "postcopy: "
 
     static func write(_ text: String) {
+        LiveScreen.clear()
         let oneLine = text.split(whereSeparator: \.isNewline)
             .map { $0.trimmingCharacters(in: .whitespaces) }
             .filter { !$0.isEmpty }

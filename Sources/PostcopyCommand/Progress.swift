@@ -1,46 +1,33 @@
-/// Where a long task stands, in the words and numbers of one line.
+/// Where a long task stands, in words and numbers.
 struct Progress: Equatable, Sendable {
     let phase: String
     /// 0 to 1; `nil` where there is nothing to count yet.
     let fraction: Double?
-    /// The most important first: a narrow terminal loses the last.
+    /// The most important first: a low terminal loses the last.
     let details: [String]
+    /// Whether somebody may have to do something.
+    let isWarning: Bool
+    /// `nil` where pages are not waited for, or that is not known.
+    let waits: RecentWaits?
 
-    init(phase: String, fraction: Double?, details: [String] = []) {
+    init(
+        phase: String, fraction: Double?, details: [String] = [], isWarning: Bool = false,
+        waits: RecentWaits? = nil
+    ) {
+        self.isWarning = isWarning
+        self.waits = waits
         self.phase = phase
         self.fraction = fraction.map { min(1, max(0, $0)) }
         self.details = details
     }
 
-    private var percent: String? { fraction.map { "\(Int($0 * 100))%" } }
+    var percent: String? { fraction.map { "\(Int($0 * 100))%" } }
 
     /// For a file or a pipe.
     var line: String {
         ([[phase, percent].compactMap(\.self).joined(separator: " ")] + details)
             .joined(separator: ", ")
     }
-
-    /// For a terminal: never wider than `columns` less one, so that the cursor does not wrap.
-    func bar(columns: Int) -> String {
-        let room = max(0, columns - 1)
-        guard let fraction, let percent else { return String(line.prefix(room)) }
-        let number = String(repeating: " ", count: 4 - percent.count) + percent
-        for count in stride(from: details.count, through: 0, by: -1) {
-            let tail = details.prefix(count).map { "  \($0)" }.joined()
-            let around = phase.count + number.count + tail.count + 4
-            let cells = min(Self.cellsMax, room - around)
-            guard cells >= Self.cellsMin else { continue }
-            let full = Int(fraction * Double(cells))
-            let gauge =
-                String(repeating: "#", count: full)
-                + String(repeating: "-", count: cells - full)
-            return "\(phase) [\(gauge)]\(number) \(tail)"
-        }
-        return String("\(phase)\(number)".prefix(room))
-    }
-
-    private static let cellsMin = 10
-    private static let cellsMax = 40
 }
 
 /// Bytes per second over the last moments.

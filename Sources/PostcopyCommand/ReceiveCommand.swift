@@ -26,6 +26,7 @@ struct ReceiveCommand: ParsableCommand {
     @OptionGroup(title: "A machine of QEMU") var park: ParkOptions
     @OptionGroup(title: "Report") var report: ReportOptions
     @OptionGroup(title: "Faults") var recording: RecordingOptions
+    @OptionGroup var metrics: MetricsOptions
 
     @Flag(help: .hidden)
     var child = false
@@ -45,19 +46,22 @@ struct ReceiveCommand: ParsableCommand {
         let leftovers = Leftovers()
         defer { leftovers.remove() }
         if child { followParent(leftovers) }
+        _ = try metrics.serve(output.console, leftovers)
+        let samples = SampleRecorder(isShared: child)
         let control = try control(output, leftovers)
         let machine = Machine.figures()
         let destination = DestinationSide(
             plan: plan, options: options, runOn: side.runOn, console: output.console,
-            leftovers: leftovers, control: control, isChild: child)
+            leftovers: leftovers, control: control, samples: samples, isChild: child)
         let outcome = try destination.receive(at: uri)
-        let document = ReportDocument(
+        var document = ReportDocument(
             command: Self.name, destination: outcome.report, ending: outcome.ending,
             memory: MemoryFigures(plan),
             workload: outcome.ending.specification.map { WorkloadFigures($0, plan) },
             channels: ChannelFigures(
                 uri: "\(outcome.address)", transport: uri.transport, preempt: nil),
             machine: machine)
+        document.samples = samples.samples
         let faultLog = outcome.report.faultLog
         guard outcome.isStuck else { return try output.finish(document, faultLog: faultLog) }
         leftovers.remove()
@@ -71,9 +75,11 @@ struct ReceiveCommand: ParsableCommand {
         let figures = Machine.figures()
         let leftovers = Leftovers()
         defer { leftovers.remove() }
+        let isServed = try metrics.serve(output.console, leftovers)
+        let samples = SampleRecorder(isShared: false)
         let receiver = MachineReceiver(
             options: options, park: park, console: output.console, leftovers: leftovers,
-            control: try control(output, leftovers))
+            control: try control(output, leftovers), samples: samples, hasMetrics: isServed)
         let outcome = try receiver.receive(at: uri)
         var document = ReportDocument(
             command: Self.name, destination: outcome.report,
@@ -82,6 +88,7 @@ struct ReceiveCommand: ParsableCommand {
                 uri: "\(outcome.address)", transport: uri.transport, preempt: nil),
             machine: figures)
         document.guest = GuestFigures(outcome.machine, park: outcome.parkedAt)
+        document.samples = samples.samples
         try output.finish(document, faultLog: outcome.report.faultLog)
     }
 

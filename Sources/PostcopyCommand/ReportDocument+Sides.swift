@@ -100,6 +100,7 @@ extension ReportDocument {
         postcopyVcpuBlocktimeNs = other.postcopyVcpuBlocktimeNs
         postcopyLatencyNs = other.postcopyLatencyNs
         takeDistribution(of: other)
+        samples = SampleLog.joined(samples, other.samples)
         missing = other.missing
         vcpusInLostMemory = other.vcpusInLostMemory
         ram.urgentPages = other.ram.urgentPages

@@ -23,6 +23,7 @@ struct RunCommand: ParsableCommand {
     @OptionGroup var arrival: ArrivalOptions
     @OptionGroup(title: "Report") var report: ReportOptions
     @OptionGroup(title: "Faults") var recording: RecordingOptions
+    @OptionGroup var metrics: MetricsOptions
 
     @Option(
         help: "How the two talk: \(Choices.text(Transport.self)). (default: tcp)",
@@ -45,6 +46,10 @@ struct RunCommand: ParsableCommand {
         try plan.checkRoom(sides: 2)
         let leftovers = Leftovers()
         defer { leftovers.remove() }
+        let childMetrics =
+            try metrics.serve(output.console, leftovers)
+            ? MigrationMetrics(side: .destination, pageBytes: plan.page.bytes) : nil
+        let samples = SampleRecorder(isShared: true)
         let machine = Machine.figures()
         let control = try ControlPoint(
             side.control, .init(command: Self.name, side: .source), console: output.console,
@@ -52,7 +57,8 @@ struct RunCommand: ParsableCommand {
         let ram = try plan.makeRAM()
         let handOver = try FaultLogHandOver(leftovers: leftovers, isAsked: recording.isAsked)
         let destination = try DestinationProcess(
-            arguments: arguments(plan, control, leftovers) + handOver.arguments)
+            arguments: arguments(plan, control, leftovers) + handOver.arguments,
+            metrics: childMetrics)
         leftovers.add { destination.kill() }
         let address = try destination.address()
         output.console.note("destination is process \(destination.processID) at \(address)")
@@ -62,7 +68,7 @@ struct RunCommand: ParsableCommand {
         let source = SourceSide(
             plan: plan, specification: specification, options: options, warmUp: timing.warmUp,
             runOn: side.runOn, console: output.console, leftovers: leftovers, control: control,
-            peer: peer)
+            samples: samples, peer: peer)
         let (sourceReport, ending) = try source.migrate(ram, to: peer.breaker?.address ?? address)
         let other = conclude(destination, sourceReport, plan, output.console, leftovers)
         var document = ReportDocument(
@@ -71,6 +77,7 @@ struct RunCommand: ParsableCommand {
             channels: ChannelFigures(
                 uri: "\(address)", transport: transport.rawValue, preempt: !urgent.noPreempt),
             machine: machine)
+        document.samples = samples.samples
         if let figures = other.document { document.add(destination: figures) }
         document.note(other.problem)
         if let breaker = peer.breaker { document.add(breaker, asked: cuts?.times) }
@@ -133,7 +140,9 @@ struct RunCommand: ParsableCommand {
                 ProblemLine.write("interrupted")
                 leftovers.removeAndExit(Interruption.exitStatus)
             }
-            let word = destination.lastLine ?? "waiting"
+            let standing = destination.progress?.status ?? .completed
+            let word =
+                standing == .completed ? destination.lastLine ?? "waiting" : standing.rawValue
             console.show(Progress(phase: "destination: \(word)", fraction: nil))
         }
     }

@@ -20,6 +20,8 @@ final class RunPeer: DestinationPeer, Sendable {
 
     var earlyEnd: String? { process.earlyEnd }
 
+    var progress: DestinationProgress? { process.progress }
+
     var newLines: [String] {
         state.withLock { state in
             let (lines, count) = process.lines(after: state.linesTold)

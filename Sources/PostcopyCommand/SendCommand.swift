@@ -31,6 +31,7 @@ struct SendCommand: ParsableCommand {
     @OptionGroup var side: SideOptions
     @OptionGroup(title: "Report") var report: ReportOptions
     @OptionGroup(title: "Faults") var recording: RecordingOptions
+    @OptionGroup var metrics: MetricsOptions
 
     @Option(
         help: "Where else the destination may be reached when the link breaks; may be repeated.",
@@ -62,21 +63,25 @@ struct SendCommand: ParsableCommand {
         try plan.checkRoom(sides: 1)
         let leftovers = Leftovers()
         defer { leftovers.remove() }
+        _ = try metrics.serve(output.console, leftovers)
         let control = try ControlPoint(
             side.control, .init(command: Self.name, side: .source), console: output.console,
             leftovers: leftovers)
+        let samples = SampleRecorder(isShared: false)
         let machine = Machine.figures()
         let source = SourceSide(
             plan: plan, specification: specification, options: options, warmUp: timing.warmUp,
-            runOn: side.runOn, console: output.console, leftovers: leftovers, control: control)
+            runOn: side.runOn, console: output.console, leftovers: leftovers, control: control,
+            samples: samples)
         let (sourceReport, ending) = try source.migrate(try plan.makeRAM(), to: uri)
-        try output.finish(
-            ReportDocument(
-                command: Self.name, source: sourceReport, ending: ending,
-                memory: MemoryFigures(plan), workload: WorkloadFigures(specification, plan),
-                channels: ChannelFigures(
-                    uri: "\(uri)", transport: uri.transport, preempt: !urgent.noPreempt),
-                machine: machine), faultLog: sourceReport.faultLog)
+        var document = ReportDocument(
+            command: Self.name, source: sourceReport, ending: ending,
+            memory: MemoryFigures(plan), workload: WorkloadFigures(specification, plan),
+            channels: ChannelFigures(
+                uri: "\(uri)", transport: uri.transport, preempt: !urgent.noPreempt),
+            machine: machine)
+        document.samples = samples.samples
+        try output.finish(document, faultLog: sourceReport.faultLog)
     }
 
     private func send(parked path: String) throws {
@@ -98,9 +103,11 @@ struct SendCommand: ParsableCommand {
         try side.recovery.apply(to: &options, addresses: address)
         let leftovers = Leftovers()
         defer { leftovers.remove() }
+        _ = try metrics.serve(output.console, leftovers)
         let control = try ControlPoint(
             side.control, .init(command: Self.name, side: .source), console: output.console,
             leftovers: leftovers)
+        let samples = SampleRecorder(isShared: false)
         let figures = Machine.figures()
         // Before the first byte: whatever ends this process, the machine is not sent a second time.
         do throws(ParkError) { try park.noteHandedOn(to: "\(uri)", again: again) } catch {
@@ -109,7 +116,8 @@ struct SendCommand: ParsableCommand {
         let result: SourceReport
         do {
             result = try MachineSender(
-                options: options, console: output.console, leftovers: leftovers, control: control
+                options: options, console: output.console, leftovers: leftovers,
+                control: control, samples: samples
             ).send(machine, to: uri)
         } catch {
             park.takeBackHandedOn()
@@ -122,6 +130,7 @@ struct SendCommand: ParsableCommand {
                 uri: "\(uri)", transport: uri.transport, preempt: !urgent.noPreempt),
             machine: figures)
         document.guest = GuestFigures(machine, park: path)
+        document.samples = samples.samples
         try output.finish(document, faultLog: result.faultLog)
     }
 }

@@ -11,6 +11,7 @@ struct SourceSide {
     let console: Console
     let leftovers: Leftovers
     let control: ControlPoint
+    let samples: SampleRecorder
     /// The destination where this process started it.
     var peer: (any DestinationPeer)?
 
@@ -32,6 +33,7 @@ struct SourceSide {
             _ = host.stop()
             throw Refusal.environment("migration cannot begin: \(error)")
         }
+        samples.end(report)
         console.clear()
         // A destination that was never there has done nothing to the workload either.
         guard report.guestRunsHere, report.wasConnected else { return (report, host.stop()) }
@@ -51,6 +53,8 @@ struct SourceSide {
         let migration = try MigrationSource(guest: guest, options: options)
         control.desk.put(ControlledSource(migration: migration))
         var steering = Steering(migration: migration, side: self)
+        let observation = try? samples.observe(migration)
+        defer { observation?.cancel() }
         return try Attendance.run("pc-source", every: Self.lookNanoseconds) {
             Result { () throws(StartRefusal) in try migration.run(to: address) }
         } attend: {
@@ -67,6 +71,7 @@ struct SourceSide {
         private var stop: StopRequest
         private var drawnAt: UInt64 = 0
         private var rate = RateMeter()
+        private var waits = RecentWaitsMeter()
         private var pauses: PauseWatch
 
         init(migration: MigrationSource, side: SourceSide) {
@@ -95,7 +100,12 @@ struct SourceSide {
             guard now - drawnAt >= Attendance.drawNanoseconds else { return }
             drawnAt = now
             rate.note(progress.sentBytes.total, at: now)
-            side.console.show(Progress(progress, bytesPerSecond: rate.bytesPerSecond))
+            let destination = side.peer?.progress
+            let recent = destination.map { waits.recent($0.latency, at: now) }
+            side.console.show(
+                Progress(
+                    progress, bytesPerSecond: rate.bytesPerSecond, destination: destination,
+                    waits: recent))
         }
 
         /// A destination that this process started is known to be gone when it is.
@@ -138,6 +148,8 @@ protocol DestinationPeer {
     var earlyEnd: String? { get }
     /// What it has said since it was last asked.
     var newLines: [String] { get }
+    /// Where it stands, as it said last.
+    var progress: DestinationProgress? { get }
     /// Told, again and again, how far the source is.
     func look(_ progress: SourceProgress)
 }
@@ -165,31 +177,5 @@ extension MigrationStatus {
         case .none, .setup, .active, .device, .failed, .cancelled: false
         case .postcopyDevice, .postcopyActive, .postcopyPaused, .postcopyRecover, .completed: true
         }
-    }
-}
-
-extension Progress {
-    init(_ source: SourceProgress, bytesPerSecond: Double) {
-        let total = max(1, source.totalPages)
-        let sent = Double(total - source.remainingPages) / Double(total)
-        self.init(
-            phase: source.status.rawValue, fraction: sent,
-            details: [
-                "\(Readable.bytes(source.sentBytes.total)) sent",
-                "\(source.remainingPages) pages left", "\(source.requests) requests",
-                Readable.rate(bytesPerSecond),
-            ])
-    }
-
-    init(_ destination: DestinationProgress, bytesPerSecond: Double) {
-        let total = max(1, destination.totalHostPages)
-        let placed = Double(total - destination.missingHostPages) / Double(total)
-        self.init(
-            phase: destination.status.rawValue, fraction: placed,
-            details: [
-                "\(Readable.bytes(destination.receivedBytes)) received",
-                "\(destination.missingHostPages) pages missing",
-                "\(destination.requests) requests", Readable.rate(bytesPerSecond),
-            ])
     }
 }

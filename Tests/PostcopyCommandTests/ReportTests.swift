@@ -240,31 +240,6 @@ func fullReport() -> ReportDocument {
         #expect(text.contains("vcpu8 1.23 ms"))
     }
 
-    @Test("the bar never reaches the last column, and keeps the most important", arguments: 1...140)
-    func bar(columns: Int) {
-        for phase in ["active", "postcopy-active"] {
-            let progress = Progress(
-                phase: phase, fraction: 0.5,
-                details: ["1.00 GiB sent", "262144 pages left", "12 requests", "1.00 GiB/s"])
-            let text = progress.bar(columns: columns)
-            #expect(text.count < columns)
-            if columns > 60 { #expect(text.contains("50%") && text.contains("GiB sent")) }
-        }
-    }
-
-    @Test("the bar is empty at 0, full at 1, and grows in between")
-    func gauge() {
-        var before = -1
-        for step in 0...100 {
-            let text = Progress(phase: "a", fraction: Double(step) / 100).bar(columns: 80)
-            let full = text.count { $0 == "#" }
-            #expect(full >= before)
-            before = full
-            if step == 0 { #expect(full == 0) }
-            if step == 100 { #expect(!text.contains("-")) }
-        }
-    }
-
     @Test("a plain line says the same without a bar")
     func line() {
         let progress = Progress(phase: "active", fraction: 0.5, details: ["1 B sent", "2 left"])
