@@ -30,6 +30,26 @@ struct TimingFigures: Codable, Equatable {
     var boundNs: UInt64
     /// What bounds it: `kernel`, `probe` or `read-delay`; `unknown` where nothing does.
     var boundedBy: String
+    /// What the workload's own threads saw of it.
+    var probe: ProbeFigures?
+}
+
+/// The recorded waits of the workload's vCPUs beside the long accesses that they saw themselves; see
+/// `ProbeComparison`.
+struct ProbeFigures: Codable, Equatable {
+    var matchedWaits: UInt64
+    /// Waits that no access holds: the record would be wrong.
+    var unmatchedWaits: UInt64
+    /// From accesses' starts to their waits, and from the waits' ends to the accesses'.
+    var earlyNs: UInt64
+    var earlyMaxNs: UInt64
+    var lateNs: UInt64
+    var lateMaxNs: UInt64
+    /// How much longer than their accesses waits were recorded.
+    var overNs: UInt64
+    /// Long accesses that hold no recorded wait.
+    var otherAccesses: UInt64
+    var otherNs: UInt64
 }
 
 /// The source's clock beside the destination's.

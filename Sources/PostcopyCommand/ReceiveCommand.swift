@@ -40,6 +40,7 @@ struct ReceiveCommand: ParsableCommand {
         if park.fromQEMU { return try receiveMachine() }
         let plan = try MemoryPlan(memory)
         var options = try side.link.migrationOptions(preempt: true, heals: arrival.heal)
+        options.timesFaultsInKernel = !arrival.noFaultClock
         try side.recovery.apply(to: &options)
         let output = try ReportOutput(report, recording: recording, isChild: child)
         try plan.checkRoom(sides: 1)

@@ -3,13 +3,16 @@ internal import Postcopy
 extension ReportDocument {
     /// What the account of waits says beside its totals.
     mutating func add(_ blocktime: BlocktimeReport) {
-        let counts = blocktime.latencyCounts
-        var dist = [UInt64](repeating: 0, count: LatencyBuckets.bucketCount)
-        for (nanoseconds, count) in counts {
-            dist[LatencyBuckets.index(ofNanoseconds: nanoseconds)] += count
-        }
-        postcopyLatencyDist = dist
-        postcopyLatencyHistogram = HistogramFigures(counts)
+        postcopyLatencyDist = blocktime.buckets.counts
+        postcopyLatencyHistogram = HistogramFigures(blocktime.latencyCounts)
+        postcopyVcpuLatencyNs = blocktime.vcpuWaits.map { LatencyFigures($0.latency) }
+    }
+
+    /// Says of the waits what both sides' records say together.
+    mutating func explain(by log: FaultLog) {
+        guard var figures = FlightFigures(log) else { return }
+        figures.timing.take(flight?.timing.probe)
+        flight = figures
     }
 
     /// Of the destination of the same host.
@@ -19,6 +22,28 @@ extension ReportDocument {
         postcopyLatencyHistogram = other.postcopyLatencyHistogram
         postcopyOtherLatencyNs = other.postcopyOtherLatencyNs
         flight = other.flight
+    }
+}
+
+extension DestinationReport {
+    /// Of threads that are no vCPU, by name; those of one name together in turn.
+    var otherLatencies: [NamedLatencyFigures]? {
+        guard let others = blocktime?.otherThreads else { return nil }
+        let names = faultLog?.destination?.threadNames ?? [:]
+        var figures = others.own.map {
+            NamedLatencyFigures(names[$0.thread] ?? "thread \($0.thread)", $0.waits)
+        }
+        if others.rest.totals.waitCount > 0 {
+            figures.append(NamedLatencyFigures("other threads", others.rest))
+        }
+        return figures.isEmpty ? nil : figures
+    }
+}
+
+extension NamedLatencyFigures {
+    fileprivate init(_ name: String, _ waits: WaitDistribution) {
+        self.init(
+            name: name, totalNs: waits.totals.nanoseconds, latency: LatencyFigures(waits.latency))
     }
 }
 

@@ -90,7 +90,10 @@ extension ReportDocument {
             workload: workload, workloadStalls: ending?.stallFigures, machine: machine,
             destination: side)
         if let blocktime { add(blocktime) }
-        if report.guestRunsHere { flight = report.faultLog.flatMap { FlightFigures($0) } }
+        guard report.guestRunsHere else { return }
+        flight = report.faultLog.flatMap { FlightFigures($0) }
+        flight?.timing.take(ending.flatMap { ProbeFigures(report, $0.stalls) })
+        postcopyOtherLatencyNs = report.otherLatencies
     }
 
     /// Adds to the source's report what the destination of the same host knows better.

@@ -82,7 +82,7 @@ struct RunCommand: ParsableCommand {
         document.note(other.problem)
         if let breaker = peer.breaker { document.add(breaker, asked: cuts?.times) }
         let faultLog = handOver.joined(with: sourceReport.faultLog)
-        if let figures = faultLog.flatMap({ FlightFigures($0) }) { document.flight = figures }
+        if let faultLog { document.explain(by: faultLog) }
         leftovers.remove()
         try output.finish(document, faultLog: faultLog)
     }
@@ -174,5 +174,6 @@ struct RunCommand: ParsableCommand {
             "--child", "--parent=\(control.name)",
         ] + own + side.recovery.arguments + (memory.lockMemory ? ["--lock-memory"] : [])
             + (arrival.heal ? ["--heal"] : [])
+            + (arrival.noFaultClock ? ["--no-fault-clock"] : [])
     }
 }

@@ -73,7 +73,7 @@ struct CrippledHost {
     /// - Parameter answer: EPERM, ENOSYS, or KILL, which ends whoever makes the call.
     static func refusing(_ answer: String, _ calls: [Int] = everyCall) -> [String] {
         let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-            .appendingPathComponent("refuse_calls.py").path
+            .appendingPathComponent("scripts/refuse_calls.py").path
         return ["python3", script, answer, calls.map(String.init).joined(separator: ",")]
     }
 
