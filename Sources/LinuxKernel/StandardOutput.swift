@@ -1,3 +1,4 @@
+internal import CShims
 internal import Glibc
 
 /// The standard output of this process, where it is a pipe that somebody may not read.
