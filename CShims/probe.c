@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
-#include <linux/perf_event.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -44,39 +43,6 @@ int pc_probe_is_fatal(enum pc_probe_call call)
         if (errno != EINTR)
             return -errno;
     return WIFSIGNALED(status);
-}
-
-static int counted(int event)
-{
-    long page = sysconf(_SC_PAGESIZE);
-    char *memory = mmap(0, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        return -errno;
-    uint64_t before = 0, after = 0;
-    ssize_t first = read(event, &before, sizeof before);
-    *(volatile char *)memory = 1;
-    ssize_t second = read(event, &after, sizeof after);
-    munmap(memory, page);
-    if (first != sizeof before || second != sizeof after)
-        return -EIO;
-    return after > before;
-}
-
-int pc_probe_fault_event(void)
-{
-    struct perf_event_attr attributes = {
-        .type = PERF_TYPE_SOFTWARE,
-        .size = sizeof attributes,
-        .config = PERF_COUNT_SW_PAGE_FAULTS,
-        .exclude_kernel = 1,
-        .exclude_hv = 1,
-    };
-    int event = (int)syscall(SYS_perf_event_open, &attributes, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
-    if (event < 0)
-        return -errno;
-    int answer = counted(event);
-    close(event);
-    return answer;
 }
 
 int pc_probe_lock(void)

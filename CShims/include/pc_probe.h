@@ -15,10 +15,6 @@ enum pc_probe_call {
  * Returns 1 when that was ended by a signal, 0 when not, or -errno. */
 int pc_probe_is_fatal(enum pc_probe_call call);
 
-/* Counts a page fault of the calling thread in user mode by a perf event. Returns how many were
- * counted of one, or -errno. */
-int pc_probe_fault_event(void);
-
 /* Locks one page in memory and lets it go. Returns 0, or -errno. */
 int pc_probe_lock(void);
 

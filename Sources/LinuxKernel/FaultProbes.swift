@@ -144,13 +144,28 @@ package struct FaultEventProbe: Equatable, Sendable {
 
     package static func probe() -> FaultEventProbe {
         let isFatal = pc_probe_is_fatal(PC_PROBE_EVENTS) == 1
-        let answer = isFatal ? -Errno.noSystemCall.rawValue : pc_probe_fault_event()
         let text = SystemText.read("/proc/sys/kernel/perf_event_paranoid")
-        // An event that opens and counts nothing is one of no use.
-        let error = answer > 0 ? nil : answer == 0 ? Errno.noSuchDevice : Errno(rawValue: -answer)
         return FaultEventProbe(
-            error: error, isFatal: isFatal,
+            error: isFatal ? .noSystemCall : tryClock(), isFatal: isFatal,
             paranoia: text.flatMap { Int($0.prefix { !$0.isNewline }) })
+    }
+
+    /// Has a fault of this thread timed, and answers what kept it from that.
+    private static func tryClock() -> Errno? {
+        let clock = FaultClock(threads: [currentThreadID()])
+        if let refusal = clock.refusal { return refusal.error }
+        guard
+            let block = try? BlockGeometry(
+                name: "doctor", lengthBytes: HostMemory.pageSize.bytes,
+                hostPage: HostMemory.pageSize),
+            let ram = try? GuestRAM(block, backing: .anonymous)
+        else { return .noMemory }
+        ram.storeWord(1, at: 0)
+        let page = ram.addresses(of: HostPageIndex(rawValue: 0))
+        let began = clock.began(
+            thread: currentThreadID(), in: page, before: Monotonic.now())
+        // A clock that can be had and times nothing is one of no use.
+        return began == nil ? .noSuchDevice : nil
     }
 }
 

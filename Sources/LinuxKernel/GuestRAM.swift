@@ -279,8 +279,7 @@ public final class GuestRAM: @unchecked Sendable {
     /// Where a host page lies in this process.
     public func addresses(of page: HostPageIndex) -> Range<HostAddress> {
         let start = address.rawValue + geometry.offset(of: page).rawValue
-        return HostAddress(rawValue: start)
-            ..< HostAddress(rawValue: start + geometry.hostPage.bytes)
+        return HostAddress(rawValue: start)..<HostAddress(rawValue: start + geometry.hostPage.bytes)
     }
 
     /// The offset of an address of this process, or `nil` when another mapping holds it.

@@ -74,6 +74,11 @@ public struct BlocktimeReport: Sendable {
     /// The waits of all threads in a few numbers.
     public var latency: LatencySummary { allWaits.latency }
 
+    /// Every length of a wait and how many were as long, the shortest first; true to 0.1 %.
+    public var latencyCounts: [(nanoseconds: UInt64, count: UInt64)] {
+        histogram.recordedValues().map { ($0.value, $0.count) }
+    }
+
     /// Counts another run as well: vCPUs by their place, other threads by their id.
     public mutating func add(_ other: BlocktimeReport) {
         for (vcpu, waits) in other.vcpuWaits.enumerated() {

@@ -76,7 +76,7 @@ extension Diagnosis {
     var faultTimes: DoctorCheck {
         let probe = probes.faultEvents
         guard let error = probe.error else {
-            return .ok(.faultTimes, "a page fault of this thread was counted by a perf event")
+            return .ok(.faultTimes, "a page fault of this thread was timed by the kernel")
         }
         let isPrivileged =
             probes.confinement.has(.measure) || probes.confinement.has(.administrate)

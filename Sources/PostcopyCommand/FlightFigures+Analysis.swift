@@ -40,13 +40,17 @@ extension TimingFigures {
             return [
                 "by the kernel", "read \(Readable.time(readDelayMeanNs)) later on average",
                 "\(Readable.time(readDelayMaxNs)) at most",
-            ]
+            ] + (probe == nil ? [] : bounds)
         }
-        let bound =
-            boundedBy == "unknown"
-            ? "what that leaves out is not known" : "at most \(Readable.time(boundNs)) left out"
-        guard kernelTimed > 0 else { return ["when they were read", bound] }
-        return ["\(kernelTimed) by the kernel", "\(handlerTimed) when they were read", bound]
+        guard kernelTimed > 0 else { return ["when they were read"] + bounds }
+        return ["\(kernelTimed) by the kernel", "\(handlerTimed) when they were read"] + bounds
+    }
+
+    /// How far the total may be off, for people.
+    private var bounds: [String] {
+        if boundedBy == "unknown" { return ["what that leaves out is not known"] }
+        let below = "at most \(Readable.time(boundNs)) left out"
+        return probe.map { [below, "\(Readable.time($0.overNs)) too much"] } ?? [below]
     }
 }
 

@@ -37,6 +37,7 @@ package struct WaitAccount: ~Copyable {
         var clockProblem: String?
     }
 
+    /// On the thread that is to own it.
     package init(
         blocks: [GuestRAM], options: MigrationOptions, counters: WaitCounters, halts: VCPUHalts?
     ) {
@@ -44,13 +45,16 @@ package struct WaitAccount: ~Copyable {
         self.counters = counters
         self.halts = halts
         asksKernel = options.timesFaultsInKernel
+        // The first clock of a host has the kernel rewrite its code, which holds up every thread for
+        // milliseconds: not once the guest runs.
+        if asksKernel { clock.add(thread: currentThreadID()) }
         records = WaitRecords(counters: counters, areKept: options.recordsFaults)
     }
 
     /// Says which threads run the vCPUs, in their order.
     package mutating func noteVCPUs(_ threads: [Int32]) {
         knowsVCPUs = true
-        if asksKernel { clock = FaultClock(threads: threads) }
+        if asksKernel { for thread in threads { clock.add(thread: thread) } }
         records.noteVCPUs(threads)
         blocktime.setVCPUThreads(threads, at: Monotonic.now())
     }
@@ -68,9 +72,14 @@ package struct WaitAccount: ~Copyable {
         }
         switch outcome {
         case .started(let slot), .moved(let slot):
-            records.begin(
-                slot, thread: event.thread, page, began: began, readAt: readAt,
-                isKernelTimed: known != nil)
+            var record = WaitRecord()
+            record.began = began
+            record.read = readAt
+            record.page = UInt64(page.page.rawValue)
+            record.thread = event.thread
+            record.block = UInt16(truncatingIfNeeded: page.block.rawValue)
+            if known != nil { record.flags.insert(.kernelTimed) }
+            records.begin(slot, record)
             return slot
         case .alreadyWaiting(let slot): return slot
         case .untracked: return nil

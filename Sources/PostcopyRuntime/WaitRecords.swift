@@ -8,11 +8,8 @@ internal import PageModel
 final class WaitRecords {
     private let counters: WaitCounters
     private let areKept: Bool
-    /// By the slots of the account; `read` is 0 where no wait is open.
-    private var open = [WaitRecord](repeating: WaitRecord(), count: Blocktime.waiterCapacity)
-    /// Slots whose page's request goes out with the next write.
-    private var unasked: [Int] = []
-    private var ring: FlightRing<WaitRecord>
+    /// In one piece: each look at a class's variable is checked for others at it.
+    private var kept: KeptWaits
     private var vcpuThreads: [Int32] = []
     private var names: [Int32: String] = [:]
 
@@ -22,8 +19,7 @@ final class WaitRecords {
     init(counters: WaitCounters, areKept: Bool) {
         self.counters = counters
         self.areKept = areKept
-        ring = FlightRing(capacity: areKept ? Self.capacity : 1)
-        unasked.reserveCapacity(Blocktime.waiterCapacity)
+        kept = KeptWaits(capacity: areKept ? Self.capacity : 1)
     }
 
     func noteVCPUs(_ threads: [Int32]) {
@@ -31,39 +27,67 @@ final class WaitRecords {
         for thread in threads { names[thread] = ThreadName.of(thread) }
     }
 
-    func begin(
-        _ slot: Int, thread: Int32, _ page: HostPage, began: UInt64, readAt: UInt64,
-        isKernelTimed: Bool
-    ) {
-        guard areKept else { return }
-        var record = WaitRecord()
-        record.began = began
-        record.read = readAt
-        record.page = UInt64(page.page.rawValue)
-        record.thread = thread
-        record.block = UInt16(truncatingIfNeeded: page.block.rawValue)
-        if isKernelTimed { record.flags.insert(.kernelTimed) }
-        open[slot] = record
+    func begin(_ slot: Int, _ record: WaitRecord) {
+        if areKept { kept.open[slot] = record }
     }
 
-    func mark(_ slot: Int, _ flags: WaitFlags) { open[slot].flags.insert(flags) }
+    func mark(_ slot: Int, _ flags: WaitFlags) { kept.open[slot].flags.insert(flags) }
 
-    func awaitWrite(_ slot: Int) { if areKept { unasked.append(slot) } }
+    func awaitWrite(_ slot: Int) { if areKept { kept.unasked.append(slot) } }
 
-    func awaitWriteOfAll() { unasked = open.indices.filter { open[$0].read > 0 } }
+    func awaitWriteOfAll() { kept.awaitWriteOfAll() }
 
-    func noteWrite(at now: UInt64) {
-        for slot in unasked where open[slot].read > 0 { open[slot].requested = now }
-        unasked.removeAll(keepingCapacity: true)
-    }
+    func noteWrite(at now: UInt64) { if areKept { kept.noteWrite(at: now) } }
 
     /// - Parameter arrival: how the page came that ended it; `nil` where something else did.
     func end(_ ended: EndedWait, _ arrival: WaitAccount.Arrival? = nil) {
         counters.note(ended.ended - ended.began)
         if ended.vcpu == nil { learnName(of: ended.thread) }
-        guard areKept else { return }
+        if areKept { kept.end(ended, arrival) }
+    }
+
+    /// Threads that are no vCPU are named when they are met, as many as have an account of their own.
+    private func learnName(of thread: Int32) {
+        guard names[thread] == nil,
+            names.count < vcpuThreads.count + BlocktimeReport.otherThreadsMax
+        else { return }
+        names[thread] = ThreadName.of(thread) ?? ""
+    }
+
+    func conclude(_ report: BlocktimeReport, clockProblem: String?) -> WaitAccount.Outcome {
+        let (records, lostCount) = kept.ring.drain()
+        return WaitAccount.Outcome(
+            blocktime: report, records: records, lostCount: lostCount, vcpuThreads: vcpuThreads,
+            threadNames: names, clockProblem: clockProblem)
+    }
+}
+
+/// Records of waits that last, and the latest of those that are over.
+private struct KeptWaits: ~Copyable {
+    /// By the slots of the account; `read` is 0 where no wait is open.
+    var open = [WaitRecord](repeating: WaitRecord(), count: Blocktime.waiterCapacity)
+    /// Slots whose page's request goes out with the next write.
+    var unasked: [Int] = []
+    var ring: FlightRing<WaitRecord>
+
+    init(capacity: Int) {
+        ring = FlightRing(capacity: capacity)
+        unasked.reserveCapacity(Blocktime.waiterCapacity)
+    }
+
+    mutating func awaitWriteOfAll() { unasked = open.indices.filter { open[$0].read > 0 } }
+
+    mutating func noteWrite(at now: UInt64) {
+        guard !unasked.isEmpty else { return }
+        for slot in unasked where open[slot].read > 0 { open[slot].requested = now }
+        unasked.removeAll(keepingCapacity: true)
+    }
+
+    mutating func end(_ ended: EndedWait, _ arrival: WaitAccount.Arrival?) {
         var record = open[ended.slot]
         open[ended.slot].read = 0
+        // Not before the thread's wait before, whose end is noted a moment late.
+        record.began = ended.began
         record.ended = ended.ended
         switch arrival {
         case .urgent(let firstByteAt):
@@ -78,20 +102,5 @@ final class WaitRecords {
         case .unfinished: record.flags.insert(.unfinished)
         }
         ring.append(record)
-    }
-
-    /// Threads that are no vCPU are named when they are met, as many as have an account of their own.
-    private func learnName(of thread: Int32) {
-        guard names[thread] == nil,
-            names.count < vcpuThreads.count + BlocktimeReport.otherThreadsMax
-        else { return }
-        names[thread] = ThreadName.of(thread) ?? ""
-    }
-
-    func conclude(_ report: BlocktimeReport, clockProblem: String?) -> WaitAccount.Outcome {
-        let (records, lostCount) = ring.drain()
-        return WaitAccount.Outcome(
-            blocktime: report, records: records, lostCount: lostCount, vcpuThreads: vcpuThreads,
-            threadNames: names, clockProblem: clockProblem)
     }
 }

@@ -96,13 +96,14 @@ private final class HeldThread: Sendable {
 
     init(_ ram: GuestRAM, first: Int, rests: [UInt64]) throws {
         go = try EventFlag()
-        let ready = try EventFlag()
+        let (ready, rested) = (try EventFlag(), try EventFlag())
         let thread = try JoinableThread<[LongAccess]>(name: "held") { [self] in
             identity.store(currentThreadID(), ordering: .releasing)
             ready.raise()
             go.wait()
             return rests.enumerated().map { index, rest in
-                Monotonic.sleep(untilNanoseconds: Monotonic.now() + rest)
+                // What a vCPU does between two faults is a part of the plan.
+                _ = rested.wait(timeoutNanoseconds: rest)
                 let offset = UInt64(first + index) * HostMemory.pageSize.bytes
                 let start = Monotonic.now()
                 // A load whose word nobody looks at is none.

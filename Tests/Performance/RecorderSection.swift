@@ -10,7 +10,7 @@ struct RecorderSection {
     let runs: Int
 
     static let title =
-        "what recording a fault costs; floor: the account of waits alone, and faults that are not timed"
+        "what recording a fault costs; floor: the account of waits alone, and untimed faults"
 
     /// A rate that one userfaultfd hardly reaches.
     private static let faultsPerSecond = 100_000.0
@@ -63,11 +63,14 @@ struct RecorderSection {
 
     private func nanosecondsPerFault(isTimed: Bool) throws -> Double {
         let guest = try BenchGuest(memoryBytes: UInt64(Self.faultCount) << 12)
+        guest.ram.avoidHugePages()
         let clock = FaultClock(threads: isTimed ? [currentThreadID()] : [])
         let start = Monotonic.now()
         for page in 0..<UInt64(Self.faultCount) { guest.ram.storeWord(1, at: page << 12) }
         let end = Monotonic.now()
-        if isTimed { precondition(clock.summary.timedThreads == 1, "the kernel times no faults here") }
+        if isTimed {
+            precondition(clock.summary.timedThreads == 1, "the kernel times no faults here")
+        }
         return Double(end - start) / Double(Self.faultCount)
     }
 }

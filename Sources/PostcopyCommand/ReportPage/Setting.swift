@@ -79,7 +79,9 @@ struct Setting {
         case "unknown":
             return "nothing bounds how far the total of all waits may lie below the truth"
         case "kernel": return "\(below), by the kernel's own times"
-        case "probe": return "\(below), by the workload's own probe"
+        case "probe":
+            let above = Readable.time(timing.probe?.overNs ?? 0)
+            return "\(below) and \(above) above it, by what the workload's own threads saw"
         case "read-delay": return "\(below), by how long faults took to be read"
         default: return "\(below), by \(timing.boundedBy)"
         }
@@ -103,7 +105,10 @@ struct Setting {
             ),
             ("Backing", workload?.backing),
             ("vCPUs", workload.map { "\($0.vcpus)" }),
-            ("Pattern", workload.map { "\($0.pattern), \(Percent.text(share: $0.writeFraction)) writes" }),
+            (
+                "Pattern",
+                workload.map { "\($0.pattern), \(Percent.text(share: $0.writeFraction)) writes" }
+            ),
             ("Hot set", workload.map { Readable.bytes($0.hotSet) }),
             ("Rate", workload.map { $0.rate == 0 ? "no limit" : "\($0.rate)/s for each vCPU" }),
             ("Filled with", workload?.fill),
