@@ -176,8 +176,8 @@ let package = Package(
             name: "RuntimeTests",
             dependencies: [
                 "TestSupport", "TestWorkload", "VhostUser", "SharedClientProgram", "kvm",
-                "HeldFaults", "PostcopyRuntime", "MigrationCore", "StreamWire", "LinuxKernel",
-                "PageModel",
+                "HeldFaults", "PostcopyRuntime", "FlightRecorder", "MigrationCore", "StreamWire",
+                "LinuxKernel", "PageModel",
             ], swiftSettings: house),
         .testTarget(
             name: "PostcopyTests",

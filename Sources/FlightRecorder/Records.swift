@@ -47,6 +47,8 @@ public struct WaitFlags: OptionSet, BitwiseCopyable, Hashable, Sendable {
     public static let unfinished = WaitFlags(rawValue: 16)
     /// The thread went on to another page, though nobody placed this one here: something else woke it.
     public static let moved = WaitFlags(rawValue: 32)
+    /// It was asked for once more, on a later link.
+    public static let requestedAgain = WaitFlags(rawValue: 64)
 }
 
 /// What the source did about one request.

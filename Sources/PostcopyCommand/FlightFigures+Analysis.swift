@@ -50,7 +50,12 @@ extension TimingFigures {
     private var bounds: [String] {
         if boundedBy == "unknown" { return ["what that leaves out is not known"] }
         let below = "at most \(Readable.time(boundNs)) left out"
-        return probe.map { [below, "\(Readable.time($0.overNs)) too much"] } ?? [below]
+        return probe.map {
+            [
+                below, "\(Readable.time($0.overNs)) too much",
+                "\(Readable.time($0.lateNs)) more until the vCPUs ran again",
+            ]
+        } ?? [below]
     }
 }
 

@@ -21,7 +21,7 @@ struct BackgroundThread: ~Copyable {
         self.state = state
         self.link = link
         writer = SectionWriter(state: state, link: link)
-        recorder = ServiceRecorder(state: state)
+        recorder = ServiceRecorder(isOn: state.options.recordsFaults)
     }
 
     /// Sends until nothing is owed, and reports so, or what stopped it.

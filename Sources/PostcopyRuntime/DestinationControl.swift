@@ -141,11 +141,18 @@ struct DestinationControl: ~Copyable {
         perform(action)
     }
 
+    /// The kernel needs some 50 us for each vCPU; one that takes longer is not worth the downtime.
+    private static let clockNanosecondsMax: UInt64 = 10_000_000
+
     private mutating func startGuest() {
-        let threads = state.guest.vcpuThreads
-        state.vcpuThreads.withLock { $0 = threads }
-        // It asks the kernel for their times from now on.
+        let vcpus = NamedVCPUs(
+            threads: state.guest.vcpuThreads, atNanoseconds: Monotonic.now())
+        state.vcpuThreads.withLock { $0 = vcpus }
         state.faultFlag.raise()
+        // Their first faults are many, and come at once.
+        if state.options.timesFaultsInKernel {
+            _ = state.vcpusNoted.wait(timeoutNanoseconds: Self.clockNanosecondsMax)
+        }
         state.guest.resume()
         outcome.guestRunningAtNanoseconds = Monotonic.now()
     }

@@ -43,6 +43,12 @@ package enum HeldPoint: Sendable {
     case resuming
 }
 
+/// The threads of a guest's vCPUs, from an instant on at which none of them ran yet.
+struct NamedVCPUs: Sendable {
+    let threads: [Int32]
+    let atNanoseconds: UInt64
+}
+
 /// What the threads of a destination share, and nothing else.
 final class DestinationState: Sendable {
     let guest: any Guest
@@ -62,8 +68,10 @@ final class DestinationState: Sendable {
     let placements = FlightStore<PlacementRecord>(capacity: 2 * PlacementRecorder.capacity)
     /// `nil` but in tests.
     let held: (@Sendable (HeldPoint) -> Void)?
-    /// The guest's, asked for by the control thread before it starts the guest.
-    let vcpuThreads = Mutex<[Int32]?>(nil)
+    /// The guest's, asked for by the control thread before it starts the guest, and when.
+    let vcpuThreads = Mutex<NamedVCPUs?>(nil)
+    /// Raised once the fault thread has asked the kernel to time them.
+    let vcpusNoted: EventFlag
     private let phase = Mutex(Phase())
     /// Raised when a status was entered.
     let statusFlags = StatusFlags()
@@ -144,6 +152,7 @@ final class DestinationState: Sendable {
         outbox = Mailbox(
             capacity: Self.outboxCapacity + guest.memory.count, flag: faultFlag)
         lastWordSent = try EventFlag()
+        vcpusNoted = try EventFlag()
         notices = Mailbox(capacity: Self.noticeCapacity, flag: faultFlag)
     }
 

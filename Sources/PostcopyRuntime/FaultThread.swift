@@ -156,6 +156,7 @@ struct FaultThread: ~Copyable {
     private mutating func leave(_ link: DestinationLink) {
         channels.drop()
         outgoing.removeAll(keepingCapacity: true)
+        waits.forgetUnwritten()
         state.outbox.clear()
         talk = .alone
         link.isLeft.raise()
@@ -195,8 +196,7 @@ struct FaultThread: ~Copyable {
         state.firstFaults?.note(page)
         switch state.demand.want(page) {
         case .request:
-            waits.awaitWrite(slot)
-            request(page)
+            if request(page) { waits.awaitWrite(slot) }
         case .wait: waits.noteJoined(slot)
         case .present:
             try placer.settleFault(in: page, at: address)
@@ -217,8 +217,10 @@ struct FaultThread: ~Copyable {
     }
 
     /// Asks for a page; without a link that is open it is asked for on the next one.
-    private mutating func request(_ page: HostPage) {
-        guard case .open = talk else { return }
+    /// - Returns: whether it is asked for with the next write.
+    @discardableResult
+    private mutating func request(_ page: HostPage) -> Bool {
+        guard case .open = talk else { return false }
         let geometry = state.geometries[page.block.rawValue]
         encoder.append(
             .requestPages(
@@ -226,6 +228,7 @@ struct FaultThread: ~Copyable {
                 lengthBytes: geometry.hostPage.bytes),
             to: &outgoing)
         state.counters.requests.add(1, ordering: .relaxed)
+        return true
     }
 
     /// RESUME: acknowledges, and asks again for all that is waited for before anything new.
@@ -369,8 +372,9 @@ struct FaultThread: ~Copyable {
     /// The guest has its vCPU threads once its devices are loaded, which is before they run. It is not
     /// asked here: a vCPU may wait for a page with the lock that its answer needs.
     private mutating func noteVCPUs() {
-        guard !waits.knowsVCPUs, let threads = state.vcpuThreads.withLock({ $0 }) else { return }
-        waits.noteVCPUs(threads)
+        guard !waits.knowsVCPUs, let vcpus = state.vcpuThreads.withLock({ $0 }) else { return }
+        waits.noteVCPUs(vcpus.threads, at: vcpus.atNanoseconds)
+        state.vcpusNoted.raise()
     }
 }
 

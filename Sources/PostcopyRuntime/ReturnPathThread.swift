@@ -19,6 +19,8 @@ struct ReturnPathThread: ~Copyable {
     private var recorder: ServiceRecorder
     /// Requests that were answered since bytes were last read.
     private var answeredCount = 0
+    /// When pages were asked for that come from the host which the guest left.
+    private var relayedSince: [HostPage: UInt64] = [:]
     var recovery: RecoveryStage
     var pulse: LinkPulse
 
@@ -39,7 +41,7 @@ struct ReturnPathThread: ~Copyable {
         // The lengths do not change any more once the guest has moved.
         knowsLengths = link.isResumption
         recovery = RecoveryStage(peer: peer)
-        recorder = ServiceRecorder(state: state)
+        recorder = ServiceRecorder(isOn: state.options.recordsFaults)
         pulse = LinkPulse(state: state)
         guard link.isResumption else { return }
         decoder.expectsBitmaps()
@@ -209,10 +211,15 @@ struct ReturnPathThread: ~Copyable {
             return
         }
         guard state.claim(page) || claimOnceHere(page) else {
+            noteRelayed(page)
             return recorder.note(
                 page, whyNotClaimed(page), receivedAt: pulse.heardAt, ahead: answeredCount)
         }
-        recorder.take(page, receivedAt: pulse.heardAt, ahead: answeredCount)
+        if let since = relayedSince.removeValue(forKey: page) {
+            recorder.take(page, .relayed, receivedAt: since)
+        } else {
+            recorder.take(page, receivedAt: pulse.heardAt, ahead: answeredCount)
+        }
         state.scanHint.leave(page)
         let targetPages = state.geometries[page.block.rawValue].hostPage.targetPages
         state.counters.urgentPages.add(UInt64(targetPages), ordering: .relaxed)
@@ -228,6 +235,14 @@ struct ReturnPathThread: ~Copyable {
         // A huge page that is on its way must not be held back any more.
         state.wakeSender()
         return false
+    }
+
+    /// As many as there are threads that can wait; whatever else is asked for has no earlier instant.
+    private mutating func noteRelayed(_ page: HostPage) {
+        guard state.passage != nil, relayedSince[page] == nil,
+            relayedSince.count < PageRequestQueue.capacityDefault
+        else { return }
+        relayedSince[page] = pulse.heardAt
     }
 
     private func whyNotClaimed(_ page: HostPage) -> ServiceFlags {

@@ -1,9 +1,9 @@
-internal import FlightRecorder
+package import FlightRecorder
 internal import LinuxKernel
-internal import PageModel
+package import PageModel
 
 /// What one thread of a source did about requests. Nothing is shared until the thread ends.
-struct ServiceRecorder: ~Copyable {
+package struct ServiceRecorder: ~Copyable {
     private let isOn: Bool
     private var ring: FlightRing<ServiceRecord>
     /// Of pages that were taken up and not yet written.
@@ -12,8 +12,8 @@ struct ServiceRecorder: ~Copyable {
     /// A guest of 4 GiB asks for some 20,000 pages: six times that, in 5 MiB.
     static let capacity = 1 << 17
 
-    init(state: SourceState) {
-        isOn = state.options.recordsFaults
+    package init(isOn: Bool) {
+        self.isOn = isOn
         ring = FlightRing(capacity: isOn ? Self.capacity : 1)
         // As many as one write takes.
         unwritten.reserveCapacity(ChannelTuning.backgroundPages)
@@ -26,7 +26,7 @@ struct ServiceRecorder: ~Copyable {
     }
 
     /// Notes one whose page goes out with the next write.
-    mutating func take(
+    package mutating func take(
         _ page: HostPage, _ flags: ServiceFlags = [], receivedAt: UInt64, ahead: Int = 0
     ) {
         guard isOn else { return }
@@ -34,7 +34,7 @@ struct ServiceRecorder: ~Copyable {
     }
 
     /// All that was taken up has been written.
-    mutating func noteWritten() {
+    package mutating func noteWritten() {
         guard !unwritten.isEmpty else { return }
         let now = Monotonic.now()
         for var record in unwritten {

@@ -52,11 +52,12 @@ package struct WaitAccount: ~Copyable {
     }
 
     /// Says which threads run the vCPUs, in their order.
-    package mutating func noteVCPUs(_ threads: [Int32]) {
+    /// - Parameter instant: before any of them ran.
+    package mutating func noteVCPUs(_ threads: [Int32], at instant: UInt64) {
         knowsVCPUs = true
         if asksKernel { for thread in threads { clock.add(thread: thread) } }
         records.noteVCPUs(threads)
-        blocktime.setVCPUThreads(threads, at: Monotonic.now())
+        blocktime.setVCPUThreads(threads, at: instant)
     }
 
     /// Notes that a thread waits for a page; answers its slot, or `nil` where it is not tracked.
@@ -99,6 +100,9 @@ package struct WaitAccount: ~Copyable {
     /// Notes that the pages of all open waits are asked for with the next write, once more or at last.
     func awaitWriteOfAll() { records.awaitWriteOfAll() }
 
+    /// What was to go out with the next write does not.
+    func forgetUnwritten() { records.forgetUnwritten() }
+
     /// The requests go out now.
     package func noteWrite(at now: UInt64) { records.noteWrite(at: now) }
 
@@ -113,6 +117,7 @@ package struct WaitAccount: ~Copyable {
     /// Tells progress how many wait, once the fault thread has done what there was.
     mutating func publish() {
         takeHalts()
+        records.learnNames()
         counters.waitingVCPUs.store(blocktime.currentlyWaitingVCPUs, ordering: .relaxed)
     }
 
@@ -126,7 +131,8 @@ package struct WaitAccount: ~Copyable {
     }
 
     private mutating func takeHalts() {
-        guard let halts else { return }
+        // Whose halts they are is not known before; they stay where they were noted.
+        guard knowsVCPUs, let halts else { return }
         var edges: [(vcpu: Int, isHalted: Bool, at: UInt64)] = []
         halts.drain { edges.append(($0, $1, $2)) }
         for edge in edges { blocktime.setHalted(vcpu: edge.vcpu, edge.isHalted, at: edge.at) }

@@ -11,7 +11,9 @@ final class WaitRecords {
     /// In one piece: each look at a class's variable is checked for others at it.
     private var kept: KeptWaits
     private var vcpuThreads: [Int32] = []
+    /// Empty for a thread that was gone when it was looked at.
     private var names: [Int32: String] = [:]
+    private var unnamed: [Int32] = []
 
     /// A guest of 4 GiB waits some 20,000 times: six times that, in 8 MiB.
     private static let capacity = 1 << 17
@@ -35,6 +37,8 @@ final class WaitRecords {
 
     func awaitWrite(_ slot: Int) { if areKept { kept.unasked.append(slot) } }
 
+    func forgetUnwritten() { kept.unasked.removeAll(keepingCapacity: true) }
+
     func awaitWriteOfAll() { kept.awaitWriteOfAll() }
 
     func noteWrite(at now: UInt64) { if areKept { kept.noteWrite(at: now) } }
@@ -42,23 +46,27 @@ final class WaitRecords {
     /// - Parameter arrival: how the page came that ended it; `nil` where something else did.
     func end(_ ended: EndedWait, _ arrival: WaitAccount.Arrival? = nil) {
         counters.note(ended.ended - ended.began)
-        if ended.vcpu == nil { learnName(of: ended.thread) }
+        if ended.vcpu == nil, names[ended.thread] == nil { unnamed.append(ended.thread) }
         if areKept { kept.end(ended, arrival) }
     }
 
-    /// Threads that are no vCPU are named when they are met, as many as have an account of their own.
-    private func learnName(of thread: Int32) {
-        guard names[thread] == nil,
-            names.count < vcpuThreads.count + BlocktimeReport.otherThreadsMax
-        else { return }
-        names[thread] = ThreadName.of(thread) ?? ""
+    /// Learns what threads are called that waited and are no vCPU, as many as have an account of their
+    /// own. /proc takes a while: not before who waits is served.
+    func learnNames() {
+        guard !unnamed.isEmpty else { return }
+        for thread in unnamed
+        where names[thread] == nil
+            && names.count < vcpuThreads.count + BlocktimeReport.otherThreadsMax
+        { names[thread] = ThreadName.of(thread) ?? "" }
+        unnamed.removeAll(keepingCapacity: true)
     }
 
     func conclude(_ report: BlocktimeReport, clockProblem: String?) -> WaitAccount.Outcome {
+        learnNames()
         let (records, lostCount) = kept.ring.drain()
         return WaitAccount.Outcome(
             blocktime: report, records: records, lostCount: lostCount, vcpuThreads: vcpuThreads,
-            threadNames: names, clockProblem: clockProblem)
+            threadNames: names.filter { !$0.value.isEmpty }, clockProblem: clockProblem)
     }
 }
 
@@ -79,7 +87,13 @@ private struct KeptWaits: ~Copyable {
 
     mutating func noteWrite(at now: UInt64) {
         guard !unasked.isEmpty else { return }
-        for slot in unasked where open[slot].read > 0 { open[slot].requested = now }
+        for slot in unasked where open[slot].read > 0 {
+            if open[slot].requested == 0 {
+                open[slot].requested = now
+            } else {
+                open[slot].flags.insert(.requestedAgain)
+            }
+        }
         unasked.removeAll(keepingCapacity: true)
     }
 
@@ -93,7 +107,10 @@ private struct KeptWaits: ~Copyable {
         case .urgent(let firstByteAt):
             record.firstByte = firstByteAt
             record.flags.insert(.urgent)
-        case .early: record.flags.insert(.present)
+        // Who had asked before waited for what was on its way.
+        case .early where record.requested == 0 && !record.flags.contains(.joined):
+            record.flags.insert(.present)
+        case .early: break
         case .background, nil: break
         }
         switch ended.how {

@@ -36,7 +36,7 @@ struct FaultHolder: ~Copyable {
         options.timesFaultsInKernel = timesInKernel
         account = WaitAccount(
             blocks: [ram], options: options, counters: WaitCounters(), halts: nil)
-        account.noteVCPUs(threads)
+        account.noteVCPUs(threads, at: Monotonic.now())
     }
 
     mutating func serve(untilPlaced total: Int) throws {
