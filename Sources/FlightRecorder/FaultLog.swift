@@ -33,6 +33,9 @@ public struct FaultLog: Hashable, Sendable {
 
     /// What both sides say.
     public struct Side: Hashable, Sendable {
+        /// A report keeps 128, two for each break: enough for a link that breaks all the time.
+        static let phasesMax = 4_096
+
         /// Tells hosts, and their reboots, apart: two sides that agree in it share a clock.
         /// Source: `/proc/sys/kernel/random/boot_id`.
         public var bootID = ""

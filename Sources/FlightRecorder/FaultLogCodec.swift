@@ -12,7 +12,9 @@ public enum FaultLogCodec {
     private static let sectionHeadBytes = 5
     private static let checkBytes = 4
     /// Records in a section: damage costs at most these, and is named to within 100 KiB or so.
-    private static let recordsMax = 4_096
+    private static let sectionRecordsMax = 4_096
+    /// Records of a kind: a ring keeps 131,072, and 32 times that take 256 MiB of memory at most.
+    static let recordsMax = 1 << 22
 
     private enum Kind: UInt8 {
         case end = 0
@@ -89,9 +91,9 @@ extension FaultLogCodec {
     private static func write(
         _ records: [some RecordCoding], as kind: Kind, to writer: inout ByteWriter
     ) {
-        for start in stride(from: 0, to: records.count, by: recordsMax) {
+        for start in stride(from: 0, to: records.count, by: sectionRecordsMax) {
             write(kind, to: &writer) { writer in
-                writer.records(records[start..<min(start + recordsMax, records.count)])
+                writer.records(records[start..<min(start + sectionRecordsMax, records.count)])
             }
         }
     }

@@ -45,7 +45,7 @@ extension ByteWriter {
 extension ByteReader {
     mutating func blocks() throws(FaultLogError) -> [FaultLog.Block] {
         var blocks: [FaultLog.Block] = []
-        for _ in 0..<(try number()) {
+        for _ in 0..<(try count(upTo: FaultLog.blocksMax, of: "blocks")) {
             blocks.append(
                 FaultLog.Block(
                     name: try text(), lengthBytes: try number(), hostPageBytes: try number()))
@@ -80,10 +80,21 @@ extension ByteReader {
         var side = FaultLog.Side()
         side.bootID = try text()
         side.endedAt = try number()
-        for _ in 0..<(try number()) {
+        for _ in 0..<(try count(upTo: FaultLog.Side.phasesMax, of: "phases")) {
             side.phases.append(FaultLog.Phase(status: try text(), at: try number()))
         }
         return side
+    }
+
+    private mutating func count(
+        upTo most: Int, of what: String
+    ) throws(FaultLogError) -> UInt64 {
+        let place = at
+        let count = try number()
+        guard count <= UInt64(most) else {
+            throw .malformed(at: place, "\(count) \(what) are more than \(most)")
+        }
+        return count
     }
 
     private mutating func thread() throws(FaultLogError) -> Int32 {

@@ -31,6 +31,10 @@ extension ByteReader {
     ) throws(FaultLogError) {
         var last = Record()
         while !isAtEnd {
+            guard records.count < FaultLogCodec.recordsMax else {
+                throw .malformed(
+                    at: at, "there are more than \(FaultLogCodec.recordsMax) records of a kind")
+            }
             last = try Record.read(after: last, from: &self)
             records.append(last)
         }

@@ -1,6 +1,7 @@
-import FlightRecorder
 import TestSupport
 import Testing
+
+@testable import FlightRecorder
 
 @Suite("the file of a fault log")
 struct FaultLogCodecTests {
@@ -77,6 +78,39 @@ struct FaultLogCodecTests {
         }
     }
 
+    @Test("more blocks, phases or records than there can be are refused")
+    func absurd() throws {
+        var log = FaultLog()
+        let block = FaultLog.Block(name: "", lengthBytes: 0, hostPageBytes: 0)
+        log.blocks = Array(repeating: block, count: FaultLog.blocksMax)
+        #expect(try FaultLogCodec.decode(FaultLogCodec.encode(log)) == log)
+        log.blocks.append(block)
+        Self.expectRefusal(log, "65536 blocks are more than 65535")
+        log.blocks = []
+        var source = FaultLog.Source()
+        let phase = FaultLog.Phase(status: "", at: 0)
+        source.side.phases = Array(repeating: phase, count: FaultLog.Side.phasesMax)
+        log.source = source
+        #expect(try FaultLogCodec.decode(FaultLogCodec.encode(log)) == log)
+        log.source?.side.phases.append(phase)
+        Self.expectRefusal(log, "4097 phases are more than 4096")
+        var writer = ByteWriter()
+        writer.records([PlacementRecord()])
+        var reader = ByteReader(writer.bytes, writer.bytes.indices)
+        var records = Array(repeating: PlacementRecord(), count: FaultLogCodec.recordsMax)
+        #expect(throws: FaultLogError.self) { try reader.records(into: &records) }
+        records.removeLast()
+        try reader.records(into: &records)
+        #expect(records.count == FaultLogCodec.recordsMax)
+    }
+
+    private static func expectRefusal(_ log: FaultLog, _ reason: String) {
+        do throws(FaultLogError) {
+            _ = try FaultLogCodec.decode(FaultLogCodec.encode(log))
+            Issue.record("it was read")
+        } catch { #expect(error.description.hasSuffix(reason)) }
+    }
+
     @Test("a source's log joins a destination's by the names of blocks")
     func joining() {
         var here = FaultLog.made([])
@@ -89,6 +123,24 @@ struct FaultLogCodecTests {
         #expect(both.blocks.map(\.name) == ["ram", "rom"])
         #expect(both.source?.services.map(\.block) == [0])
         #expect(both.destination == here.destination)
+    }
+
+    @Test("blocks that no number is left for are left out, and their records point nowhere")
+    func joiningTooMany() {
+        var (here, there) = (FaultLog.made([]), FaultLog.made([], []))
+        there.destination = nil
+        there.blocks = (0..<FaultLog.blocksMax).map {
+            FaultLog.Block(name: "\($0)", lengthBytes: 4096, hostPageBytes: 4096)
+        }
+        here.source = nil
+        for index in [0, FaultLog.blocksMax - 1] {
+            var service = ServiceRecord(1, begun: 2)
+            service.block = UInt16(index)
+            there.source?.services.append(service)
+        }
+        let both = here.joined(with: there)
+        #expect(both.blocks.count == FaultLog.blocksMax)
+        #expect(both.source?.services.map(\.block) == [1, .max])
     }
 
     /// Makes the check value of each section right, as far as there are sections.

@@ -3,8 +3,9 @@ internal import Postcopy
 
 /// The runs that files hold: reports and fault logs, told apart by what they begin with.
 struct BlocktimeFiles {
-    /// A million waits with what the source did take some 34 MiB; no log of this length was recorded.
-    private static let logBytesMax = 2 << 30
+    /// Rings that are full take some 6 MiB, a million waits with what the source did 34 MiB; what a few
+    /// million records come to in memory is a host's to spare.
+    private static let logBytesMax = 128 << 20
     /// Enough that a system call costs less than what it brings.
     private static let pieceBytes = 1 << 20
 
