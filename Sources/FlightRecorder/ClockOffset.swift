@@ -2,8 +2,8 @@
 ///
 /// A request is read before it is received, and a page taken up before it arrives, on either clock:
 /// so each wait bounds the offset, as an exchange of NTP does. What all of them allow is the answer.
-/// Clocks drift apart in minutes; where no offset fits all, the wait with the narrowest bounds
-/// decides, and the error covers how far the others lie from it.
+/// Clocks drift apart in minutes; where no offset fits all, the error covers every offset that any of
+/// the waits allows, given how fast clocks drift.
 public struct ClockOffset: Hashable, Sendable {
     /// The source's clock less the destination's, in nanoseconds.
     public let nanoseconds: Int64
@@ -35,11 +35,20 @@ public struct ClockOffset: Hashable, Sendable {
             self.init(nanoseconds: common.middle, errorNanoseconds: common.reach, isShared: false)
             return
         }
-        let narrowest = bounds.reduce(first) { $1.width < $0.width ? $1 : $0 }
-        let drift = bounds.reduce(0) { max($0, narrowest.gap(to: $1)) }
-        self.init(
-            nanoseconds: narrowest.middle,
-            errorNanoseconds: narrowest.reach.addingCapped(drift), isShared: false)
+        let narrowed = Self.narrowed(bounds)
+        let all = narrowed.reduce(narrowed[0]) { $0.hull(with: $1) }
+        self.init(nanoseconds: all.middle, errorNanoseconds: all.reach, isShared: false)
+    }
+
+    /// Bounds in the order of their waits, each by what its neighbours' allow once they have drifted: a
+    /// wait that lasted long says little of its own.
+    private static func narrowed(_ bounds: [Bounds]) -> [Bounds] {
+        var result = bounds.sorted { $0.at < $1.at }
+        for place in result.indices.dropFirst() { result[place].narrow(by: result[place - 1]) }
+        for place in result.indices.dropLast().reversed() {
+            result[place].narrow(by: result[place + 1])
+        }
+        return result
     }
 
     /// An instant of the source on the destination's clock; 0 stays 0.
@@ -52,8 +61,14 @@ public struct ClockOffset: Hashable, Sendable {
 
     /// What one wait allows.
     private struct Bounds {
+        /// When, on the destination's clock.
+        let at: UInt64
         var low: Int64
         var high: Int64
+
+        /// A crystal is off by some 100 parts in a million, and the kernel corrects a clock by 500 at most
+        /// (`MAXFREQ`): two clocks drift apart by less than 2,000.
+        private static let driftDivisor: UInt64 = 500
 
         var width: UInt64 { UInt64(bitPattern: high &- low) }
         /// Without the sum, which may be too large.
@@ -62,13 +77,24 @@ public struct ClockOffset: Hashable, Sendable {
         var reach: UInt64 { width / 2 + width % 2 }
 
         func common(with other: Bounds) -> Bounds {
-            Bounds(low: max(low, other.low), high: min(high, other.high))
+            Bounds(at: at, low: max(low, other.low), high: min(high, other.high))
         }
 
-        /// How far apart the two are.
-        func gap(to other: Bounds) -> UInt64 {
-            if other.low > high { return UInt64(bitPattern: other.low &- high) }
-            return low > other.high ? UInt64(bitPattern: low &- other.high) : 0
+        /// What either allows, and all between.
+        func hull(with other: Bounds) -> Bounds {
+            Bounds(at: at, low: min(low, other.low), high: max(high, other.high))
+        }
+
+        /// Takes away what another wait's bounds rule out; nothing where they rule out all.
+        mutating func narrow(by other: Bounds) {
+            let apart = at > other.at ? at - other.at : other.at - at
+            let drift = Int64(apart / Self.driftDivisor + 1)
+            let (least, isBelow) = other.low.subtractingReportingOverflow(drift)
+            let (most, isAbove) = other.high.addingReportingOverflow(drift)
+            let (newLow, newHigh) = (
+                isBelow ? low : max(low, least), isAbove ? high : min(high, most)
+            )
+            if newLow <= newHigh { (low, high) = (newLow, newHigh) }
         }
     }
 
@@ -81,14 +107,16 @@ public struct ClockOffset: Hashable, Sendable {
             waits.map { ($0.block, $0.page, $0.read) }, where: { waits[$0].requested != 0 })
         return asked.single.compactMap { index in
             let wait = waits[index]
-            guard wait.flags.contains(.urgent), wait.read != 0, wait.firstByte >= wait.read,
+            // Where the background brought it, there is no first byte.
+            let arrived = wait.flags.contains(.urgent) ? wait.firstByte : wait.placed
+            guard wait.read != 0, arrived >= wait.read,
                 let service = served.only(block: wait.block, page: wait.page).map({ services[$0] }),
                 !service.flags.contains(.alreadySent), service.received != 0,
                 service.begun >= service.received
             else { return nil }
             // Not the request's and the write's ends: the other side may be quicker than a call returns.
             let bounds = Bounds(
-                low: Int64(bitPattern: service.begun &- wait.firstByte),
+                at: wait.read, low: Int64(bitPattern: service.begun &- arrived),
                 high: Int64(bitPattern: service.received &- wait.read))
             return bounds.low <= bounds.high ? bounds : nil
         }
