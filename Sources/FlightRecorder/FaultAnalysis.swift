@@ -123,7 +123,12 @@ extension FaultLog.Destination {
     }
 
     /// A thread's name, or its number where no name is known.
-    public func name(of thread: Int32) -> String { threadNames[thread] ?? "thread \(thread)" }
+    public func name(of thread: Int32) -> String { knownName(of: thread) ?? "thread \(thread)" }
+
+    /// `nil` as well where the name that was read is empty.
+    func knownName(of thread: Int32) -> String? {
+        threadNames[thread].flatMap { $0.isEmpty ? nil : $0 }
+    }
 }
 
 /// How the beginnings of waits were timed.

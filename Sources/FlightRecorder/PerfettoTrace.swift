@@ -68,7 +68,7 @@ extension PerfettoTrace {
         }
         for thread in Set(destination.waits.map(\.thread)).sorted() {
             let vcpu = numbers[thread].map { number in
-                "vcpu\(number)" + (destination.threadNames[thread].map { " (\($0))" } ?? "")
+                "vcpu\(number)" + (destination.knownName(of: thread).map { " (\($0))" } ?? "")
             }
             try writer.name(
                 vcpu ?? destination.name(of: thread), of: track(of: thread), "thread_name")

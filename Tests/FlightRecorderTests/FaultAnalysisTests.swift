@@ -40,6 +40,17 @@ struct FaultAnalysisTests {
         #expect(analysis.waits.histogram.map(\.count) == [1, 1, 1, 1])
     }
 
+    @Test("a thread without a name goes by its number")
+    func nameless() {
+        var log = FaultLog.made([WaitRecord(1, ended: 2, thread: 12)])
+        log.destination?.threadNames = [10: "", 12: ""]
+        #expect(FaultAnalysis(log).others.map(\.name) == ["thread 12"])
+        log.destination?.waits.append(WaitRecord(1, ended: 2))
+        var text: [UInt8] = []
+        PerfettoTrace(log).write { text += $0 }
+        #expect(String(decoding: text, as: UTF8.self).contains("\"vcpu0\""))
+    }
+
     @Test("a bound is stated where the kernel timed some beginnings")
     func timing() {
         func timing(_ waits: [WaitRecord]) -> FaultTiming { FaultAnalysis(.made(waits)).timing }
