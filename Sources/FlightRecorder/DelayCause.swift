@@ -8,9 +8,9 @@ public enum DelayCause: String, CaseIterable, Hashable, Sendable {
     case linkDown = "link-down"
     /// The request was on its way to the source, or lay there unread.
     case requestTravel = "request-travel"
-    /// Without an urgent channel: the background's write under way came first.
+    /// Without an urgent channel: the background's write under way came first, and requests ahead.
     case behindBackground = "behind-background"
-    /// The background was held to its rate limit.
+    /// The huge page was being sent in pieces, each held back by the rate limit.
     case rateLimit = "rate-limit"
     /// The huge page was being sent in pieces.
     case hugePageInFlight = "huge-page-in-flight"
@@ -20,7 +20,7 @@ public enum DelayCause: String, CaseIterable, Hashable, Sendable {
     case serving
     /// The page was on its way.
     case pageTravel = "page-travel"
-    /// The background had sent it before it was asked for.
+    /// The background sent it before its request's turn came.
     case alreadyInFlight = "already-in-flight"
     /// Another thread had asked, and of that there is no record.
     case waitingForAnother = "waiting-for-another"
@@ -40,13 +40,13 @@ public enum DelayCause: String, CaseIterable, Hashable, Sendable {
         case .asking: "before the page was asked for"
         case .linkDown: "with the link down"
         case .requestTravel: "on the request's way"
-        case .behindBackground: "behind the background's write"
+        case .behindBackground: "queued behind the background"
         case .rateLimit: "held by the rate limit"
         case .hugePageInFlight: "for the rest of its huge page"
         case .sourceBusy: "behind other requests at the source"
         case .serving: "being sent at the source"
         case .pageTravel: "on the page's way"
-        case .alreadyInFlight: "already on its way in the background"
+        case .alreadyInFlight: "on its way in the background"
         case .waitingForAnother: "asked for by another thread"
         case .relayed: "fetched from the host that the guest left"
         case .placing: "being placed"

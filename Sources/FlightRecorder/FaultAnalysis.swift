@@ -61,13 +61,11 @@ public struct FaultAnalysis: Sendable {
     }
 
     private mutating func attribute(_ waits: [WaitRecord], by attribution: WaitAttribution) {
-        var parts: [WaitPart] = []
         var own = CauseTotals()
         var counts = [UInt64](repeating: 0, count: DelayCause.allCases.count)
         for wait in waits {
-            attribution.cut(wait, into: &parts)
             own.clear()
-            for part in parts { own.add(part.to - part.from, to: part.cause) }
+            attribution.add(wait, to: &own)
             causes.add(own)
             if let largest = own.largest { counts[largest.ordinal] += 1 }
             keep(wait, own)

@@ -2,7 +2,10 @@ internal import MigrationCore
 
 /// When the destination had no link.
 struct LinkBreaks {
+    /// In their order, apart from each other.
     private var spans: [Range<UInt64>] = []
+    /// By span: how long the link was down before it.
+    private var downBefore: [UInt64] = []
 
     init(_ side: FaultLog.Side?) {
         guard let side else { return }
@@ -15,6 +18,11 @@ struct LinkBreaks {
                 spans.append(phase.at..<next)
             }
         }
+        var sum: UInt64 = 0
+        for span in spans {
+            downBefore.append(sum)
+            sum += span.upperBound - span.lowerBound
+        }
     }
 
     private static func isDown(_ status: String) -> Bool {
@@ -22,6 +30,28 @@ struct LinkBreaks {
         case .postcopyPaused, .postcopyRecover: true
         default: false
         }
+    }
+
+    /// How long the link was down from one instant to another.
+    /// - Complexity: O(log n) in the breaks.
+    func downNanoseconds(from: UInt64, to: UInt64) -> UInt64 { down(until: to) - down(until: from) }
+
+    /// When the last break began that took any of the time from one instant to another.
+    func lastBegin(from: UInt64, to: UInt64) -> UInt64? {
+        guard from < to else { return nil }
+        let place = firstSpan(endingAfter: to - 1)
+        let last = place < spans.count && spans[place].lowerBound < to ? place : place - 1
+        guard last >= 0, spans[last].upperBound > from else { return nil }
+        return spans[last].lowerBound
+    }
+
+    private func down(until instant: UInt64) -> UInt64 {
+        let place = firstSpan(endingAfter: instant)
+        guard place < spans.count else {
+            // It lies behind all of them.
+            return spans.last.map { (downBefore.last ?? 0) + ($0.upperBound - $0.lowerBound) } ?? 0
+        }
+        return downBefore[place] + (instant - min(instant, spans[place].lowerBound))
     }
 
     /// The parts with what lies in a break taken out of them.

@@ -7,8 +7,8 @@ struct PageIndex {
         let index: Int
 
         func isBefore(_ other: Entry) -> Bool {
-            if page != other.page { return page < other.page }
             if block != other.block { return block < other.block }
+            if page != other.page { return page < other.page }
             return at != other.at ? at < other.at : index < other.index
         }
 
@@ -36,6 +36,23 @@ struct PageIndex {
         let end = Entry(block: block, page: page, at: instant, index: .max)
         let place = firstIndex { end.isBefore($0) } - 1
         guard place >= 0, entries[place].isSamePage(as: end) else { return nil }
+        return entries[place].index
+    }
+
+    /// The earliest record of a page that does not lie before `instant`.
+    func earliest(block: UInt16, page: UInt64, from instant: UInt64) -> Int? {
+        let start = Entry(block: block, page: page, at: instant, index: .min)
+        let place = firstIndex { start.isBefore($0) }
+        guard place < entries.count, entries[place].isSamePage(as: start) else { return nil }
+        return entries[place].index
+    }
+
+    /// The latest record, up to `instant`, of a page or, where it has none, of the last one before it in
+    /// its block: that of a range that may hold the page.
+    func latestRange(block: UInt16, page: UInt64, upTo instant: UInt64) -> Int? {
+        let end = Entry(block: block, page: page, at: instant, index: .max)
+        let place = firstIndex { end.isBefore($0) } - 1
+        guard place >= 0, entries[place].block == block else { return nil }
         return entries[place].index
     }
 

@@ -7,15 +7,17 @@ public struct WaitRecord: BitwiseCopyable, Hashable, Sendable {
     public var began: UInt64 = 0
     /// When the fault thread read the event.
     public var read: UInt64 = 0
-    /// When the page's request was written; 0 where another thread had asked, the page was there, or
-    /// the link was down all the while.
+    /// When the page's request was first written; 0 where another thread had asked, the page was there,
+    /// or the link was down all the while.
     public var requested: UInt64 = 0
     /// When the bytes that ended with the page were read from the urgent channel; 0 where it came
     /// otherwise.
     public var firstByte: UInt64 = 0
-    /// When the kernel had the page, which wakes the thread; 0 where it never came.
+    /// When the kernel had the page, which wakes the thread; 0 where the wait ended otherwise, or before
+    /// anybody had noted that.
     public var placed: UInt64 = 0
-    /// When the fault thread took note of that: it lies behind `placed` where another thread placed it.
+    /// When it ended: `placed` where there is that, or else when the thread went on or the migration
+    /// ended.
     public var ended: UInt64 = 0
     /// The host page's index in its block.
     public var page: UInt64 = 0
@@ -45,7 +47,8 @@ public struct WaitFlags: OptionSet, BitwiseCopyable, Hashable, Sendable {
     public static let urgent = WaitFlags(rawValue: 8)
     /// The migration ended before the page came.
     public static let unfinished = WaitFlags(rawValue: 16)
-    /// The thread went on to another page, though nobody placed this one here: something else woke it.
+    /// The thread went on to another page before it was noted that this one was placed: mostly the
+    /// background had just done so, since the kernel wakes the thread before anybody can note the time.
     public static let moved = WaitFlags(rawValue: 32)
     /// It was asked for once more, on a later link.
     public static let requestedAgain = WaitFlags(rawValue: 64)
@@ -64,7 +67,8 @@ public struct ServiceRecord: BitwiseCopyable, Hashable, Sendable {
     public var written: UInt64 = 0
     /// The host page's index in its block.
     public var page: UInt64 = 0
-    /// Requests that were answered before it of those read with it, or that were queued before it.
+    /// Requests that were answered before it of those read with it; without an urgent channel, those
+    /// that were queued when it came.
     public var ahead: UInt32 = 0
     /// The block's index in the list of the log.
     public var block: UInt16 = 0
@@ -80,9 +84,10 @@ public struct ServiceFlags: OptionSet, BitwiseCopyable, Hashable, Sendable {
     public let rawValue: UInt16
     public init(rawValue: UInt16) { self.rawValue = rawValue }
 
-    /// The background had claimed the page before: it is on its way, or there.
+    /// The background had claimed the page before the request's turn: it is on its way, or there.
     public static let alreadySent = ServiceFlags(rawValue: 1)
-    /// There is no urgent channel: it waited for the background's write under way.
+    /// There is no urgent channel: it waited for the background's write under way, and for the requests
+    /// ahead of it.
     public static let behindBackground = ServiceFlags(rawValue: 2)
     /// The background was held to its rate limit when the request came.
     public static let rateLimited = ServiceFlags(rawValue: 4)

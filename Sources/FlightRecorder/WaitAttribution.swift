@@ -25,12 +25,14 @@ struct WaitAttribution {
     private let services: [ServiceRecord]
     private let served: PageIndex
     private let asked: PageIndex
+    private let arrivals: MovedArrivals
     private let breaks: LinkBreaks
     private let clock: ClockOffset?
 
     init(_ log: FaultLog, clock: ClockOffset?) {
         waits = log.destination?.waits ?? []
         breaks = LinkBreaks(log.destination?.side)
+        arrivals = MovedArrivals(log.destination)
         self.clock = clock
         // Without its clock the source's instants say nothing.
         let known = clock == nil ? [] : log.source?.services ?? []
@@ -39,19 +41,35 @@ struct WaitAttribution {
             known.map { ($0.block, $0.page, clock?.onDestination($0.received) ?? 0) })
         let waits = waits
         asked = PageIndex(
-            waits.map { ($0.block, $0.page, $0.began) }, where: { waits[$0].requested != 0 })
+            waits.map { ($0.block, $0.page, $0.began) },
+            where: { waits[$0].requested != 0 && !waits[$0].flags.contains(.joined) })
     }
 
     /// Replaces `parts` by those of one wait.
     func cut(_ wait: WaitRecord, into parts: inout [WaitPart]) {
         parts.removeAll(keepingCapacity: true)
+        breaks.lay(over: linkedParts(of: wait), into: &parts)
+    }
+
+    /// Adds the time of one wait by its causes, however many breaks of the link it saw.
+    func add(_ wait: WaitRecord, to totals: inout CauseTotals) {
+        for part in linkedParts(of: wait) {
+            let down = breaks.downNanoseconds(from: part.from, to: part.to)
+            totals.add(down, to: .linkDown)
+            totals.add(part.to - part.from - down, to: part.cause)
+        }
+    }
+
+    /// The parts as if the link had never been down.
+    private func linkedParts(of wait: WaitRecord) -> [WaitPart] {
         var cutter = Cutter(wait)
-        if wait.requested == 0, wait.flags.contains(.joined) {
+        let wait = arrivals.placing(wait)
+        if wait.flags.contains(.joined) {
             cutJoined(wait, with: &cutter)
         } else {
             cutOwn(wait, with: &cutter)
         }
-        breaks.lay(over: cutter.parts, into: &parts)
+        return cutter.parts
     }
 
     private func cutOwn(_ wait: WaitRecord, with cutter: inout Cutter) {
@@ -62,50 +80,115 @@ struct WaitAttribution {
         cutter.cut(at: wait.read, .noticing)
         if wait.flags.contains(.present) { return cutter.end(.waking) }
         guard wait.requested != 0 else {
-            return cutter.arrive(wait, after: .linkAndSource)
+            // What nobody asked for the background brought.
+            let isBackground = wait.placed != 0 && !wait.flags.contains(.urgent)
+            return cutter.arrive(wait, after: isBackground ? .alreadyInFlight : .linkAndSource)
         }
         cutter.cut(at: wait.requested, .asking)
-        guard let clock, let service = service(for: wait, clock) else {
+        cutAnswer(wait, with: &cutter)
+    }
+
+    /// From the request on.
+    private func cutAnswer(_ wait: WaitRecord, with cutter: inout Cutter) {
+        var lostAt: UInt64?
+        if wait.flags.contains(.requestedAgain) {
+            // What was asked for before came to nothing.
+            lostAt = breaks.lastBegin(from: wait.requested, to: wait.endedAt)
+            if let lostAt { cutter.cut(at: lostAt, .requestTravel) }
+        }
+        guard let clock, let service = service(for: wait, from: lostAt ?? 0, clock) else {
             return cutter.arrive(wait, after: .linkAndSource)
         }
-        guard !service.flags.contains(.alreadySent) else {
-            return cutter.arrive(wait, after: .alreadyInFlight)
+        let received = clock.onDestination(service.received)
+        if service.flags.contains(.alreadySent) {
+            guard service.flags.contains(.hugePageInFlight), received <= wait.endedAt else {
+                return cutter.arrive(wait, after: .alreadyInFlight)
+            }
+            cutter.cut(at: received, .requestTravel)
+            let isLimited = service.flags.contains(.rateLimited)
+            return cutter.arrive(wait, after: isLimited ? .rateLimit : .hugePageInFlight)
         }
-        cutter.cut(at: clock.onDestination(service.received), .requestTravel)
+        cutter.cut(at: received, .requestTravel)
         cutter.cut(at: clock.onDestination(service.begun), service.delay)
         cutter.cut(at: clock.onDestination(service.written), .serving)
         cutter.arrive(wait, after: .pageTravel)
     }
 
-    /// A wait for a page that somebody else asked for is made of that one's parts.
+    /// A wait for a page that was asked for already is made of what the asker's request met, also once
+    /// the asker has left without its page.
     private func cutJoined(_ wait: WaitRecord, with cutter: inout Cutter) {
         let other = asked.latest(block: wait.block, page: wait.page, upTo: wait.endedAt)
-        guard let asker = other.map({ waits[$0] }), asker.endedAt >= wait.began else {
+            .map { arrivals.placing(waits[$0]) }
+        guard let asker = other, asker.endedAt >= wait.began || asker.placed == 0 else {
+            guard wait.requested == 0 else { return cutOwn(wait, with: &cutter) }
             cutter.cut(at: wait.read, .noticing)
             return cutter.arrive(wait, after: .waitingForAnother)
         }
-        var its = Cutter(asker)
-        cutOwn(asker, with: &its)
-        cutter.cut(at: asker.began, .noticing)
-        for part in its.parts { cutter.cut(at: part.to, part.cause) }
-        cutter.end(.waking)
+        var both = wait
+        both.requested = asker.requested
+        if wait.requested != 0 || asker.flags.contains(.requestedAgain) {
+            both.flags.insert(.requestedAgain)
+        }
+        if both.firstByte == 0 { both.firstByte = asker.firstByte }
+        if both.placed == 0 { both.placed = asker.placed }
+        both.ended = max(wait.endedAt, asker.placed)
+        cutter.cut(at: asker.read, .noticing)
+        cutter.cut(at: asker.requested, .asking)
+        cutAnswer(both, with: &cutter)
     }
 
-    /// The last service that can have brought the page: one before a break may have come to nothing.
-    private func service(for wait: WaitRecord, _ clock: ClockOffset) -> ServiceRecord? {
-        let latest = wait.endedAt.addingCapped(clock.errorNanoseconds)
-        return served.latest(block: wait.block, page: wait.page, upTo: latest).map { services[$0] }
+    /// The last service, of those from an instant on, that can have brought the page: one before a break
+    /// may have come to nothing. The background can have brought it before the request was read.
+    private func service(
+        for wait: WaitRecord, from instant: UInt64, _ clock: ClockOffset
+    ) -> ServiceRecord? {
+        let (error, ended) = (clock.errorNanoseconds, wait.endedAt)
+        let first = instant - min(instant, error)
+        let last = served.latest(
+            block: wait.block, page: wait.page, upTo: ended.addingCapped(error))
+        if let last, clock.onDestination(services[last].received) >= first { return services[last] }
+        let later = served.earliest(block: wait.block, page: wait.page, from: first)
+        return later.map { services[$0] }.flatMap { $0.flags.contains(.alreadySent) ? $0 : nil }
     }
 }
 
 extension ServiceRecord {
-    /// Why its page was not taken up as soon as the request was there.
+    /// Why a page that was claimed for its request was not taken up as soon as the request was there.
     fileprivate var delay: DelayCause {
         if flags.contains(.relayed) { return .relayed }
-        if flags.contains(.hugePageInFlight) { return .hugePageInFlight }
-        if flags.contains(.rateLimited) { return .rateLimit }
         if flags.contains(.behindBackground) { return .behindBackground }
         return ahead > 0 ? .sourceBusy : .serving
+    }
+}
+
+/// When the pages came of waits that ended because their threads went on.
+private struct MovedArrivals {
+    private let placements: [PlacementRecord]
+    private let placed: PageIndex
+
+    /// The kernel wakes a thread before anybody notes the time: whoever does so may not run for a turn
+    /// of the scheduler or two.
+    private static let lateNanosecondsMax: UInt64 = 10_000_000
+
+    init(_ destination: FaultLog.Destination?) {
+        let hasMoved = destination?.waits.contains { $0.flags.contains(.moved) } ?? false
+        let records = hasMoved ? destination?.placements ?? [] : []
+        placements = records
+        placed = PageIndex(records.map { ($0.block, $0.page, $0.at) })
+    }
+
+    /// The wait as one whose page had come, where that is what woke its thread.
+    func placing(_ wait: WaitRecord) -> WaitRecord {
+        guard wait.flags.contains(.moved), wait.placed == 0 else { return wait }
+        let latest = wait.endedAt.addingCapped(Self.lateNanosecondsMax)
+        let found = placed.latestRange(block: wait.block, page: wait.page, upTo: latest)
+        guard let record = found.map({ placements[$0] }), record.at <= latest,
+            record.at >= wait.began, wait.page - record.page < UInt64(record.count)
+        else { return wait }
+        var result = wait
+        result.placed = min(record.at, wait.endedAt)
+        if record.isUrgent != 0 { result.flags.insert(.urgent) }
+        return result
     }
 }
 

@@ -43,7 +43,7 @@ extension FaultLog {
                 wait.page = UInt64(random.below(6))
                 wait.thread = Int32(truncatingIfNeeded: random.below(6) - 2)
                 wait.block = UInt16(random.below(3))
-                wait.flags = WaitFlags(rawValue: UInt16(random.below(64)))
+                wait.flags = WaitFlags(rawValue: UInt16(random.below(128)))
                 destination.waits.append(wait)
                 var placement = PlacementRecord()
                 (placement.at, placement.page) = (instant(), UInt64(random.below(600)))
@@ -94,6 +94,19 @@ extension FaultLog {
         }
         return log
     }
+
+    /// What took the time of its waits.
+    var causes: [DelayCause: UInt64] {
+        let causes = FaultAnalysis(self).causes.sorted
+        return Dictionary(uniqueKeysWithValues: causes.map { ($0.cause, $0.nanoseconds) })
+    }
+
+    /// The same of a log with these records.
+    static func causes(
+        _ waits: [WaitRecord], _ services: [ServiceRecord]?, phases: [Phase] = []
+    ) -> [DelayCause: UInt64] {
+        made(waits, services, phases: phases).causes
+    }
 }
 
 extension WaitRecord {
@@ -108,6 +121,10 @@ extension WaitRecord {
         (self.firstByte, self.placed, self.ended) = (firstByte, placed, ended)
         (self.flags, self.thread, self.page) = (flags, thread, page)
     }
+
+    /// One that both sides recorded in full.
+    static let whole = WaitRecord(
+        100, read: 110, requested: 130, firstByte: 700, placed: 760, ended: 800)
 }
 
 extension ServiceRecord {
