@@ -108,6 +108,11 @@ struct WaitAttribution {
             let isLimited = service.flags.contains(.rateLimited)
             return cutter.arrive(wait, after: isLimited ? .rateLimit : .hugePageInFlight)
         }
+        if let fetched = fetch(for: wait, from: lostAt ?? 0, clock) {
+            cutter.cut(at: clock.onDestination(fetched.received), .requestTravel)
+            if service.flags.contains(.relayed) { return cutter.arrive(wait, after: .relayed) }
+            cutter.cut(at: clock.onDestination(service.begun), .relayed)
+        }
         cutter.cut(at: received, .requestTravel)
         cutter.cut(at: clock.onDestination(service.begun), service.delay)
         cutter.cut(at: clock.onDestination(service.written), .serving)
@@ -152,43 +157,23 @@ struct WaitAttribution {
     }
 }
 
-extension ServiceRecord {
-    /// Why a page that was claimed for its request was not taken up as soon as the request was there.
-    fileprivate var delay: DelayCause {
-        if flags.contains(.relayed) { return .relayed }
-        if flags.contains(.behindBackground) { return .behindBackground }
-        return ahead > 0 ? .sourceBusy : .serving
+extension WaitAttribution {
+    /// The request for which the source first had to fetch the page, if it had to: what is done about it
+    /// once it is there is another service.
+    private func fetch(
+        for wait: WaitRecord, from instant: UInt64, _ clock: ClockOffset
+    ) -> ServiceRecord? {
+        let first = instant - min(instant, clock.errorNanoseconds)
+        return served.earliest(block: wait.block, page: wait.page, from: first)
+            .map { services[$0] }.flatMap { $0.flags.contains(.relayed) ? $0 : nil }
     }
 }
 
-/// When the pages came of waits that ended because their threads went on.
-private struct MovedArrivals {
-    private let placements: [PlacementRecord]
-    private let placed: PageIndex
-
-    /// The kernel wakes a thread before anybody notes the time: whoever does so may not run for a turn
-    /// of the scheduler or two.
-    private static let lateNanosecondsMax: UInt64 = 10_000_000
-
-    init(_ destination: FaultLog.Destination?) {
-        let hasMoved = destination?.waits.contains { $0.flags.contains(.moved) } ?? false
-        let records = hasMoved ? destination?.placements ?? [] : []
-        placements = records
-        placed = PageIndex(records.map { ($0.block, $0.page, $0.at) })
-    }
-
-    /// The wait as one whose page had come, where that is what woke its thread.
-    func placing(_ wait: WaitRecord) -> WaitRecord {
-        guard wait.flags.contains(.moved), wait.placed == 0 else { return wait }
-        let latest = wait.endedAt.addingCapped(Self.lateNanosecondsMax)
-        let found = placed.latestRange(block: wait.block, page: wait.page, upTo: latest)
-        guard let record = found.map({ placements[$0] }), record.at <= latest,
-            record.at >= wait.began, wait.page - record.page < UInt64(record.count)
-        else { return wait }
-        var result = wait
-        result.placed = min(record.at, wait.endedAt)
-        if record.isUrgent != 0 { result.flags.insert(.urgent) }
-        return result
+extension ServiceRecord {
+    /// Why a page that was claimed for its request was not taken up as soon as the request was there.
+    fileprivate var delay: DelayCause {
+        if flags.contains(.behindBackground) { return .behindBackground }
+        return ahead > 0 ? .sourceBusy : .serving
     }
 }
 

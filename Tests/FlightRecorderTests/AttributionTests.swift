@@ -42,7 +42,6 @@ struct AttributionTests {
     private static let served = [
         (ServiceFlags(), UInt32(0), DelayCause.serving), ([], 3, .sourceBusy),
         (.behindBackground, 0, .behindBackground), (.behindBackground, 2, .behindBackground),
-        (.relayed, 0, .relayed),
     ]
 
     @Test("a wait that was served is cut at every instant", arguments: served)
@@ -97,6 +96,23 @@ struct AttributionTests {
                 == [.noticing: 10, .asking: 20, .linkAndSource: 630])
         let unasked = WaitRecord(100, read: 110, placed: 760, ended: 760, flags: .kernelTimed)
         #expect(FaultLog.causes([unasked], nil) == [.noticing: 10, .alreadyInFlight: 650])
+    }
+
+    @Test("a page that the source had to fetch is waited for until the source has it")
+    func relayed() {
+        let wanted = ServiceRecord(200, begun: 205, flags: .relayed)
+        let sent = ServiceRecord(400, begun: 500, written: 600, ahead: 1)
+        #expect(
+            FaultLog.causes([.whole], [wanted, sent]) == [
+                .noticing: 10, .asking: 20, .requestTravel: 70, .relayed: 300, .serving: 100,
+                .pageTravel: 100, .placing: 60, .waking: 40,
+            ])
+        // In the end the background sent it.
+        for again in [[], [ServiceRecord(400, begun: 500, flags: .relayed)]] {
+            #expect(
+                FaultLog.causes([Self.fromBackground], [wanted] + again)
+                    == [.noticing: 10, .asking: 20, .requestTravel: 70, .relayed: 560])
+        }
     }
 
     @Test("without an urgent channel a request waits in the background's queue, or is met by it")
@@ -176,12 +192,14 @@ struct AttributionTests {
         #expect(causes(690) == common.merging([.waking: 10]) { $1 })
         let early = WaitRecord(100, read: 110, ended: 150, flags: [.kernelTimed, .moved])
         let others: [(UInt64, UInt64)] = [(155, 7), (150 + late + 1, 7), (99, 7), (155, 8)]
-        for (at, first) in others {
+        for (at, first) in others + [(155, 5), (150 + late + 1, 5)] {
             var log = FaultLog.made([early], nil)
             var placement = PlacementRecord()
-            (placement.at, placement.page, placement.count) = (at, first, 1)
+            (placement.at, placement.page, placement.count) = (
+                at, first, UInt32(max(1, 8 - first))
+            )
             log.destination?.placements = [placement]
-            let cause: DelayCause = at == 155 && first == 7 ? .alreadyInFlight : .linkAndSource
+            let cause: DelayCause = at == 155 && first < 8 ? .alreadyInFlight : .linkAndSource
             #expect(log.causes == [.noticing: 10, cause: 40])
         }
     }
