@@ -56,6 +56,7 @@ struct InspectCommand: ParsableCommand {
             throw Refusal.usage("standard input can be one channel only: give files for the others")
         }
         let place = try ReportFile(path: report.json)
+        try ReportFile.checkApart([("--json", place)], from: paths.compactMap(\.self))
         let links = try openLinks()
         let text: StandardStream = place.isStandardOutput ? .error : .output
         for (number, link) in links.enumerated() { try link.checkKinds(isResumed: number > 0) }

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Foundation
 internal import Glibc
+internal import StreamWire
 
 /// The command `postcopy`.
 @main
@@ -59,7 +60,8 @@ enum ProblemLine {
             .map { $0.trimmingCharacters(in: .whitespaces) }
             .filter { !$0.isEmpty }
             .joined(separator: " ")
-        StandardStream.error.write("\(prefix)\(oneLine)\n")
+        // A file or a peer may have a name that moves the cursor.
+        StandardStream.error.write("\(prefix)\(PeerText.plain(oneLine))\n")
     }
 }
 

@@ -21,6 +21,9 @@ struct RecordingFiles {
                 "standard output takes one of --json, --trace and --fault-log: give files for the "
                     + "others")
         }
+        try ReportFile.checkApart([
+            ("--json", report), ("--trace", trace), ("--fault-log", faultLog),
+        ])
     }
 
     var isStandardOutput: Bool { trace.isStandardOutput || faultLog.isStandardOutput }

@@ -48,16 +48,22 @@ extension NamedLatencyFigures {
 }
 
 extension HistogramFigures {
+    /// Whether each value has its count, and they ascend: a report may say anything.
+    var isInOrder: Bool {
+        valuesNs.count == counts.count && zip(valuesNs, valuesNs.dropFirst()).allSatisfy(<)
+    }
+
     init(_ counts: [(nanoseconds: UInt64, count: UInt64)]) {
         self.init(valuesNs: counts.map(\.nanoseconds), counts: counts.map(\.count))
     }
 
     /// The value that this share of all waits does not exceed; 0 without waits.
     func percentile(_ percent: Double) -> UInt64 {
-        let rank = max(1, (percent / 100 * Double(counts.reduce(0, +))).rounded(.up))
+        let rank = max(
+            1, (percent / 100 * Double(counts.reduce(UInt64(0)) { $0.adding($1) })).rounded(.up))
         var seen: UInt64 = 0
         for (value, count) in zip(valuesNs, counts) {
-            seen += count
+            seen = seen.adding(count)
             if Double(seen) >= rank { return value }
         }
         return valuesNs.last ?? 0
@@ -68,7 +74,7 @@ extension HistogramFigures {
         var sums: [UInt64: UInt64] = [:]
         for figures in [self, other] {
             for (value, count) in zip(figures.valuesNs, figures.counts) {
-                sums[value, default: 0] += count
+                sums[value] = (sums[value] ?? 0).adding(count)
             }
         }
         return HistogramFigures(sums.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })

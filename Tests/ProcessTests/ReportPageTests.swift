@@ -45,7 +45,7 @@ import Testing
                 ),
                 ([place.path("none"), "-o", place.path("page.html")], 1, "No such file"),
                 ([place.folder.path, "-o", place.path("page.html")], 1, "it is a folder"),
-                ([path, "-o", path], 64, "is the report itself"),
+                ([path, "-o", path], 64, "is what is read"),
                 ([path, "-o", place.path("none/page.html")], 1, "there is no folder"),
                 ([path], 64, "--output"),
                 (["-", "-o", "-"], 1, "standard input is empty"),

@@ -34,6 +34,7 @@ struct BlocktimeCommand: ParsableCommand {
         guard !(json.isStandardOutput && table.isStandardOutput) else {
             throw Refusal.usage("standard output takes --json or --csv: give a file for the other")
         }
+        try ReportFile.checkApart([("--json", json), ("--csv", table)], from: files)
         let runs = try BlocktimeFiles.runs(files)
         let document = BlocktimeDocument(
             runs: runs, merged: merge && runs.count > 1 ? .merged(runs) : nil)

@@ -54,8 +54,8 @@ extension PartyFigures {
 
     /// Both together; percentiles of a sum are not to be had from those of its parts.
     func adding(_ other: PartyFigures) -> PartyFigures {
-        let total = totalNs &+ other.totalNs
-        let count = waits.flatMap { waits in other.waits.map { waits + $0 } }
+        let total = totalNs.adding(other.totalNs)
+        let count = waits.flatMap { waits in other.waits.map { waits.adding($0) } }
         return PartyFigures(
             name: name, totalNs: total, waits: count, meanNs: count.map { total / max(1, $0) },
             maxNs: maxNs.flatMap { longest in other.maxNs.map { max(longest, $0) } })
@@ -89,6 +89,11 @@ extension BlocktimeRun {
                 "\(path) has no blocktime: \(Self.absence(report)); give the report of a postcopy, "
                     + "from 'run' or 'receive'")
         }
+        guard report.postcopyLatencyHistogram?.isInOrder != false else {
+            throw .environment(
+                "\(path) has a 'postcopy-latency-histogram' that is none: its values do not ascend, "
+                    + "or not each has a count; take the report as it was written")
+        }
         let vcpus = totals.enumerated().map { index, total in
             let known = report.postcopyVcpuLatencyNs ?? []
             return PartyFigures(
@@ -97,17 +102,18 @@ extension BlocktimeRun {
         let others = (report.postcopyOtherLatencyNs ?? []).map {
             PartyFigures($0.name, totalNs: $0.totalNs, $0.latency)
         }
-        let sum = (vcpus + others).reduce(0) { $0 &+ $1.totalNs }
+        let sum = (vcpus + others).reduce(UInt64(0)) { $0.adding($1.totalNs) }
         // A mean is a rounded one, and a record may be lost: the larger figure is nearer the truth.
-        let total = max(
-            sum, latency.mean.multipliedReportingOverflow(by: latency.count).partialValue)
+        let (product, isOver) = latency.mean.multipliedReportingOverflow(by: latency.count)
+        let total = max(sum, isOver ? .max : product)
         self.init(
             name: name, vcpus: vcpus, others: others,
             all: PartyFigures("all", totalNs: total, latency),
             overlappedNs: report.postcopyBlocktimeNs, histogram: report.postcopyLatencyHistogram,
-            dist: report.postcopyLatencyDist, attributedNs: report.flight?.totalNs,
-            attribution: report.flight?.attribution ?? [], worst: report.flight?.worst ?? [],
-            timing: report.flight?.timing, clock: report.flight?.clock,
+            dist: report.postcopyLatencyDist.map { Array($0.prefix(LatencyBuckets.bucketCount)) },
+            attributedNs: report.flight?.totalNs, attribution: report.flight?.attribution ?? [],
+            worst: report.flight?.worst ?? [], timing: report.flight?.timing,
+            clock: report.flight?.clock,
             lostWaits: report.flight?.lostWaits)
     }
 
@@ -139,22 +145,39 @@ extension BlocktimeRun {
         vcpus = Self.sum(vcpus, other.vcpus)
         others = Self.sum(others, other.others)
         all = all.adding(other.all)
-        overlappedNs = Self.both(overlappedNs, other.overlappedNs, &+)
+        overlappedNs = Self.both(overlappedNs, other.overlappedNs) { $0.adding($1) }
         histogram = Self.both(histogram, other.histogram) { $0.adding($1) }
-        dist = Self.both(dist, other.dist) { zip($0, $1).map(&+) }
-        attributedNs = Self.both(attributedNs, other.attributedNs, &+)
+        dist = Self.both(dist, other.dist, Self.sum)
+        addCauses(of: other)
+        worst = Array((worst + other.worst).sorted { $0.ns > $1.ns }.prefix(FaultAnalysis.worstMax))
+        timing = Self.both(timing, other.timing) { $0.adding($1) }
+        lostWaits = Self.both(lostWaits, other.lostWaits) { $0.adding($1) }
+    }
+
+    /// Shares of a total of which one run does not say the parts would be none of the whole.
+    private mutating func addCauses(of other: BlocktimeRun) {
+        attributedNs = Self.both(attributedNs, other.attributedNs) { $0.adding($1) }
+        guard attributedNs != nil else {
+            attribution = []
+            return
+        }
         for cause in other.attribution {
             if let place = attribution.firstIndex(where: { $0.cause == cause.cause }) {
-                attribution[place].ns &+= cause.ns
-                attribution[place].waits = Self.both(attribution[place].waits, cause.waits, &+)
+                let known = attribution[place]
+                attribution[place].ns = known.ns.adding(cause.ns)
+                attribution[place].waits = Self.both(known.waits, cause.waits) { $0.adding($1) }
             } else {
                 attribution.append(cause)
             }
         }
         attribution.sort { $0.ns > $1.ns }
-        worst = Array((worst + other.worst).sorted { $0.ns > $1.ns }.prefix(FaultAnalysis.worstMax))
-        timing = Self.both(timing, other.timing) { $0.adding($1) }
-        lostWaits = Self.both(lostWaits, other.lostWaits, &+)
+    }
+
+    /// Bucket by bucket; what one has more stays as it is.
+    private static func sum(_ counts: [UInt64], _ others: [UInt64]) -> [UInt64] {
+        var (sums, fewer) = counts.count < others.count ? (others, counts) : (counts, others)
+        for (place, count) in fewer.enumerated() { sums[place] = sums[place].adding(count) }
+        return sums
     }
 
     private static func both<Value>(
@@ -179,15 +202,15 @@ extension BlocktimeRun {
 extension TimingFigures {
     /// Of both runs' waits.
     fileprivate func adding(_ other: TimingFigures) -> TimingFigures {
-        let timed = kernelTimed + other.kernelTimed
+        let timed = kernelTimed.adding(other.kernelTimed)
         let sum =
             Double(readDelayMeanNs) * Double(kernelTimed)
             + Double(other.readDelayMeanNs) * Double(other.kernelTimed)
         return TimingFigures(
-            kernelTimed: timed, handlerTimed: handlerTimed + other.handlerTimed,
+            kernelTimed: timed, handlerTimed: handlerTimed.adding(other.handlerTimed),
             readDelayMeanNs: UInt64(exactly: (sum / Double(max(1, timed))).rounded()) ?? 0,
             readDelayMaxNs: max(readDelayMaxNs, other.readDelayMaxNs),
-            boundNs: boundNs &+ other.boundNs,
+            boundNs: boundNs.adding(other.boundNs),
             // The word of the one that knows less.
             boundedBy: [self, other].map(\.boundedBy).max { Self.rank($0) < Self.rank($1) }
                 ?? boundedBy)

@@ -99,7 +99,7 @@ extension BlocktimeText {
         run.worst.flatMap { wait in
             WrappedText.lines(
                 "\(Readable.time(wait.ns)) \(wait.party) at byte \(wait.offset) of "
-                    + "\(PeerText.quoted(wait.block)): \(wait.reason)",
+                    + "\(PeerText.quoted(wait.block)): \(PeerText.plain(wait.reason))",
                 columns: columns, margin: FittedTable.margin)
         }
     }

@@ -75,7 +75,8 @@ struct DistributionText {
         let end = borders.lastIndex { $0 <= last } ?? 0
         var counts = [UInt64](repeating: 0, count: end - start + 1)
         for (value, count) in zip(histogram.valuesNs, histogram.counts) {
-            counts[(borders.lastIndex { $0 <= value } ?? 0) - start] += count
+            let place = (borders.lastIndex { $0 <= value } ?? 0) - start
+            counts[place] = counts[place].adding(count)
         }
         return counts.enumerated().map { index, count in
             Bar(label: "from \(Readable.time(borders[start + index]))", count: count)

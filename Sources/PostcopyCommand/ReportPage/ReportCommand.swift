@@ -29,28 +29,13 @@ struct ReportCommand: ParsableCommand {
 
     /// - Throws: `Refusal` when there is no such report, or the page cannot be written.
     func draw() throws {
-        try checkPlaces()
         let place = try ReportFile(path: output, option: "--output")
+        try ReportFile.checkApart([("--output", place)], from: [report])
         let document = try ReportReader.read(path: report)
         let name =
             report == "-"
             ? ReportReader.name(of: report) : URL(fileURLWithPath: report).lastPathComponent
         let page = ReportPage(document: document, name: name)
         try place.write(Data(page.html.utf8), what: "the page")
-    }
-
-    /// A page in the report's place would be all that is left of it.
-    private func checkPlaces() throws {
-        guard report != "-", output != "-" else { return }
-        func identity(_ path: String) -> [Int]? {
-            let file = URL(fileURLWithPath: path).resolvingSymlinksInPath()
-            guard let found = try? FileManager.default.attributesOfItem(atPath: file.path),
-                let system = found[.systemNumber] as? Int,
-                let number = found[.systemFileNumber] as? Int
-            else { return nil }
-            return [system, number]
-        }
-        guard let read = identity(report), read == identity(output) else { return }
-        throw Refusal.usage("--output \(output) is the report itself: give another file")
     }
 }
