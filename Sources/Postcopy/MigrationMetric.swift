@@ -84,7 +84,7 @@ public enum MigrationMetric: String, CaseIterable, Sendable {
         case .remainingBytes: "Memory that is not yet sent, or not yet here."
         case .dirtyRate: "Memory that the guest dirties while it is sent."
         case .downtime:
-            "From the guest's stop to the word that the destination runs it; known at the end."
+            "From the guest's stop to the arrival of the word that it runs, way back included; told at the end."
         case .linkBreaks: "Links that broke once the guest may have moved."
         case .linkRecoveries: "Broken links that came back."
         }

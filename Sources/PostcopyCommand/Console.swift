@@ -42,10 +42,10 @@ final class Console: Sendable {
 
     /// Whether what is printed may have colours: on a terminal, unless NO_COLOR says otherwise
     /// (no-color.org).
-    static func hasColours(_ descriptor: Int32) -> Bool {
+    static func hasColors(_ descriptor: Int32) -> Bool {
         let environment = ProcessInfo.processInfo.environment
         return isatty(descriptor) == 1 && environment["TERM"] != "dumb"
-            && (environment["NO_COLOR"] ?? "").isEmpty
+            && ViewStyle(environment: environment).hasColors
     }
 
     /// A line that stays.

@@ -54,7 +54,7 @@ final class DestinationProcess: Sendable {
         let process = Process()
         let (input, output, errors) = (Pipe(), Pipe(), Pipe())
         let (heard, ended) = (try EventFlag(), try EventFlag())
-        process.executableURL = URL(fileURLWithPath: Self.ownPath)
+        process.executableURL = URL(fileURLWithPath: OwnProgram.path)
         process.arguments = [ReceiveCommand.name] + arguments
         process.standardInput = input
         process.standardOutput = output
@@ -74,14 +74,6 @@ final class DestinationProcess: Sendable {
         let (report, words) = (output.fileHandleForReading, errors.fileHandleForReading)
         Thread.detachNewThread { [self] in collectReport(report, metrics) }
         Thread.detachNewThread { [self] in collectLines(words) }
-    }
-
-    /// The program that runs, even when its file was replaced meanwhile.
-    private static var ownPath: String {
-        let link = "/proc/\(getpid())/exe"
-        let path = try? FileManager.default.destinationOfSymbolicLink(atPath: link)
-        guard let path, FileManager.default.isExecutableFile(atPath: path) else { return link }
-        return path
     }
 
     /// Waits until it listens, and answers where.

@@ -162,7 +162,7 @@ extension Diagnosis {
             .capabilities, finding, lost: losses.joined(separator: ", "),
             remedy: "run as root of the host, in a container with \(flags), or give the program "
                 + lacking.map(\.name).joined(separator: " and "),
-            command: "sudo setcap \(sets)+ep $(command -v postcopy)")
+            command: "sudo setcap \(sets)+ep \(ShellWord.quoted(OwnProgram.path))")
     }
 
     var privileges: DoctorCheck {

@@ -104,12 +104,18 @@ extension Diagnosis {
         let finding = pools.map { pool in
             "\(Readable.bytes(pool.pageBytes)): \(pool.free) of \(pool.total) free"
         }.joined(separator: ", ")
-        if pools.contains(where: { $0.error == nil }) { return .ok(.hugePages, finding) }
-        // 128 pages of 2 MiB are the usual guest.
-        let count = first.total + max(1, (256 << 20) / first.pageBytes)
+        // As `run` counts them, which holds both sides' memory.
+        func needed(_ pool: MemoryProbe.Pool) -> UInt64 {
+            2 * max(1, Self.usualBytes / 2 / pool.pageBytes)
+        }
+        let had = pools.filter { $0.error == nil }
+        if had.contains(where: { $0.free >= needed($0) }) { return .ok(.hugePages, finding) }
+        // Beside those that others hold.
+        let count = first.total - min(first.total, first.free) + needed(first)
         let file = "\(HugePages.folder(of: first.pageBytes))/nr_hugepages"
         return .degraded(
-            .hugePages, finding, lost: lost,
+            .hugePages, finding,
+            lost: had.isEmpty ? lost : "\(lost) with both sides of a usual guest",
             remedy: HugePages.remedy(pageBytes: first.pageBytes),
             command: "echo \(count) | sudo tee \(file)")
     }

@@ -93,7 +93,7 @@ struct Diagnosis {
         let command =
             error.cause == .kernel(.tooManyFiles)
             ? FileDescriptor.limitCommand
-            : isTCP ? "sudo ip link set lo up" : "export TMPDIR=$(mktemp -d)"
+            : isTCP ? "sudo ip link set lo up" : "export TMPDIR=$(mktemp -d -p /tmp)"
         let lost = isTCP ? "addresses tcp:HOST:PORT" : "addresses unix:PATH, and the control socket"
         return isAlone
             ? .missing(

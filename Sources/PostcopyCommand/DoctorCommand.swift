@@ -27,31 +27,25 @@ struct DoctorCommand: ParsableCommand {
     @OptionGroup(title: "Report") var report: ReportOptions
 
     func run() throws {
-        // Nothing lasts: both signals end the process as they would without this program.
-        for number in [SIGINT, SIGTERM, SIGPIPE] { signal(number, SIG_DFL) }
+        Interruption.leaveToSystem()
         let place = try ReportFile(path: report.json)
         let document = DoctorDocument(
             checks: Diagnosis(
-                probes: .probe(folder: Self.folder), cpuCount: Machine.cpuCount
+                probes: .probe(folder: PrivateFolder.temporaryFolder), cpuCount: Machine.cpuCount
             ).checks, machine: Machine.figures())
+        try place.write(document)
         if !report.quiet {
             let isOutput = !place.isStandardOutput
             let descriptor = isOutput ? STDOUT_FILENO : STDERR_FILENO
             let table = DoctorTable(
-                document: document, hasColours: Console.hasColours(descriptor))
-            (isOutput ? StandardStream.output : .error).write(
-                table.text(columns: Console.columns(of: descriptor)))
+                document: document, hasColors: Console.hasColors(descriptor))
+            try (isOutput ? StandardStream.output : .error).print(
+                table.text(columns: Console.columns(of: descriptor)), what: "the table")
         }
-        try place.write(document)
         let status = document.exitStatus(isStrict: strict)
         if status != 0 {
             ProblemLine.write(document.summary)
             throw ExitCode(status)
         }
-    }
-
-    private static var folder: String {
-        let named = ProcessInfo.processInfo.environment["TMPDIR"] ?? ""
-        return named.isEmpty ? "/tmp" : named
     }
 }

@@ -1,7 +1,7 @@
 /// The checks as people read them.
 struct DoctorTable {
     let document: DoctorDocument
-    let hasColours: Bool
+    let hasColors: Bool
 
     /// Below this names and findings do not fit side by side.
     private static let columnsMin = 60
@@ -10,7 +10,7 @@ struct DoctorTable {
     func text(columns: Int) -> String {
         let width = max(1, columns)
         let lines = document.checks.flatMap { self.lines($0, width) } + [""]
-        let end = Self.wrap(document.summary, into: width)
+        let end = WrappedText.whole(document.summary, columns: width)
         return (lines + end).map { "\($0)\n" }.joined()
     }
 
@@ -21,15 +21,19 @@ struct DoctorTable {
         let isWide = columns >= Self.columnsMin
         let indent = isWide ? Self.stateWidth + Self.nameWidth + 4 : 2
         let width = max(1, columns - indent)
-        var body = Self.wrap(check.finding, into: width)
-        if let lost = check.lost { body += Self.wrap("lost: \(lost)", into: width) }
-        if let remedy = check.remedy { body += Self.wrap("remedy: \(remedy)", into: width) }
+        var body = WrappedText.whole(check.finding, columns: width)
+        if let lost = check.lost { body += WrappedText.whole("lost: \(lost)", columns: width) }
+        if let remedy = check.remedy {
+            body += WrappedText.whole("remedy: \(remedy)", columns: width)
+        }
         // Whoever pastes a command takes its lines whole.
-        if let command = check.command { body += Self.wrap(command, into: width, end: " \\") }
+        if let command = check.command {
+            body += WrappedText.whole(command, columns: width, end: " \\")
+        }
         let margin = String(repeating: " ", count: indent)
         let (state, name) = (check.state.rawValue, check.name.rawValue)
         guard isWide else {
-            var head = Self.wrap("\(state) \(name)", into: columns)
+            var head = WrappedText.whole("\(state) \(name)", columns: columns)
             head[0] = coloured(state, check.state) + head[0].dropFirst(state.count)
             return head + body.map { margin + $0 }
         }
@@ -41,7 +45,7 @@ struct DoctorTable {
     }
 
     private func coloured(_ text: String, _ state: DoctorCheck.State) -> String {
-        guard hasColours else { return text }
+        guard hasColors else { return text }
         let colour =
             switch state {
             case .ok: 32
@@ -49,23 +53,5 @@ struct DoctorTable {
             case .missing: 31
             }
         return "\u{1B}[\(colour)m\(text)\u{1B}[0m"
-    }
-
-    /// Breaks at blanks; a longer word has a line for itself.
-    /// - Parameter end: of each line but the last.
-    static func wrap(_ text: String, into width: Int, end: String = "") -> [String] {
-        var lines: [String] = []
-        let words = text.split(separator: " ").map(String.init)
-        for (index, word) in words.enumerated() {
-            let reserve = index + 1 < words.count ? end.count : 0
-            if let last = lines.last, last.count + 1 + word.count + reserve <= width {
-                lines[lines.count - 1] = "\(last) \(word)"
-            } else {
-                lines.append(word)
-            }
-        }
-        return lines.enumerated().map { index, line in
-            index + 1 < lines.count ? line + end : line
-        }
     }
 }

@@ -34,8 +34,9 @@ extension TimingFigures {
         )
     }
 
-    /// How the beginnings of waits were timed, for people.
+    /// How the beginnings of waits were timed, for people; nothing where nobody waited.
     var pieces: [String] {
+        guard kernelTimed > 0 || handlerTimed > 0 else { return [] }
         guard handlerTimed > 0 else {
             return [
                 "by the kernel", "read \(Readable.time(readDelayMeanNs)) later on average",

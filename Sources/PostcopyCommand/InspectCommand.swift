@@ -49,8 +49,7 @@ struct InspectCommand: ParsableCommand {
     @OptionGroup(title: "Report") var report: ReportOptions
 
     func run() throws {
-        // Nothing is left behind: both signals end the process as they would without this program.
-        for number in [SIGINT, SIGTERM, SIGPIPE] { signal(number, SIG_DFL) }
+        Interruption.leaveToSystem()
         let paths = [file, returnPath, preempt] + resumed + resumedReturnPath + resumedPreempt
         guard paths.count(where: { $0 == "-" }) <= 1 else {
             throw Refusal.usage("standard input can be one channel only: give files for the others")

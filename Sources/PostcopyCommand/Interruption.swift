@@ -26,6 +26,11 @@ enum Interruption {
         SignalMask.unblock([SIGINT, SIGTERM])
     }
 
+    /// For a command that leaves nothing behind: these signals end it as they would without this program.
+    static func leaveToSystem() {
+        for number in [SIGINT, SIGTERM, SIGPIPE] { signal(number, SIG_DFL) }
+    }
+
     static func raise() { count.add(1, ordering: .relaxed) }
 
     static var wasAsked: Bool { count.load(ordering: .relaxed) > 0 }

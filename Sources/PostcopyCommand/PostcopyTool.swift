@@ -93,4 +93,13 @@ enum StandardStream {
         let handle = self == .output ? FileHandle.standardOutput : FileHandle.standardError
         try? handle.write(contentsOf: Data(text.utf8))
     }
+
+    /// For what a command is there to say.
+    /// - Throws: `Refusal` when the disk or the reader does not take it.
+    func print(_ text: String, what: String) throws(Refusal) {
+        let handle = self == .output ? FileHandle.standardOutput : FileHandle.standardError
+        do { try handle.write(contentsOf: Data(text.utf8)) } catch {
+            throw .environment("\(what) was not written: \(PlainReason.of(error))")
+        }
+    }
 }

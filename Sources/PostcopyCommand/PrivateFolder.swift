@@ -9,13 +9,19 @@ struct PrivateFolder {
 
     private let path: String
 
+    /// Where folders of our own are made; `TMPDIR`, or the usual one where that is unset or empty.
+    static var temporaryFolder: String {
+        let named = ProcessInfo.processInfo.environment["TMPDIR"] ?? ""
+        return named.isEmpty ? "/tmp" : named
+    }
+
     var socketPath: String { "\(path)/\(Self.socketName)" }
     /// It ends in the number of this process, which reads the log.
     var faultLogPath: String { "\(path)/\(Self.faultLogName).\(getpid())" }
 
     /// - Throws: `Refusal` when the temporary folder takes none.
     init(leftovers: Leftovers) throws {
-        let base = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
+        let base = Self.temporaryFolder
         let name = "\(Self.prefix)\(String(UInt64.random(in: 0 ... .max), radix: 36))"
         let place = URL(fileURLWithPath: base).appendingPathComponent(name)
         let path = place.path

@@ -1,5 +1,4 @@
 internal import Foundation
-internal import Glibc
 internal import PlainJSON
 internal import Postcopy
 
@@ -12,11 +11,9 @@ enum ReportReader {
     /// The report in a file, or on standard input with '-'.
     /// - Throws: `Refusal` in one line that names the file, what is wrong and the remedy.
     static func read(path: String) throws -> ReportDocument {
-        try document(try bytes(path: path), name: name(of: path))
+        let file = InputFile(path: path, kind: "a report")
+        return try document(try file.bytes { _ in bytesMax }, name: file.name)
     }
-
-    /// What a file is called in refusals and titles.
-    static func name(of path: String) -> String { path == "-" ? "standard input" : path }
 
     /// - Parameter name: what the bytes are called in refusals.
     static func document(_ data: Data, name: String) throws(Refusal) -> ReportDocument {
@@ -95,36 +92,5 @@ enum ReportReader {
         path.map { key in
             key.intValue.map { " [\($0)]" } ?? " '\(KebabCase.kebab(key.stringValue))'"
         }.joined()
-    }
-
-    private static func bytes(path: String) throws -> Data {
-        func refusal(_ reason: String) -> Refusal {
-            .environment("\(name(of: path)) cannot be read: \(reason)")
-        }
-        guard !path.isEmpty else { throw Refusal.usage("the report's name is empty: give a file") }
-        guard path != "-" || isatty(STDIN_FILENO) == 0 else {
-            throw Refusal.usage("standard input is a terminal: pipe a report into it")
-        }
-        do {
-            let place = URL(fileURLWithPath: path)
-            let attributes = try? FileManager.default.attributesOfItem(
-                atPath: place.resolvingSymlinksInPath().path)
-            guard path == "-" || attributes?[.type] as? FileAttributeType != .typeDirectory else {
-                throw refusal("it is a folder; give a report in it")
-            }
-            let handle = try path == "-" ? .standardInput : FileHandle(forReadingFrom: place)
-            var data = Data()
-            while let piece = try handle.read(upToCount: 1 << 20), !piece.isEmpty {
-                data += piece
-                guard data.count <= bytesMax else {
-                    throw refusal("it is over \(Readable.bytes(UInt64(bytesMax))), and no report")
-                }
-            }
-            return data
-        } catch let refusal as Refusal {
-            throw refusal
-        } catch {
-            throw refusal(PlainReason.of(error))
-        }
     }
 }

@@ -6,13 +6,23 @@ struct SummaryTable {
 
     init(_ document: ReportDocument) { self.document = document }
 
-    /// Lines of at most `columns` characters, as far as a single number fits.
+    /// Narrower than this, a subject stands above what is said of it.
+    private static let columnsMin = 40
+
+    /// Lines of at most `columns` characters.
     func text(columns: Int) -> String {
         let rows = subjectRows
         let label = rows.map(\.label.count).max() ?? 0
-        var lines = phaseLines
+        var lines = phaseLines(columns)
         if !lines.isEmpty { lines.append("") }
         for row in rows {
+            guard columns >= Self.columnsMin else {
+                let margin = FittedTable.margin
+                lines += WrappedText.lines(row.label, columns: columns, margin: margin)
+                lines += Self.wrap(row.pieces, into: max(1, columns - 2 * margin.count))
+                    .map { "\(margin)\(margin)\($0)" }
+                continue
+            }
             let wrapped = Self.wrap(row.pieces, into: max(1, columns - label - 4))
             for (index, value) in wrapped.enumerated() {
                 let head = index == 0 ? row.label : ""
@@ -37,21 +47,23 @@ struct SummaryTable {
         let lasted: UInt64
     }
 
-    private var phaseLines: [String] {
+    private func phaseLines(_ columns: Int) -> [String] {
         let start = document.source?.startedAtNs ?? document.destination?.startedAtNs ?? 0
         let rows =
             Self.rows(document.source, "source", from: start)
             + Self.rows(document.destination, "destination", from: start)
         guard !rows.isEmpty else { return [] }
         let cells =
-            [["phase", "side", "at", "for"]]
-            + rows.sorted { $0.at < $1.at }.map { row in
+            rows.sorted { $0.at < $1.at }.map { row in
                 [
                     row.status, row.side, Readable.time(row.at),
                     row.lasted == 0 ? "" : Readable.time(row.lasted),
                 ]
             }
-        return TextColumns([.left, .left, .right, .right]).lines(cells).map { "  \($0)" }
+        return FittedTable(
+            header: ["phase", "side", "at", "for"], rows: cells,
+            sides: [.left, .left, .right, .right]
+        ).lines(columns: columns)
     }
 
     private static func rows(
@@ -194,6 +206,7 @@ struct SummaryTable {
 
     // MARK: Layout
 
+    /// Breaks between pieces, and inside one that has no line of its own.
     static func wrap(_ pieces: [String], into width: Int) -> [String] {
         var lines: [String] = []
         for (index, piece) in pieces.enumerated() {
@@ -204,7 +217,7 @@ struct SummaryTable {
                 lines.append(text)
             }
         }
-        return lines
+        return lines.flatMap { WrappedText.lines($0, columns: width, margin: "") }
     }
 }
 

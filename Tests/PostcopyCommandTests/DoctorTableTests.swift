@@ -32,7 +32,7 @@ import Testing
 
     @Test("no line is wider than it may be, but for a single word", arguments: 1...130)
     func widths(columns: Int) {
-        let text = DoctorTable(document: Self.crippled, hasColours: false).text(columns: columns)
+        let text = DoctorTable(document: Self.crippled, hasColors: false).text(columns: columns)
         for line in text.split(separator: "\n") where line.count > columns {
             // A command that goes on says so by one more word.
             let words = line.split(separator: " ").filter { $0 != "\\" }
@@ -46,7 +46,7 @@ import Testing
     @Test("a command that is broken over lines is the same command", arguments: 1...130)
     func commands(columns: Int) {
         for command in Self.crippled.checks.compactMap(\.command) {
-            let lines = DoctorTable.wrap(command, into: columns, end: " \\")
+            let lines = WrappedText.whole(command, columns: columns, end: " \\")
             let joined = lines.joined(separator: "\n").replacing(" \\\n", with: " ")
             #expect(joined == command)
         }
@@ -55,9 +55,9 @@ import Testing
     @Test("colours change nothing but colours, and are only there when asked for")
     func colours() {
         for columns in [20, 80] {
-            let plain = DoctorTable(document: Self.crippled, hasColours: false)
+            let plain = DoctorTable(document: Self.crippled, hasColors: false)
                 .text(columns: columns)
-            let coloured = DoctorTable(document: Self.crippled, hasColours: true)
+            let coloured = DoctorTable(document: Self.crippled, hasColors: true)
                 .text(columns: columns)
             #expect(!plain.contains("\u{1B}"))
             #expect(coloured.contains("\u{1B}[31mmissing"))

@@ -44,11 +44,11 @@ import Testing
     }
 
     @Test("a terminal of 20 columns and one without colours are served", arguments: [true, false])
-    func terminal(hasColours: Bool) throws {
+    func terminal(hasColors: Bool) throws {
         try inPlace { place in
             let program = RunningCommand.program.path
             // Whoever runs the tests may have the variable too.
-            let setting = hasColours ? "env -u NO_COLOR " : "NO_COLOR=1 "
+            let setting = hasColors ? "env -u NO_COLOR " : "NO_COLOR=1 "
             let command = try RunningCommand(
                 [
                     "-qec", "stty cols 20; export TERM=xterm; \(setting)\(program) doctor",
@@ -56,8 +56,8 @@ import Testing
                 ],
                 in: place, program: URL(fileURLWithPath: "/usr/bin/script"))
             let output = command.end(within: 60).output.replacing("\r\n", with: "\n")
-            #expect(output.contains("\u{1B}[32mok") == hasColours, "\(output)")
-            #expect(output.contains("\u{1B}") == hasColours)
+            #expect(output.contains("\u{1B}[32mok") == hasColors, "\(output)")
+            #expect(output.contains("\u{1B}") == hasColors)
             let codes = ["\u{1B}[31m", "\u{1B}[32m", "\u{1B}[33m", "\u{1B}[0m"]
             let text = codes.reduce(output) { $0.replacing($1, with: "") }
             #expect(text.contains("user-namespace"))

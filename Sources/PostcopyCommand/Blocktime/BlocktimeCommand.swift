@@ -15,7 +15,8 @@ struct BlocktimeCommand: ParsableCommand {
             runs stand side by side.
             """)
 
-    @Argument(help: "Reports and fault logs of 'postcopy run', 'receive' and 'send'.")
+    @Argument(
+        help: "Reports and fault logs of 'run', 'receive' and 'send'; '-' for standard input.")
     var files: [String]
 
     @Flag(help: "Adds all runs up as one more.")
@@ -27,8 +28,7 @@ struct BlocktimeCommand: ParsableCommand {
     @OptionGroup(title: "Report") var report: ReportOptions
 
     func run() throws {
-        // Nothing is left behind: both signals end the process as they would without this program.
-        for number in [SIGINT, SIGTERM, SIGPIPE] { signal(number, SIG_DFL) }
+        Interruption.leaveToSystem()
         let json = try ReportFile(path: report.json)
         let table = try ReportFile(path: csv, option: "--csv")
         guard !(json.isStandardOutput && table.isStandardOutput) else {
@@ -38,14 +38,15 @@ struct BlocktimeCommand: ParsableCommand {
         let runs = try BlocktimeFiles.runs(files)
         let document = BlocktimeDocument(
             runs: runs, merged: merge && runs.count > 1 ? .merged(runs) : nil)
+        try json.write(document)
+        try table.write(Data(BlocktimeCSV(document).text.utf8), what: "the CSV")
         if !report.quiet {
             let isTaken = json.isStandardOutput || table.isStandardOutput
             let stream = isTaken ? StandardStream.error : .output
             let columns = Console.columns(of: isTaken ? STDERR_FILENO : STDOUT_FILENO)
-            stream.write(BlocktimeText(document, columns: columns).text)
+            try stream.print(
+                BlocktimeText(document, columns: columns).text, what: "the table")
         }
-        try json.write(document)
-        try table.write(Data(BlocktimeCSV(document).text.utf8), what: "the CSV")
     }
 }
 

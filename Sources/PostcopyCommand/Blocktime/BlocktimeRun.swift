@@ -120,6 +120,7 @@ extension BlocktimeRun {
     private static func absence(_ report: ReportDocument) -> String {
         if report.switchover?.ending == "precopy" { return "it was precopy only" }
         if report.command == SendCommand.name { return "it is the source's, where nobody waits" }
+        guard report.destination != nil else { return "its destination left no word of its waits" }
         return "its guest never ran at the destination"
     }
 }

@@ -62,8 +62,9 @@ extension BlocktimeText {
 
     private func timing(_ run: BlocktimeRun) -> [String] {
         var sentences: [String] = []
-        if let timing = run.timing {
-            sentences.append("Faults were timed " + timing.pieces.joined(separator: ", ") + ".")
+        if run.all.waits == 0 { sentences.append("Nobody waited for a page.") }
+        if let pieces = run.timing?.pieces, !pieces.isEmpty {
+            sentences.append("Faults were timed " + pieces.joined(separator: ", ") + ".")
         }
         if let clock = run.clock, !clock.isShared {
             let word = clock.offsetNs < 0 ? "behind" : "ahead of"
@@ -133,15 +134,20 @@ extension BlocktimeText {
     }
 
     private var comparedParties: [String] {
-        compared(
-            Self.names(runs.map { ($0.vcpus + $0.others).map(\.name) }).map { name in
-                (
-                    PeerText.plain(name),
-                    { run in
-                        Self.time((run.vcpus + run.others).first { $0.name == name }?.totalNs)
-                    }
-                )
-            })
+        compared(partyRows(\.vcpus) + partyRows(\.others))
+    }
+
+    /// Of one kind: another thread may have a vCPU's name.
+    private func partyRows(_ parties: @escaping (BlocktimeRun) -> [PartyFigures]) -> [Row] {
+        Self.names(runs.map { parties($0).map(\.name) }).map { name in
+            (
+                PeerText.plain(name),
+                { run in
+                    let totals = parties(run).filter { $0.name == name }.map(\.totalNs)
+                    return totals.isEmpty ? "" : Self.time(totals.reduce(0) { $0.adding($1) })
+                }
+            )
+        }
     }
 
     private var comparedCauses: [String] {

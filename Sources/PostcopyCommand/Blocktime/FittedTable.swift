@@ -3,6 +3,8 @@ struct FittedTable {
     /// What stands above each column; the first names the rows.
     let header: [String]
     let rows: [[String]]
+    /// Of each column; the first on the left and the others on the right where nothing is said.
+    var sides: [TextColumns.Side]?
 
     static let margin = "  "
 
@@ -10,7 +12,7 @@ struct FittedTable {
     /// - Precondition: every row has as many cells as the header.
     func lines(columns: Int) -> [String] {
         guard !rows.isEmpty else { return [] }
-        let sides = header.indices.map { $0 == 0 ? TextColumns.Side.left : .right }
+        let sides = sides ?? header.indices.map { $0 == 0 ? .left : .right }
         let lines = TextColumns(sides).lines([header] + rows).map { Self.margin + $0 }
         guard lines.contains(where: { $0.count > columns }) else {
             return lines.map(TextColumns.trimmed)
@@ -23,27 +25,5 @@ struct FittedTable {
                         "\($0.0) \($0.1)", columns: columns, margin: Self.margin + Self.margin)
                 }
         }
-    }
-}
-
-/// Words in lines of a certain width.
-enum WrappedText {
-    /// Breaks between words, and inside one that has no line of its own.
-    static func lines(_ text: String, columns: Int, margin: String) -> [String] {
-        let width = max(1, columns - margin.count)
-        var lines: [String] = []
-        for word in text.split(separator: " ") {
-            if let last = lines.last, last.count + 1 + word.count <= width {
-                lines[lines.count - 1] = "\(last) \(word)"
-                continue
-            }
-            var rest = word
-            while rest.count > width {
-                lines.append(String(rest.prefix(width)))
-                rest = rest.dropFirst(width)
-            }
-            if !rest.isEmpty { lines.append(String(rest)) }
-        }
-        return lines.map { margin + $0 }
     }
 }

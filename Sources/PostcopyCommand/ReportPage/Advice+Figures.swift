@@ -99,9 +99,9 @@ extension Advice {
     static func keepTheLinkUp(basis: String) -> Advice {
         Advice(
             title: "Keep the link up, or get it back sooner",
-            text: "Waiting for the link took more than serving pages did. A link over two ways, a "
-                + "shorter --link-limit, which notices a dead link sooner, and --recover automatic, "
-                + "which does not wait for anybody, shorten it.",
+            text: "While the link was down no page could come. A link over two ways, and a shorter "
+                + "--link-limit, which notices a dead link sooner, shorten that; so does leaving "
+                + "--recover as it is, where a source that waits for somebody was asked for.",
             basis: basis)
     }
 }

@@ -95,13 +95,13 @@ struct AdviceRules {
             title: "Use smaller pages while the guest moves",
             text:
                 "A missing huge page is there only once the last of its pieces is. Memory in pages "
-                + "of 4 KiB (--page-size 4K, with --heal to rebuild huge ones afterwards) waits for one "
-                + "piece only.",
+                + "of 4 KiB (--backing anonymous --page-size 4K, with --heal to rebuild huge ones "
+                + "afterwards) waits for one piece only.",
             basis: "\(basis); pages of \(Readable.bytes(document.ram.pageSize))")
     }
 
     private var handler: Advice? {
-        guard let basis = much("noticing", "asking", "placing", "waking") else { return nil }
+        guard let basis = much("noticing", "asking", "waking") else { return nil }
         let delay = document.flight.map {
             "; a fault was read \(Readable.time($0.timing.readDelayMeanNs)) after it happened on average, "
                 + "\(Readable.time($0.timing.readDelayMaxNs)) at most"
@@ -130,7 +130,7 @@ struct AdviceRules {
         return Advice(
             title: "Shorten the way, or need it less often",
             text:
-                "Most of a wait was the way there and back. A link with a shorter round trip helps each "
+                "Much of the waiting was for the way there and back. A link with a shorter round trip helps each "
                 + "wait; a round of precopy more makes waits fewer.",
             basis: basis)
     }

@@ -22,8 +22,7 @@ struct ReportCommand: ParsableCommand {
     var output: String
 
     func run() throws {
-        // Nothing is left behind: these signals end the process as they would without this program.
-        for number in [SIGINT, SIGTERM, SIGPIPE] { signal(number, SIG_DFL) }
+        Interruption.leaveToSystem()
         try draw()
     }
 
@@ -34,7 +33,8 @@ struct ReportCommand: ParsableCommand {
         let document = try ReportReader.read(path: report)
         let name =
             report == "-"
-            ? ReportReader.name(of: report) : URL(fileURLWithPath: report).lastPathComponent
+            ? InputFile(path: report, kind: "").name
+            : URL(fileURLWithPath: report).lastPathComponent
         let page = ReportPage(document: document, name: name)
         try place.write(Data(page.html.utf8), what: "the page")
     }
