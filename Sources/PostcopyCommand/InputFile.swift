@@ -13,7 +13,9 @@ struct InputFile {
     private static let pieceBytes = 1 << 20
 
     /// What it is called in refusals and titles.
-    var name: String { path == "-" ? "standard input" : path }
+    static func name(of path: String) -> String { path == "-" ? "standard input" : path }
+
+    var name: String { Self.name(of: path) }
 
     /// - Parameter bytesMax: how long one may be that begins so.
     /// - Throws: `Refusal` in one line that names the file, what is wrong and the remedy.

@@ -56,12 +56,16 @@ enum ProblemLine {
 
     static func write(_ text: String) {
         LiveScreen.clear()
+        StandardStream.error.write(line(text) + "\n")
+    }
+
+    /// In one line, and fit for a terminal: a file or a peer may have a name that moves the cursor.
+    static func line(_ text: String) -> String {
         let oneLine = text.split(whereSeparator: \.isNewline)
             .map { $0.trimmingCharacters(in: .whitespaces) }
             .filter { !$0.isEmpty }
             .joined(separator: " ")
-        // A file or a peer may have a name that moves the cursor.
-        StandardStream.error.write("\(prefix)\(PeerText.plain(oneLine))\n")
+        return prefix + PeerText.plain(oneLine)
     }
 }
 

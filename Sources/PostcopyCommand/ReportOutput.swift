@@ -11,12 +11,15 @@ struct ReportOutput {
     private let hasTable: Bool
 
     /// - Parameter isChild: another process prints the table, with both sides in it.
+    /// - Parameter inputs: files that the command reads.
     /// - Throws: `Refusal` when a file cannot be written where it should.
     init(
-        _ options: ReportOptions, recording: RecordingOptions? = nil, isChild: Bool = false
+        _ options: ReportOptions, recording: RecordingOptions? = nil, isChild: Bool = false,
+        reading inputs: [String] = []
     ) throws {
         file = try ReportFile(path: options.json)
         self.recording = try RecordingFiles(recording, beside: file, isChild: isChild)
+        try ReportFile.checkApart([("--json", file)], from: inputs)
         console = Console(quiet: options.quiet)
         hasTable = !options.quiet && !isChild
     }

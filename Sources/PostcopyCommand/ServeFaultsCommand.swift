@@ -40,7 +40,8 @@ struct ServeFaultsCommand: ParsableCommand {
                     + "several clients")
         }
         let options = try serving.handlerOptions()
-        let output = try ReportOutput(report)
+        let output = try ReportOutput(
+            report, reading: [content.memoryFile, serving.prefetch].compactMap(\.self))
         let trace = try serving.trace()
         let place = socket.hasPrefix("unix:") ? String(socket.dropFirst(5)) : socket
         let listener: Listener

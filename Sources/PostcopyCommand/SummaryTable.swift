@@ -217,7 +217,9 @@ struct SummaryTable {
                 lines.append(text)
             }
         }
-        return lines.flatMap { WrappedText.lines($0, columns: width, margin: "") }
+        return lines.flatMap {
+            $0.count > width ? WrappedText.lines($0, columns: width, margin: "") : [$0]
+        }
     }
 }
 

@@ -64,6 +64,13 @@ import Testing
         #expect(Self.titles(report).isEmpty)
     }
 
+    @Test("copying pages into place is no fault of the scheduler's")
+    func placing() {
+        var report = Self.quiet()
+        report.flight = Self.waiting("placing", 90, totalNs: 1_000_000_000)
+        #expect(Self.titles(report).isEmpty)
+    }
+
     @Test("without an urgent channel the advice is to have one")
     func urgentChannel() {
         var report = Self.quiet()

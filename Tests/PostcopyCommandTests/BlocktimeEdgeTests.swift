@@ -1,3 +1,4 @@
+import ArgumentParser
 import Foundation
 import Postcopy
 import Testing
@@ -106,6 +107,37 @@ struct BlocktimeEdgeTests {
         for runs in [[run], [run, run]] {
             let text = BlocktimeText(BlocktimeDocument(runs: runs), columns: 80).text
             #expect(!text.contains("\u{1B}"))
+        }
+    }
+
+    @Test("a problem is one line that a terminal shows and does not obey")
+    func problemLine() {
+        #expect(
+            ProblemLine.line("no\u{1B}[2J file\n here") == "postcopy: no\\u{1b}[2J file here")
+    }
+
+    @Test("a thread with a vCPU's name has a row of its own")
+    func namesake() throws {
+        var report = Self.report()
+        report.postcopyOtherLatencyNs?[0].name = "vcpu0"
+        let run = try BlocktimeRun(report, name: "a", path: "a.json")
+        let text = BlocktimeText(BlocktimeDocument(runs: [run, run]), columns: 80).text
+        #expect(text.split(separator: "\n").count { $0.hasPrefix("  vcpu0 ") } == 2)
+    }
+
+    @Test("every quote is doubled, whatever it is one character with")
+    func quotes() {
+        let field = BlocktimeCSV.field("a\"\u{301}b")
+        #expect(Array(field.unicodeScalars) == Array("\"a\"\"\u{301}b\"".unicodeScalars))
+    }
+
+    @Test("no line of a run's table is wider than the terminal", arguments: 20...90)
+    func tables(columns: Int) {
+        var rich = RichReport(seed: 5)
+        for report in [fullReport(), rich.document()] {
+            let lines = SummaryTable(report).text(columns: columns)
+                .split(separator: "\n", omittingEmptySubsequences: false)
+            #expect(lines.allSatisfy { $0.count <= columns }, "\(lines)")
         }
     }
 

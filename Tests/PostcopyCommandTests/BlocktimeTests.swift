@@ -143,6 +143,57 @@ struct BlocktimeFileTests {
         }
     }
 
+    /// Both sides of a migration in two logs.
+    private static func sides(
+        seed: UInt64, isOneHost: Bool
+    ) -> (destination: FaultLog, source: FaultLog) {
+        var (here, there) = (recordedLog(seed: seed), recordedLog(seed: seed))
+        here.source = nil
+        there.destination = nil
+        guard !isOneHost, var source = there.source else { return (here, there) }
+        source.side.bootID = "there"
+        for index in source.services.indices {
+            source.services[index].received += seed << 40
+            source.services[index].begun += seed << 40
+            source.services[index].written += seed << 40
+        }
+        there.source = source
+        return (here, there)
+    }
+
+    @Test("logs of several migrations are joined with their own", arguments: [true, false])
+    func pairs(isOneHost: Bool) throws {
+        let sides = [1, 2, 3].map { Self.sides(seed: $0, isOneHost: isOneHost) }
+        let destinations = sides.map { ("d", $0.destination) }
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let sources = order.map { ("s", sides[$0].source) }
+            for logs in [destinations + sources, sources + destinations] {
+                let joined = try FaultLogPairs.joined(logs)
+                #expect(joined.map(\.source) == sides.map(\.source.source))
+                #expect(joined.map(\.destination) == sides.map(\.destination.destination))
+            }
+        }
+    }
+
+    @Test("logs of two migrations are not joined")
+    func strangers() {
+        let (first, second) = (
+            Self.sides(seed: 1, isOneHost: true), Self.sides(seed: 2, isOneHost: true)
+        )
+        var larger = first.source
+        larger.blocks[0].lengthBytes += 4096
+        for source in [second.source, larger] {
+            #expect(throws: Refusal.self) {
+                try FaultLogPairs.joined([("d", first.destination), ("s", source)])
+            }
+        }
+        #expect(throws: Refusal.self, "a second time") {
+            try FaultLogPairs.joined([
+                ("d", first.destination), ("s", first.source), ("s", first.source),
+            ])
+        }
+    }
+
     @Test("what is no such file is refused in one line that names it")
     func refused() throws {
         try inFolder { folder in

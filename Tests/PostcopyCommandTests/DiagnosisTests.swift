@@ -106,7 +106,12 @@ import Testing
             [.hugePages: (.degraded, ["CONFIG_HUGETLBFS"])]),
         Case(
             "empty pools", limits(Host.memory(pools: emptyPools)),
-            [.hugePages: (.degraded, ["0 of 2 free", "echo 130", "hugepages-2048kB"])]),
+            [.hugePages: (.degraded, ["0 of 2 free", "echo 258", "hugepages-2048kB"])]),
+        Case(
+            "pages for one side",
+            limits(
+                Host.memory(pools: [.init(pageBytes: 2 << 20, total: 255, free: 254, error: nil)])),
+            [.hugePages: (.degraded, ["254 of 255 free", "echo 257"])]),
         Case(
             "no transparent huge pages", limits(Host.memory(transparent: nil)),
             [.transparentHugePages: (.degraded, ["CONFIG_TRANSPARENT_HUGEPAGE"])]),

@@ -36,7 +36,7 @@ enum HostUnderJudgement {
     }
 
     static func memory(
-        pools: [MemoryProbe.Pool] = [.init(pageBytes: 2 << 20, total: 4, free: 4, error: nil)],
+        pools: [MemoryProbe.Pool] = [.init(pageBytes: 2 << 20, total: 256, free: 256, error: nil)],
         transparent: String? = "madvise", lockError: Errno? = nil, lockLimitBytes: UInt64? = nil,
         addressLimitBytes: UInt64? = nil, descriptorLimit: UInt64? = 1024,
         groupLimit: MemoryProbe.GroupLimit? = nil, overcommit: UInt64? = 0,

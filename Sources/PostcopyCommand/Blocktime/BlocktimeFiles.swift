@@ -19,8 +19,9 @@ struct BlocktimeFiles {
         }
         var logs: [(path: String, log: FaultLog)] = []
         var places: [(path: String, name: String, report: ReportDocument?)] = []
-        for (path, name) in zip(paths, names(of: paths)) {
-            switch try content(of: path) {
+        for (file, name) in zip(paths, names(of: paths)) {
+            let path = InputFile.name(of: file)
+            switch try content(of: file) {
             case .report(let report): places.append((path, name, report))
             case .log(let log):
                 logs.append((path, log))
@@ -55,7 +56,7 @@ struct BlocktimeFiles {
 
     /// Each file's name, as short as tells them apart.
     private static func names(of paths: [String]) -> [String] {
-        let places = paths.map { URL(fileURLWithPath: $0) }
+        let places = paths.map { URL(fileURLWithPath: InputFile.name(of: $0)) }
         let files = places.map(\.lastPathComponent)
         let shorter = places.map { $0.deletingPathExtension().lastPathComponent }
         return [shorter, files].first { Set($0).count == paths.count } ?? paths

@@ -49,7 +49,9 @@ struct FaultLogPairs {
             guard places.indices.contains(block), let place = places[block],
                 let times = waited[Page(block: UInt16(clamping: place), page: service.page)]
             else { return false }
-            return !isOneHost || times.contains { $0.contains(service.received) }
+            // What came in the background may be there before its request arrives.
+            return !isOneHost || service.flags.contains(.alreadySent)
+                || times.contains { $0.contains(service.received) }
         }
         // Most of what both can know: either's ring may have lost the older part.
         return found >= (min(source.services.count, destination.waits.count) + 1) / 2

@@ -33,7 +33,7 @@ struct ReportCommand: ParsableCommand {
         let document = try ReportReader.read(path: report)
         let name =
             report == "-"
-            ? InputFile(path: report, kind: "").name
+            ? InputFile.name(of: report)
             : URL(fileURLWithPath: report).lastPathComponent
         let page = ReportPage(document: document, name: name)
         try place.write(Data(page.html.utf8), what: "the page")
