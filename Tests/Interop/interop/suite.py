@@ -45,7 +45,13 @@ SUITE: tuple[tuple[str, Variant], ...] = (
     # Over links that end, twice each.
     ("recover_from_qemu", Variant(mebibytes=_SMALL, breaks=("cut", "cut"))),
     ("recover_from_qemu", Variant(mebibytes=_SMALL, breaks=("qemu", "ours"), preempt=True)),
-    ("recover_from_qemu", Variant(mebibytes=_SMALL, breaks=("cut", "cut"), layout="huge")),
+    # One thread: of a huge page whose request it was answering when the link broke, a QEMU 7.2 that
+    # resumes sends the rest first and its beginning later. If another request waits, that page comes in
+    # between, which QEMU's own destination refuses as well.
+    (
+        "recover_from_qemu",
+        Variant(mebibytes=_SMALL, breaks=("cut", "cut"), layout="huge", touch_threads=1),
+    ),
     ("recover_to_qemu", Variant(mebibytes=_SMALL, breaks=("cut", "cut"), preempt=True)),
     ("recover_to_qemu", Variant(mebibytes=_SMALL, breaks=("qemu", "ours"))),
 )
