@@ -67,8 +67,8 @@ public struct ServiceRecord: BitwiseCopyable, Hashable, Sendable {
     public var written: UInt64 = 0
     /// The host page's index in its block.
     public var page: UInt64 = 0
-    /// Requests that were answered before it of those read with it; without an urgent channel, those
-    /// that were queued when it came.
+    /// Requests that were answered before it of those read with it; 0 without an urgent channel, where
+    /// they wait in a queue.
     public var ahead: UInt32 = 0
     /// The block's index in the list of the log.
     public var block: UInt16 = 0
